@@ -1,0 +1,107 @@
+"""The data every layer passes on: item -> prompt -> response -> score -> sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.images import ImageFile
+
+Json = Any  # what json.loads returns; annotated so that a reader sees where JSON crosses a border
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One benchmark question.
+
+    id         unique within the benchmark
+    question   what is asked, as shown in reports
+    image      None for an item without one
+    reference  what the response is scored against: reference objects, labels, a human answer (JSON)
+    groups     names under which metrics are also reported, e.g. {"dimension": "existence"}
+    cluster    what the bootstrap resamples; items that share an image share it. Empty: the item itself
+    """
+
+    id: str
+    question: str
+    image: ImageFile | None
+    reference: Mapping[str, Json] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked: optional system text, images before the text, one user turn.
+
+    An empty `text` with a `system` text sends the system message alone (the extractor of Object HalBench does so).
+    """
+
+    id: str
+    text: str
+    images: tuple[ImageFile, ...] = ()
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model returned for one prompt; exactly one of `text` and `failure` is set.
+
+    sample  index among the n responses of the prompt
+    finish  "stop" | "length" | other words an engine reports; None for a failure
+    tokens  number of generated tokens, None where the engine does not tell
+    """
+
+    prompt_id: str
+    text: str | None
+    sample: int = 0
+    finish: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    tokens: int | None = None
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.failure is None):
+            raise ValueError(f"response to {self.prompt_id!r}: exactly one of text and failure must be set")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A span [start, end) of a response, in characters, with a label.
+
+    Labels with a colour of their own in the dashboard: "hallucinated", "correct", "covered", "ignored", "claim".
+    """
+
+    start: int
+    end: int
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Reading of one response: summable counts, or a failure. Exactly one of `counts` and `failure` is set.
+
+    counts    summable numbers; every metric is a function of their sums
+    findings  spans to show
+    details   anything else worth keeping, JSON (objects named, verdict, raw judge text)
+    """
+
+    counts: Mapping[str, float] | None
+    findings: tuple[Finding, ...] = ()
+    details: Mapping[str, Json] = field(default_factory=dict)
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.counts is None) == (self.failure is None):
+            raise ValueError("a score holds either counts or a failure")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """item + response + score; a record is a sample on disk. `verdict` is the judge's, where there is one."""
+
+    item: Item
+    prompt: Prompt
+    response: Response
+    score: Score
+    verdict: Mapping[str, Json] | None = None
