@@ -31,7 +31,8 @@ Role = Literal["rate", "quality", "length"]
 def divide(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, nan where the denominator is 0; shapes broadcast."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
+    quotient: Array = np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
+    return quotient
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -64,9 +65,7 @@ class Metric:
         try:
             tree = ast.parse(self.formula, mode="eval").body
         except SyntaxError as error:
-            raise DataError(
-                f"metric {self.name!r}: formula {self.formula!r} cannot be read: {error.msg}"
-            ) from error
+            raise DataError(f"metric {self.name!r}: formula {self.formula!r} cannot be read: {error.msg}") from error
         for node in ast.walk(tree):
             if not isinstance(node, ast.BinOp | ast.Name | ast.Constant | ast.operator | ast.Load):
                 raise DataError(
@@ -106,9 +105,7 @@ class Metric:
 
     def value(self, sums: Mapping[str, float]) -> float | None:
         """The metric of one set of sums; None where it is undefined. A count that is absent is 0."""
-        value = float(
-            self.evaluate({name: np.asarray(sums.get(name, 0.0), dtype=float) for name in self.counts})
-        )
+        value = float(self.evaluate({name: np.asarray(sums.get(name, 0.0), dtype=float) for name in self.counts}))
         return None if np.isnan(value) else value
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,6 +124,4 @@ def sum_counts(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def count_matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
     """Counts of all samples as a matrix, shape (samples, names)."""
-    return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=float).reshape(
-        -1, len(names)
-    )
+    return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=float).reshape(-1, len(names))

@@ -27,9 +27,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise UsageError(
-                f"temperature must be >= 0 and top_p in (0, 1]; got {self.temperature}, {self.top_p}"
-            )
+            raise UsageError(f"temperature must be >= 0 and top_p in (0, 1]; got {self.temperature}, {self.top_p}")
         if min(self.max_new_tokens, self.n, self.num_beams) < 1:
             raise UsageError(
                 "max_new_tokens, n and num_beams must be at least 1; "
