@@ -1,4 +1,4 @@
-"""Everything this project raises on purpose: one small tree, so that a command can catch its root and print one line."""
+"""What this project raises on purpose: one small tree, so that a command can catch its root and print one line."""
 
 
 class EvalkitError(Exception):

@@ -1,0 +1,52 @@
+# Two commands do all the set-up on a machine that has Python >= 3.11, make and a package registry:
+#   make demo    install, build the miniature world and its model, align it three ways, score everything
+#   make test    install what the tests need, run them
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: install install-dev demo test check speed results validate test-vllm test-browser clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: an exact version takes a CPU build where one is at hand
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0
+	touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch
+	$(PIP) --editable ".[align,dashboard]"
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.torch
+	$(PIP) --editable ".[dev]"
+	touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+demo: install
+	$(BIN)/evalkit demo
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+speed: install-dev
+	$(BIN)/python -m tests.speed
+
+results: install-dev
+	$(BIN)/python -m tests.results
+
+validate: install-dev
+	$(BIN)/python -m tests.validation
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
