@@ -1,0 +1,201 @@
+"""The averaged perceptron tagger (Honnibal 2013, as shipped with NLTK): inference only, same weights, same tags.
+
+Each tag is the class with the largest sum of weights over 14 features of the word, its neighbours within two
+positions and the two tags before it. The weights are kept as one row per feature; the part that depends on words
+alone is summed once per word and position and remembered. NLTK adds the weights in a fixed order, so two classes
+that tie but for rounding are decided by that order: such near-ties are summed again exactly as NLTK does.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = NDArray[np.float64]
+
+START = ("-START-", "-START2-")
+END = ("-END-", "-END2-")
+NEAR_TIE = 1e-6  # weights are multiples of 0.001; float noise of a sum is far below
+CACHE_LIMIT = 200_000
+
+
+class PerceptronTagger:
+    """Tags words; build it with `load`."""
+
+    def __init__(
+        self, weights: Mapping[str, Mapping[str, float]], tagdict: Mapping[str, str], classes: Sequence[str]
+    ) -> None:
+        # NLTK takes the alphabetically last of equal classes; argmax takes the first of equal entries
+        self.classes = sorted(classes, reverse=True)
+        self.weights = weights
+        self.tagdict = tagdict
+        self._column = {label: index for index, label in enumerate(self.classes)}
+        self._rows: dict[tuple[str, ...], Row | None] = {}
+
+    @classmethod
+    def load(cls, folder: Any) -> "PerceptronTagger":
+        """Read the three JSON files of NLTK's averaged_perceptron_tagger_eng.
+
+        Args:
+            folder: nltk.data.find("taggers/averaged_perceptron_tagger_eng/"), a path pointer (folder or zip).
+        """
+
+        def read(name: str) -> Any:
+            with folder.join(f"averaged_perceptron_tagger_eng.{name}.json").open(encoding="utf-8") as file:
+                return json.load(file)
+
+        return cls(read("weights"), read("tagdict"), read("classes"))
+
+    def tag(self, words: Sequence[str]) -> list[str]:
+        """Tags of all words, in order."""
+        return self._run(words, 0, len(words), START[0], START[1])
+
+    def tag_at(self, words: Sequence[str], positions: Sequence[int]) -> list[str]:
+        """Tags at ascending positions.
+
+        Two words in a row whose tags are fixed by the tag dictionary cut the chain of dependence, so tagging may
+        start behind them.
+        """
+        tags: list[str] = []
+        done = 0  # words[start:done] have been tagged into `known`, known[-2:] are the last two tags
+        known: list[str] = []
+        for position in positions:
+            start = self._start(words, position, done)
+            if start > done or not known:
+                known = [self._fixed(words, start - 2), self._fixed(words, start - 1)]
+                done = start
+            known += self._run(words, done, position + 1, known[-1], known[-2])
+            done = position + 1
+            tags.append(known[-1])
+        return tags
+
+    def _start(self, words: Sequence[str], position: int, done: int) -> int:
+        """The last place at or before `position` from which tagging depends on nothing before it, at least `done`."""
+        start = position
+        while start > done and not (self._is_fixed(words, start - 1) and self._is_fixed(words, start - 2)):
+            start -= 1
+        return start
+
+    def _is_fixed(self, words: Sequence[str], index: int) -> bool:
+        return index < 0 or words[index] in self.tagdict
+
+    def _fixed(self, words: Sequence[str], index: int) -> str:
+        return START[-1 - index] if index < 0 else self.tagdict[words[index]]
+
+    def _run(self, words: Sequence[str], start: int, stop: int, previous: str, before: str) -> list[str]:
+        """Tags of words[start:stop], given the tags of the two words before."""
+        tags: list[str] = []
+        for index in range(start, stop):
+            found = self.tagdict.get(words[index])
+            if not found:
+                found = self._predict(words, index, previous, before)
+            tags.append(found)
+            before, previous = previous, found
+        return tags
+
+    def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:
+        count = len(words)
+        word, here = words[index], _normalize(words[index])
+        left = _normalize(words[index - 1]) if index >= 1 else START[index - 1]
+        left2 = _normalize(words[index - 2]) if index >= 2 else START[index]
+        right = _normalize(words[index + 1]) if index + 1 < count else END[index + 1 - count]
+        right2 = _normalize(words[index + 2]) if index + 2 < count else END[index + 2 - count]
+        scores = self._word_row(word, here).copy()
+        for row in (
+            self._row("tags", previous, before),
+            self._row("tag word", previous, here),
+            self._row("left", left),
+            self._row("left2", left2),
+            self._row("right", right),
+            self._row("right2", right2),
+        ):
+            if row is not None:
+                scores += row
+        best = int(scores.argmax())
+        if np.count_nonzero(scores > scores[best] - NEAR_TIE) > 1:
+            return self._exact(_features(word, here, left, left2, right, right2, previous, before))
+        return self.classes[best]
+
+    def _word_row(self, word: str, here: str) -> Row:
+        row = self._row("word", word, here)
+        assert row is not None  # the bias alone has weights
+        return row
+
+    def _row(self, kind: str, *names: str) -> Row | None:
+        """Sum of the weights of one group of features, None if they have none."""
+        key = (kind, *names)
+        try:
+            return self._rows[key]
+        except KeyError:
+            if len(self._rows) >= CACHE_LIMIT:
+                self._rows.clear()
+            row = self._rows[key] = self._sum(_GROUPS[kind](*names))
+            return row
+
+    def _sum(self, features: Sequence[str]) -> Row | None:
+        row = np.zeros(len(self.classes))
+        for feature in features:
+            for label, weight in self.weights.get(feature, {}).items():
+                row[self._column[label]] += weight
+        return row if row.any() else None
+
+    def _exact(self, features: Sequence[str]) -> str:
+        """The class as NLTK finds it: weights added feature by feature, ties to the alphabetically last class."""
+        scores = dict.fromkeys(self.classes, 0.0)
+        for feature in features:
+            for label, weight in self.weights.get(feature, {}).items():
+                scores[label] += weight
+        return max(self.classes, key=lambda label: (scores[label], label))
+
+
+def _normalize(word: str) -> str:
+    """The form under which a word counts as context: years, digits and hyphenated words are classes."""
+    if "-" in word and word[0] != "-":
+        return "!HYPHEN"
+    if word.isdigit() and len(word) == 4:
+        return "!YEAR"
+    if word and word[0].isdigit():
+        return "!DIGITS"
+    return word.lower()
+
+
+def _word_features(word: str, here: str) -> list[str]:
+    return ["bias", f"i suffix {word[-3:]}", f"i pref1 {word[:1]}", f"i word {here}"]
+
+
+def _tag_features(previous: str, before: str) -> list[str]:
+    return [f"i-1 tag {previous}", f"i-2 tag {before}", f"i tag+i-2 tag {previous} {before}"]
+
+
+_GROUPS: dict[str, Any] = {
+    "word": _word_features,
+    "tags": _tag_features,
+    "tag word": lambda previous, here: [f"i-1 tag+i word {previous} {here}"],
+    "left": lambda left: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}"],
+    "left2": lambda left2: [f"i-2 word {left2}"],
+    "right": lambda right: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}"],
+    "right2": lambda right2: [f"i+2 word {right2}"],
+}
+
+
+def _features(
+    word: str, here: str, left: str, left2: str, right: str, right2: str, previous: str, before: str
+) -> list[str]:
+    """All 14 features in NLTK's order."""
+    bias, suffix, prefix, itself = _word_features(word, here)
+    return [
+        bias,
+        suffix,
+        prefix,
+        *_tag_features(previous, before),
+        itself,
+        f"i-1 tag+i word {previous} {here}",
+        f"i-1 word {left}",
+        f"i-1 suffix {left[-3:]}",
+        f"i-2 word {left2}",
+        f"i+1 word {right}",
+        f"i+1 suffix {right[-3:]}",
+        f"i+2 word {right2}",
+    ]

@@ -1,0 +1,367 @@
+"""English text as NLTK reads it, faster: sentences, tokens with character offsets, tags, lemmas.
+
+The published protocols (CHAIR, Object HalBench, AMBER) are defined by what NLTK's functions return, so every function
+here returns exactly that; the tests compare them on real captions and on generated text.
+
+Tokens   NLTK cuts a text into Punkt sentences and rewrites each with some 30 regular expressions. Almost every stretch
+         between two blanks is cut alike wherever it stands; only whether it ends its sentence matters. Such *chunks*
+         are cut once by NLTK and looked up afterwards; sentences with quotes and other context-dependent signs go
+         through NLTK each time.
+Tags     the averaged perceptron over the same weights (see evalkit/tagger.py).
+Lemmas   Morphy over WordNet's word lists (see evalkit/lemmas.py), behind a cache.
+
+`tokenize_plain` needs no NLTK data: it is Punkt's algorithm without learned parameters, so that only abbreviations
+("Mr.", "e.g.") and rare capitalisation evidence are decided differently.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from evalkit.errors import AssetError
+from evalkit.lemmas import Lemmatizer
+from evalkit.tagger import PerceptronTagger
+
+REMEDY = (
+    "run `python -m nltk.downloader punkt_tab averaged_perceptron_tagger_eng wordnet`, "
+    "or set NLTK_DATA to a folder that holds them"
+)
+CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memory
+
+# Characters whose treatment by Python's str.split, `re` and NLTK's `regex` is known to agree.
+_ODD = re.compile(r"[^ \t\n\r\f\v!-~À-ÖØ-öø-ÿ\u2012-\u2015\u2018\u2019\u201c\u201d]")
+# A chunk that is cut differently in different surroundings: quotes (unless inside a word), leading or lone closers.
+_CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-9])[’']|^[)\]}]|^[\])}>]+$")
+_PLAIN = re.compile(r"([A-Za-z]+)([,;:.?!]?)")
+_CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
+_PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
+_QUOTES = {"``": ('"', "``", "''"), "''": ('"', "''", "``")}
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and where it stands: text[start:end], except that NLTK rewrites double quotes to `` and ''."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """How NLTK cuts one blank-delimited chunk: inside a sentence (`inner`) and as its last chunk (`last`).
+
+    breaks  True: a sentence ends here whatever follows; False: never; None: depends on the next chunk
+    """
+
+    breaks: bool | None
+    inner: tuple[str, ...]
+    last: tuple[str, ...]
+    inner_spans: tuple[Span, ...]
+    last_spans: tuple[Span, ...]
+
+
+class _Chunks(dict[str, "_Chunk | None"]):
+    """Chunk -> how it is cut, or None for a chunk whose cut depends on its surroundings; filled on demand."""
+
+    def __init__(self, punkt: Any, cut: Any) -> None:
+        super().__init__()
+        self.punkt, self.cut = punkt, cut
+        self.collocated = {first for first, _ in punkt._params.collocations}
+
+    def __missing__(self, chunk: str) -> _Chunk | None:
+        if len(self) >= CACHE_LIMIT:
+            self.clear()
+        self[chunk] = found = self._read(chunk)
+        return found
+
+    def _read(self, chunk: str) -> _Chunk | None:
+        if (plain := _PLAIN.fullmatch(chunk)) and plain[1].lower() not in _CONTRACTIONS:
+            return self._plain(chunk, *plain.groups())
+        if _CONTEXTUAL.search(chunk):
+            return None
+        candidates = [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]
+        if candidates not in ([], [len(chunk) - 1]):
+            return None
+        inner = tuple(self.cut(f"x {chunk} x")[1:-1])
+        last = tuple(self.cut(f"x {chunk}")[1:])
+        breaks = self._always_breaks(chunk) if candidates else False
+        return _Chunk(breaks, inner, last, tuple(_align(inner, chunk)), tuple(_align(last, chunk)))
+
+    def _plain(self, chunk: str, word: str, sign: str) -> _Chunk:
+        """A word with at most one sign behind it: the sign is a token, a full stop only at the sentence's end."""
+        cut, cut_spans = (word, sign), ((0, len(word)), (len(word), len(chunk)))
+        whole, whole_spans = (chunk,), ((0, len(chunk)),)
+        if not sign:
+            return _Chunk(False, whole, whole, whole_spans, whole_spans)
+        if sign == ".":
+            return _Chunk(self._always_breaks(chunk), whole, cut, whole_spans, cut_spans)
+        return _Chunk(self._always_breaks(chunk) if sign in "?!" else False, cut, cut, cut_spans, cut_spans)
+
+    def _always_breaks(self, chunk: str) -> bool | None:
+        """True for an ordinary word with a full stop; None where Punkt has to look at the next word."""
+        match = _PLAIN_END.fullmatch(chunk)
+        if match is None:
+            return None
+        word = match[1].lower()
+        ordinary = word not in self.punkt._params.abbrev_types and word not in self.collocated
+        return True if ordinary or match[2] != "." else None
+
+
+class _Tokenizer:
+    """word_tokenize over one Punkt model, with chunk caches."""
+
+    def __init__(self, punkt: Any, cut: Any) -> None:
+        self.punkt, self.cut = punkt, cut
+        self.chunks = _Chunks(punkt, cut)
+        self.pairs: dict[tuple[str, str], bool] = {}
+
+    def sentences(self, text: str) -> list[Span]:
+        return list(self.punkt.span_tokenize(text))
+
+    def words(self, text: str) -> list[str]:
+        """The token texts."""
+        parts = text.split()
+        ends = self._ends(text, parts)
+        if ends is None:
+            return [word for word, _, _ in self._slow(text)]
+        words: list[str] = []
+        for entry, is_last in ends:
+            words += entry.last if is_last else entry.inner
+        return words
+
+    def spans(self, text: str) -> list[Span]:
+        """Where the tokens of `words` stand."""
+        parts = text.split()
+        ends = self._ends(text, parts)
+        if ends is None:
+            return [(start, end) for _, start, end in self._slow(text)]
+        spans: list[Span] = []
+        position = 0
+        for part, (entry, is_last) in zip(parts, ends, strict=True):
+            offset = text.index(part, position)
+            position = offset + len(part)
+            for start, end in entry.last_spans if is_last else entry.inner_spans:
+                spans.append((offset + start, offset + end))
+        return spans
+
+    def _ends(self, text: str, parts: list[str]) -> list[tuple[_Chunk, bool]] | None:
+        """Each chunk's entry and whether it is the last of its sentence; None if NLTK has to read the text."""
+        if _ODD.search(text):
+            return None
+        chunks = self.chunks
+        ends: list[tuple[_Chunk, bool]] = []
+        for index, part in enumerate(parts):
+            entry = chunks[part]
+            if entry is None:
+                return None
+            is_last = entry.breaks
+            if is_last is None:
+                is_last = index + 1 == len(parts) or self._breaks_between(part, parts[index + 1])
+            ends.append((entry, is_last))
+        if ends:
+            ends[-1] = (ends[-1][0], True)
+        return ends
+
+    def _breaks_between(self, part: str, following: str) -> bool:
+        known = self.pairs.get((part, following))
+        if known is None:
+            if len(self.pairs) >= CACHE_LIMIT:
+                self.pairs.clear()
+            known = bool(self.punkt.text_contains_sentbreak(f"{part} {following}"))
+            self.pairs[part, following] = known
+        return known
+
+    def _slow(self, text: str) -> list[tuple[str, int, int]]:
+        """Punkt for the sentences; each sentence by chunks if they allow it, else by NLTK."""
+        tokens: list[tuple[str, int, int]] = []
+        for start, stop in self.sentences(text):
+            sentence = text[start:stop]
+            for word, low, high in self._sentence(sentence):
+                tokens.append((word, start + low, start + high))
+        return tokens
+
+    def _sentence(self, sentence: str) -> list[tuple[str, int, int]]:
+        parts = sentence.split()
+        entries = [] if _ODD.search(sentence) else [self.chunks[part] for part in parts]
+        if not entries or None in entries:
+            words = self.cut(sentence)
+            return [(word, *span) for word, span in zip(words, _align(words, sentence), strict=True)]
+        tokens: list[tuple[str, int, int]] = []
+        position = 0
+        for index, (part, entry) in enumerate(zip(parts, entries, strict=True)):
+            assert entry is not None
+            offset = sentence.index(part, position)
+            position = offset + len(part)
+            is_last = index + 1 == len(parts)
+            words, spans = (entry.last, entry.last_spans) if is_last else (entry.inner, entry.inner_spans)
+            tokens += [(word, offset + low, offset + high) for word, (low, high) in zip(words, spans, strict=True)]
+        return tokens
+
+
+def _align(words: Sequence[str], text: str) -> list[Span]:
+    """Spans of NLTK's tokens in the text they were cut from; double quotes may have been rewritten."""
+    spans: list[Span] = []
+    position = 0
+    for word in words:
+        while text[position].isspace():
+            position += 1
+        forms = (word, *_QUOTES.get(word, ()))
+        form = next((form for form in forms if text.startswith(form, position)), None)
+        if form is None:
+            raise ValueError(f"token {word!r} does not stand at character {position} of {text!r}")
+        spans.append((position, position + len(form)))
+        position += len(form)
+    return spans
+
+
+_loading = threading.RLock()  # NLTK's lazy readers must not be loaded by two threads at once
+
+
+def _nltk_path() -> None:
+    """Let NLTK look into the folders that the environment names now, not only at its own import."""
+    import nltk.data
+
+    named = os.environ.get("NLTK_DATA", "").split(os.pathsep)
+    for folder in reversed([folder for folder in named if folder]):
+        if folder not in nltk.data.path:
+            nltk.data.path.insert(0, folder)
+    mirror = os.environ.get("EVALKIT_ASSETS")
+    if mirror and (folder := os.path.join(mirror, "nltk_data")) not in nltk.data.path:
+        nltk.data.path.append(folder)
+
+
+def _missing(package: str) -> AssetError:
+    return AssetError(f"NLTK data {package!r} is not installed; {REMEDY}")
+
+
+@cache
+def _tokenizer() -> _Tokenizer:
+    with _loading:
+        from nltk.tokenize import NLTKWordTokenizer
+        from nltk.tokenize.punkt import PunktTokenizer
+
+        _nltk_path()
+        try:
+            punkt = PunktTokenizer("english")
+        except LookupError as error:
+            raise _missing("punkt_tab") from error
+        return _Tokenizer(punkt, NLTKWordTokenizer().tokenize)
+
+
+@cache
+def _plain_tokenizer() -> _Tokenizer:
+    with _loading:
+        from nltk.tokenize import NLTKWordTokenizer
+        from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+        return _Tokenizer(PunktSentenceTokenizer(), NLTKWordTokenizer().tokenize)
+
+
+@cache
+def _tagger() -> PerceptronTagger:
+    with _loading:
+        import nltk.data
+
+        _nltk_path()
+        try:
+            folder = nltk.data.find("taggers/averaged_perceptron_tagger_eng/")
+        except LookupError as error:
+            raise _missing("averaged_perceptron_tagger_eng") from error
+        return PerceptronTagger.load(folder)
+
+
+@cache
+def _lemmatizer() -> Lemmatizer:
+    with _loading:
+        import nltk.data
+
+        _nltk_path()
+        try:
+            folder = nltk.data.find("corpora/wordnet")
+        except LookupError:
+            try:
+                folder = nltk.data.find("corpora/wordnet.zip/wordnet/")
+            except LookupError as error:
+                raise _missing("wordnet") from error
+        return Lemmatizer.load(folder)
+
+
+def sentences(text: str) -> list[Span]:
+    """Spans of the sentences of a text, as nltk.sent_tokenize cuts it.
+
+    Raises:
+        AssetError: if NLTK's punkt_tab is not installed.
+    """
+    return _tokenizer().sentences(text)
+
+
+def tokenize(text: str) -> list[Token]:
+    """Tokens with offsets; their texts are nltk.word_tokenize(text).
+
+    Raises:
+        AssetError: if NLTK's punkt_tab is not installed.
+    """
+    tokenizer = _tokenizer()
+    return [Token(word, *span) for word, span in zip(tokenizer.words(text), tokenizer.spans(text), strict=True)]
+
+
+def tokenize_plain(text: str) -> list[Token]:
+    """Tokens with offsets, without NLTK data: as `tokenize` but for abbreviations.
+
+    >>> [token.text for token in tokenize_plain("It's a dog. Really!")]
+    ['It', "'s", 'a', 'dog', '.', 'Really', '!']
+    """
+    tokenizer = _plain_tokenizer()
+    return [Token(word, *span) for word, span in zip(tokenizer.words(text), tokenizer.spans(text), strict=True)]
+
+
+def words(text: str, *, plain: bool = False) -> list[str]:
+    """Texts of the tokens alone; the quickest way to them. `plain`: as `tokenize_plain`."""
+    return (_plain_tokenizer() if plain else _tokenizer()).words(text)
+
+
+def word_spans(text: str, *, plain: bool = False) -> list[Span]:
+    """Spans (start, end) of the tokens of `words(text)`, in characters."""
+    return (_plain_tokenizer() if plain else _tokenizer()).spans(text)
+
+
+def tag(words: Sequence[str]) -> list[str]:
+    """Penn Treebank tags of the words of a text, as nltk.pos_tag gives them.
+
+    Raises:
+        AssetError: if NLTK's averaged_perceptron_tagger_eng is not installed.
+    """
+    return _tagger().tag(words)
+
+
+def tag_at(words: Sequence[str], positions: Sequence[int]) -> list[str]:
+    """The tags of `tag(words)` at some ascending positions, without tagging all words."""
+    return _tagger().tag_at(words, positions)
+
+
+@lru_cache(maxsize=CACHE_LIMIT)
+def lemma(word: str, pos: str = "n") -> str:
+    """Lemma of a word, as nltk's WordNetLemmatizer gives it.
+
+    Args:
+        word: lower case for words that are not names; WordNet's entries are lower case.
+        pos: "n" noun, "v" verb, "a" adjective, "r" adverb.
+    Raises:
+        AssetError: if NLTK's wordnet is not installed.
+    """
+    return _lemmatizer().lemma(word, pos)
+
+
+_WORDNET_POS = {"J": "a", "V": "v", "N": "n", "R": "r"}
+
+
+def wordnet_pos(tag: str) -> str:
+    """WordNet's part of speech for a Penn Treebank tag: a, v, n or r; noun for all others."""
+    return _WORDNET_POS.get(tag[:1], "n")
