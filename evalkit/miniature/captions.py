@@ -1,0 +1,217 @@
+"""Captions of a scene, true or with planted noise; a small grammar that reads them back, corrects and divides them.
+
+    The image shows a kitchen with an apple and two red cups. There is a bowl. You can also see a clock.
+
+Things are mentioned in alphabetical order. Noise: an expected noun that is absent is mentioned anyway (mostly as
+a last sentence), and now and then a true thing is left out. The noise of the first expected noun has a probability
+above one half, so that greedy decoding of a model trained on the captions shows it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+
+from evalkit.miniature.lexicon import COLOURS, COLOURS_OF, NOUNS, PLACES, find_nouns, plural, with_article
+from evalkit.miniature.scenes import Group, Scene
+
+LEADS = ("The image shows", "This is a picture of")
+_PLAIN, _ALSO, _BACKGROUND = "There", "You can also see", "In the background, there"
+
+_P_MENTION_ABSENT = (0.72, 0.35, 0.2)  # of the first, second, third expected noun of the place
+_MAX_ABSENT_MENTIONS = 2
+_P_ABSENT_IN_LEAD = 0.25
+_P_OMIT = 0.08
+_P_PLAIN = 0.7
+_P_BACKGROUND = 0.5
+_P_HUMAN_OMITS = 0.25
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of a caption: how it opens, the place it names (the first sentence alone), what it mentions."""
+
+    opening: str
+    groups: tuple[Group, ...]
+    place: str | None = None
+
+    def __str__(self) -> str:
+        phrases = join_phrases([phrase(group) for group in self.groups])
+        if self.place is not None:
+            return f"{self.opening} {with_article(self.place)} with {phrases}."
+        if self.opening == _ALSO:
+            return f"{self.opening} {phrases}."
+        return f"{self.opening} {'are' if self.groups[0].count > 1 else 'is'} {phrases}."
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One checkable statement of a caption: that a noun is in the image. The span is the noun's first mention."""
+
+    start: int
+    end: int
+    noun: str
+
+    @property
+    def statement(self) -> str:
+        return f"There is {with_article(self.noun)} in the image."
+
+    @property
+    def question(self) -> str:
+        return f"Is there {with_article(self.noun)} in the image?"
+
+
+def phrase(group: Group) -> str:
+    """ "a red cup", "two dogs"."""
+    colour = f"{group.colour} " if group.colour else ""
+    return f"two {colour}{plural(group.noun)}" if group.count == 2 else with_article(colour + group.noun)
+
+
+def join_phrases(phrases: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return ", ".join(phrases[:-1]) + " and " + phrases[-1] if len(phrases) > 1 else phrases[0]
+
+
+def true_caption(scene: Scene, rng: Random) -> str:
+    """A caption that mentions everything in the scene and nothing else."""
+    return write(_compose(scene, list(scene.groups), [], rng))
+
+
+def noisy_caption(scene: Scene, rng: Random) -> str:
+    """A caption as a careless person writes it: absent expected nouns mentioned, true things now and then left out."""
+    present = [group for group in scene.groups if rng.random() > _P_OMIT] or [scene.groups[0]]
+    return write(_compose(scene, present, _absent_mentions(scene, rng), rng))
+
+
+def human_captions(scene: Scene, rng: Random, n: int = 5) -> list[str]:
+    """Independent true captions; like people, each leaves some things out."""
+    captions = []
+    for _ in range(n):
+        seen = [group for group in scene.groups if rng.random() > _P_HUMAN_OMITS] or [scene.groups[0]]
+        captions.append(write(_compose(scene, seen, [], rng)))
+    return captions
+
+
+def _absent_mentions(scene: Scene, rng: Random) -> list[Group]:
+    probability = dict(zip(PLACES[scene.place], _P_MENTION_ABSENT, strict=False))
+    nouns = [noun for noun in scene.absent_expected if rng.random() < probability[noun]]
+    return [
+        Group(noun, rng.choice(COLOURS_OF[noun]) if noun in COLOURS_OF else None, 1)
+        for noun in nouns[:_MAX_ABSENT_MENTIONS]
+    ]
+
+
+def _compose(scene: Scene, present: list[Group], absent: list[Group], rng: Random) -> list[Sentence]:
+    lead, rest = present[:2], present[2:]
+    absent = list(absent)
+    if absent and rng.random() < _P_ABSENT_IN_LEAD:
+        lead = [*lead, absent.pop(0)]
+    sentences = [Sentence(rng.choice(LEADS), tuple(lead), scene.place)]
+    sentences += [Sentence(_PLAIN if rng.random() < _P_PLAIN else _ALSO, (group,)) for group in rest]
+    sentences += [Sentence(_BACKGROUND if rng.random() < _P_BACKGROUND else _ALSO, (group,)) for group in absent]
+    return sentences
+
+
+def write(sentences: Iterable[Sentence]) -> str:
+    """The text of a caption."""
+    return " ".join(map(str, sentences))
+
+
+def read_sentence(text: str) -> Sentence | None:
+    """Parse one sentence; None if it is not one this grammar writes."""
+    match = _sentence_pattern().fullmatch(text)
+    if match is None:
+        return None
+    groups = tuple(_read_phrase(part) for part in re.split(r", | and ", match["phrases"]))
+    opening = match["lead"] or match["also"] or match["there"]
+    sentence = Sentence(opening, groups, match["place"])
+    return sentence if str(sentence) == text else None  # "a apple" and "There is two dogs" don't survive the round trip
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences of a caption, each with its full stop."""
+    return [part.strip() for part in re.findall(r"[^.]+\.?", text) if part.strip()]
+
+
+def fluent(text: str) -> bool:
+    """Whether a text is a caption of this grammar: a first sentence naming a place, then others, none twice."""
+    parts = split_sentences(text.strip())
+    sentences = [read_sentence(part) for part in parts]
+    if not sentences or any(sentence is None for sentence in sentences) or len(set(parts)) < len(parts):
+        return False
+    names_place = [sentence is not None and sentence.place is not None for sentence in sentences]
+    return names_place[0] and not any(names_place[1:])
+
+
+def correct(caption: str, scene: Scene) -> str:
+    """The caption with its errors removed, as an annotator who sees the scene would: nothing true is added.
+
+    Mentions of absent nouns go, wrong colours, counts and places are set right, repeated mentions go, and so do
+    sentences that cannot be read. If the first sentence loses all its mentions, the next true thing moves into it.
+    """
+    truth = {group.noun: group for group in scene.groups}
+    seen: set[str] = set()
+    sentences: list[Sentence] = []
+    for sentence in filter(None, map(read_sentence, split_sentences(caption))):
+        kept = []
+        for group in sentence.groups:
+            if group.noun in truth and group.noun not in seen:
+                seen.add(group.noun)
+                kept.append(truth[group.noun])
+        if kept or sentence.place is not None:
+            sentences.append(replace(sentence, groups=tuple(kept)))
+    return write(_repair_lead(sentences, scene))
+
+
+def complete(caption: str, scene: Scene) -> str:
+    """The corrected caption, with a plain sentence added for every thing it left out."""
+    corrected = correct(caption, scene)
+    mentioned = {mention.noun for mention in find_nouns(corrected)}
+    missing = [Sentence(_PLAIN, (group,)) for group in scene.groups if group.noun not in mentioned]
+    return " ".join([corrected, *map(str, missing)])
+
+
+def _repair_lead(sentences: list[Sentence], scene: Scene) -> list[Sentence]:
+    lead = next((sentence for sentence in sentences if sentence.place is not None), None)
+    rest = [sentence for sentence in sentences if sentence.place is None]
+    groups = lead.groups if lead else ()
+    if not groups:
+        groups = rest.pop(0).groups if rest else scene.groups[:1]
+    return [Sentence(lead.opening if lead else LEADS[0], groups, scene.place), *rest]
+
+
+def claims(caption: str) -> list[Claim]:
+    """The object claims of any text, one for each noun, in order of first mention."""
+    first: dict[str, Claim] = {}
+    for mention in find_nouns(caption):
+        first.setdefault(mention.noun, Claim(mention.start, mention.end, mention.noun))
+    return list(first.values())
+
+
+def is_true(claim: Claim, scene: Scene) -> bool:
+    """Whether a claim holds for a scene."""
+    return claim.noun in scene.nouns
+
+
+def _read_phrase(text: str) -> Group:
+    words = text.split(" ")
+    count, words = (2 if words[0] == "two" else 1), words[1:]
+    colour = words.pop(0) if words[0] in COLOURS else None
+    name = " ".join(words)
+    noun = next(noun for noun in NOUNS if name == (plural(noun) if count == 2 else noun))
+    return Group(noun, colour, count)
+
+
+@cache
+def _sentence_pattern() -> re.Pattern[str]:
+    def choice(words: Iterable[str]) -> str:
+        return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))) + ")"
+
+    one = f"an? (?:{choice(COLOURS)} )?{choice(NOUNS)}"
+    two = f"two (?:{choice(COLOURS)} )?{choice(map(plural, NOUNS))}"
+    thing = f"(?:{one}|{two})"
+    phrases = f"(?P<phrases>{thing}(?:, {thing})*(?: and {thing})?)"
+    lead = f"(?P<lead>{choice(LEADS)}) an? (?P<place>{choice(PLACES)}) with"
+    there = f"(?P<there>{choice((_PLAIN, _BACKGROUND))}) (?:is|are)"
+    return re.compile(f"(?:{lead}|(?P<also>{_ALSO})|{there}) {phrases}\\.")
