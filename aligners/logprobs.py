@@ -1,0 +1,117 @@
+"""Log-probabilities of given tokens, without a float copy of all logits.
+
+A 32-bit (B, T, V) tensor is what fills the memory of preference training: 16 x 2048 positions x 150k entries are 20 GB.
+So: only positions with a target go through the language-model head (prompt and image positions never do), in chunks of
+`chunk_tokens` positions; with more than one chunk the logits are not kept for the backward pass but computed again
+(one chunk at a time is alive). Result and gradients equal the plain form up to rounding.
+
+Convention: `labels` (B, T) holds token ids where a token is to be scored and IGNORE elsewhere; logits at position t
+score the token at t + 1, so everything returned has T - 1 columns and column t belongs to token t + 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+IGNORE = -100  # label of a position that is not scored, as in torch and transformers
+CHUNK_TOKENS = 256  # 256 x 150k float32 logits: 150 MB
+
+Head = Callable[[Tensor], Tensor]  # (N, D) hidden states -> (N, V) logits
+
+
+def gather_logps(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probability of each target under the logits of its own position (nothing is shifted).
+
+    Args:
+        logits: unnormalised scores, (..., V); half precision is computed in float32.
+        targets: token ids, (...); IGNORE gives 0.
+        temperature: divides the logits first, as in sampling.
+    Returns:
+        nats, shape (...).
+    """
+    scores = _at_least_float32(logits) / temperature if temperature != 1.0 else _at_least_float32(logits)
+    scored = targets != IGNORE
+    picked = scores.gather(-1, targets.where(scored, 0).unsqueeze(-1)).squeeze(-1)
+    return (picked - scores.logsumexp(-1)).where(scored, 0.0)
+
+
+def token_logps(
+    logits: Tensor, labels: Tensor, *, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
+) -> tuple[Tensor, Tensor]:
+    """Shifted log-probabilities from logits that already exist, computed in float32 chunk by chunk.
+
+    Args:
+        logits: (B, T, V), any float type.
+        labels: (B, T); see the module's convention.
+        temperature: divides the logits first.
+        chunk_tokens: positions whose float32 logits are alive at a time.
+    Returns:
+        (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
+    """
+    return hidden_token_logps(logits, _identity, labels, temperature=temperature, chunk_tokens=chunk_tokens)
+
+
+def hidden_token_logps(
+    hidden: Tensor,
+    head: Head,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_tokens: int = CHUNK_TOKENS,
+) -> tuple[Tensor, Tensor]:
+    """Shifted log-probabilities from the last hidden states: the head runs on scored positions only.
+
+    Args:
+        hidden: last hidden states after the final norm, (B, T, D).
+        head: maps (N, D) to logits (N, V): the model's `lm_head`, adapters and soft-capping included.
+        labels: (B, T); see the module's convention.
+        temperature: divides the logits first.
+        chunk_tokens: positions whose logits are alive at a time; more than one chunk costs a second head product in
+            the backward pass.
+    Returns:
+        (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
+    Raises:
+        ValueError: if hidden states and labels do not have the same (B, T), or chunk_tokens < 1.
+    """
+    if hidden.shape[:2] != labels.shape or chunk_tokens < 1:
+        raise ValueError(
+            f"hidden (B, T, D) {tuple(hidden.shape)} and labels (B, T) {tuple(labels.shape)} must agree, "
+            f"chunk_tokens be positive, got {chunk_tokens}"
+        )
+    targets = labels[:, 1:]
+    response_mask = targets != IGNORE
+    states = hidden[:, :-1][response_mask]  # (N, D)
+    scored = targets[response_mask]  # (N,)
+    if len(scored) <= chunk_tokens:
+        logps = gather_logps(head(states), scored, temperature)
+    else:
+        chunks = zip(torch.split(states, chunk_tokens), torch.split(scored, chunk_tokens), strict=True)
+        logps = torch.cat([_recomputed(head, h, t, temperature) for h, t in chunks])
+    padded = logps.new_zeros(response_mask.shape).masked_scatter(response_mask, logps)
+    return padded, response_mask
+
+
+def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Entropy of the next-token distribution in nats, (..., V) -> (...)."""
+    logps = (_at_least_float32(logits) / temperature).log_softmax(-1)
+    return -(logps.exp() * logps).sum(-1)
+
+
+def _recomputed(head: Head, states: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    def score(chunk: Tensor) -> Tensor:
+        return gather_logps(head(chunk), targets, temperature)
+
+    if not torch.is_grad_enabled():
+        return score(states)
+    result: Tensor = checkpoint(score, states, use_reentrant=False)
+    return result
+
+
+def _identity(logits: Tensor) -> Tensor:
+    return logits
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
