@@ -76,7 +76,7 @@ class Journal:
         self.rows = [row for row, _ in rows]
         self._end = rows[-1][1] if rows else 0
         try:
-            self._file: IO[bytes] = path.open("r+b" if path.exists() else "w+b")
+            self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
             self._file.truncate(self._end)
             self._file.seek(self._end)
         except OSError as error:
@@ -89,9 +89,10 @@ class Journal:
             RecordError: if it cannot be written (disk full); the journal is left with its complete lines only.
         """
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="surrogatepass")
+        rest = memoryview(line)
         try:
-            self._file.write(line)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             os.ftruncate(self._file.fileno(), self._end)
             raise RecordError(f"{self.path}: cannot be written: {error.strerror}; finished lines are kept") from error
@@ -185,5 +186,7 @@ def locked(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RecordError(f"{run_dir} is in use by another process; wait for it or choose another folder") from error
+            raise RecordError(
+                f"{run_dir} is in use by another process; wait for it or choose another folder"
+            ) from error
         yield
