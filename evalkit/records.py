@@ -58,7 +58,7 @@ def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
         if torn:
             break
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8", errors="surrogatepass"))
         except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}:{number}: journal line is not JSON ({error})") from error
         if not isinstance(row, dict):
@@ -94,7 +94,8 @@ class Journal:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            os.ftruncate(self._file.fileno(), self._end)
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
             raise RecordError(f"{self.path}: cannot be written: {error.strerror}; finished lines are kept") from error
         self._end += len(line)
         self.rows.append(dict(row))
