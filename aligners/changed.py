@@ -1,6 +1,6 @@
 """Which tokens a correction changed: the token weights of dense DPO.
 
-RLHF-V (Yu et al. 2024, arXiv:2312.00849, section 3.2) lets the corrected segments y_c count gamma times and the other
+RLHF-V (Yu et al. 2024, arXiv:2312.00849) lets the corrected segments y_c count gamma times and the other
 response tokens once. The segments come from a longest-matching-block diff of the two token sequences: matching blocks
 shorter than `min_match_size` are thrown away, and what lies between the blocks that stay is a replaced span.
 
@@ -85,7 +85,7 @@ def token_weights(
 ) -> tuple[list[float], list[float]]:
     """Weight per token of the rejected and of the chosen response: gamma where changed, 1 elsewhere.
 
-    Dense DPO, RLHF-V (arXiv:2312.00849) eq. 5; gamma = 1 is plain DPO.
+    Dense DPO, RLHF-V (arXiv:2312.00849, eq. 2-5); gamma = 1 is plain DPO.
     """
     spans = changed_spans(rejected, chosen, settings)
     return (

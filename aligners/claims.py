@@ -1,4 +1,4 @@
-"""Divide: a response into claims, each with a polar (yes/no) question (RLAIF-V, arXiv:2405.17220, section 3.2).
+"""Divide: a response into claims, each with a polar (yes/no) question (RLAIF-V, arXiv:2405.17220).
 
 The paper fine-tuned two language models for this: one lists the facts of a response, one turns each fact into a
 question. Here either any engine does it (requests and parsers below, wording our own) or `split_claims`, rules for

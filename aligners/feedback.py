@@ -1,4 +1,4 @@
-"""Conquer and combine: a labeler's yes/no probabilities into the reward of a response (RLAIF-V, arXiv:2405.17220, 3.2).
+"""Conquer and combine: a labeler's yes/no probabilities into the reward of a response (RLAIF-V, arXiv:2405.17220).
 
 The labeler sees the image and each claim's polar question; a claim is confirmed if "yes" is likelier than "no" at the
 first answer token. The response's score is minus the number of claims that are not confirmed: a count, not a rate, so

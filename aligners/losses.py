@@ -1,9 +1,9 @@
 """Preference losses: DPO, dense DPO, the implicit reward, and the reward model's pairwise loss.
 
 DPO        Rafailov et al. 2023, arXiv:2305.18290, eq. 7: -log sigmoid(beta [(w - w_ref) - (l - l_ref)])
-dense DPO  RLHF-V (Yu et al. 2024, arXiv:2312.00849), eq. 4-5: the same with token-weighted log-probabilities
+dense DPO  RLHF-V (Yu et al. 2024, arXiv:2312.00849), eq. 2-5: the same with token-weighted log-probabilities
 implicit   r(y) = beta log pi(y) / pi_ref(y); RLAIF-V (arXiv:2405.17220) divides it by the length for best-of-N
-pairwise   LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525), section 2.2
+pairwise   LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525)
 
 Tensors in, tensors out; nothing here knows a model, a batch layout or a trainer. All log-probabilities are in nats.
 """
@@ -21,7 +21,7 @@ def sequence_logps(
 ) -> Tensor:
     """Log-probability of each response, every token counting as often as its weight says.
 
-    With weights and `average` this is RLHF-V eq. 5, sum(w_t log p_t) / sum(w_t); without `average` the released
+    With weights and `average` this is RLHF-V's dense score, sum(w_t log p_t) / sum(w_t); without `average` the released
     command's form, sum(w_t log p_t). Without weights: the mean or sum of plain DPO.
 
     Args:
@@ -163,7 +163,7 @@ class RewardModelLoss:
 def reward_model_loss(rewards: Tensor, choice: Tensor, centre_weight: float = 1e-3) -> RewardModelLoss:
     """Pairwise loss of a reward model, with a small pull of the rewards towards zero.
 
-    LLaVA-RLHF (arXiv:2309.14525) section 2.2 and its released code: binary cross-entropy on r_2 - r_1.
+    LLaVA-RLHF (arXiv:2309.14525) and its released code: binary cross-entropy on r_2 - r_1.
 
     Args:
         rewards: of the first and the second response, (B, 2).

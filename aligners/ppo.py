@@ -1,6 +1,6 @@
 """The numbers of PPO on token sequences: KL, shaped rewards, advantages, clipped losses.
 
-PPO (Schulman et al. 2017, arXiv:1707.06347) as LLaVA-RLHF uses it (Sun et al. 2023, arXiv:2309.14525, section 2.3), and
+PPO (Schulman et al. 2017, arXiv:1707.06347) as LLaVA-RLHF uses it (Sun et al. 2023, arXiv:2309.14525), and
 RLOO (Ahmadian et al. 2024, arXiv:2402.14740), which needs no value model.
 
 Every function takes an optional `mask`, bool (B, T), True on response tokens up to and including the end token.
@@ -165,7 +165,7 @@ def gae_advantages(
 
 
 def rloo_advantages(response_rewards: Tensor) -> Tensor:
-    """Reward minus the mean reward of the other responses to the same prompt (arXiv:2402.14740 eq. 7).
+    """Reward minus the mean reward of the other responses to the same prompt (RLOO, arXiv:2402.14740).
 
     Args:
         response_rewards: K responses to each of P prompts, KL charge included, (P, K), K >= 2.

@@ -1,4 +1,4 @@
-"""What a response earns in fact-augmented RLHF (LLaVA-RLHF, Sun et al. 2023, arXiv:2309.14525, section 2.3).
+"""What a response earns in fact-augmented RLHF (LLaVA-RLHF, Sun et al. 2023, arXiv:2309.14525).
 
     reward = reward model's score
            + penalty if the response has no end token
