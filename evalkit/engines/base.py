@@ -55,5 +55,8 @@ class Engine(Protocol):
     def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
         """Probability mass of each group, e.g. [["yes", "Yes"], ["no", "No"]], at the first answer token."""
 
+    def stop(self) -> None:
+        """Ask a running `generate` to end after what is in flight; called from a signal handler."""
+
     def close(self) -> None:
         """Release the model or connections."""

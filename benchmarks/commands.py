@@ -1,0 +1,298 @@
+"""Sub-commands that know the benchmarks: list, run, generate, score."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import BENCHMARKS
+from evalkit.arguments import (
+    EXIT_FAILURES,
+    add_engine_arguments,
+    add_sampling_arguments,
+    default_output,
+    model_label,
+    open_engine,
+    positive,
+    sampling_from,
+)
+from evalkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from evalkit.benchmark import Benchmark
+    from evalkit.harness import Plan
+    from evalkit.summary import Summary
+
+SHORTHANDS = ("image_ids", "references", "variant")  # options with a flag of their own
+
+
+def add_commands(commands: Any) -> None:
+    """Add this layer's sub-commands."""
+    listing = commands.add_parser("list", help="benchmarks with their options and metrics, engines")
+    listing.add_argument("benchmark", nargs="?", help="one benchmark: its options and metrics")
+    listing.set_defaults(command=list_benchmarks)
+
+    run = commands.add_parser("run", help="generate and score: one checkpoint on one or more benchmarks")
+    add_task_arguments(run)
+    add_engine_arguments(run)
+    add_sampling_arguments(run)
+    add_judge_arguments(run)
+    add_result_arguments(run)
+    run.add_argument(
+        "--check-parity",
+        type=positive,
+        metavar="N",
+        help="first prove on N items that batched text equals batch-1 text",
+    )
+    run.set_defaults(command=run_benchmarks)
+
+    generate = commands.add_parser("generate", help="only ask the model; score later, elsewhere, with `evalkit score`")
+    add_task_arguments(generate)
+    add_engine_arguments(generate)
+    add_sampling_arguments(generate)
+    generate.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
+    generate.set_defaults(command=generate_responses)
+
+    score = commands.add_parser("score", help="score stored responses: a run's, or a file made elsewhere")
+    score.add_argument("target", metavar="RUN|BENCHMARK", help="a run directory, or a benchmark with --responses FILE")
+    score.add_argument("--responses", type=Path, metavar="FILE", help="responses made elsewhere, joined by id")
+    score.add_argument(
+        "--format", default="auto", metavar="F", help="format of --responses (default: told by its content)"
+    )
+    score.add_argument("--partial", action="store_true", help="allow responses for a part of the items")
+    add_task_options(score)
+    add_judge_arguments(score)
+    add_result_arguments(score)
+    score.set_defaults(command=score_responses)
+
+
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """--tasks and what a benchmark can be told."""
+    parser.add_argument(
+        "--tasks", required=True, metavar="A,B", help=f"benchmarks: {', '.join(BENCHMARKS)}, or package.module:Class"
+    )
+    add_task_options(parser)
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Data, items and variants."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("EVALKIT_DATA"),
+        metavar="DIR",
+        help="folder laid out as `evalkit doctor` says (or EVALKIT_DATA)",
+    )
+    group.add_argument("--world", type=Path, metavar="DIR", help="a miniature world instead of the real data")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="BENCHMARK.OPTION=VALUE",
+        help="an option of a benchmark, see `evalkit list BENCHMARK`; repeatable",
+    )
+    group.add_argument("--image-ids", metavar="FILE", help="list of image ids")
+    group.add_argument("--references", metavar="FILE", help="ready reference objects {image_id: [objects]}")
+    group.add_argument("--variant", help="variant of the scorer")
+    group.add_argument("--limit", type=positive, metavar="N", help="the first N items only")
+    group.add_argument(
+        "--shard", metavar="I/N", help="every N-th item from the I-th, for job arrays; join with `evalkit merge`"
+    )
+
+
+def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
+    """Who judges, for the benchmarks that need it."""
+    group = parser.add_argument_group("judge (Object HalBench with an extractor, MMHal-Bench)")
+    group.add_argument(
+        "--judge",
+        metavar="M",
+        help="model name at a server, a checkpoint with --judge-engine, or 'rules' (miniature world only)",
+    )
+    group.add_argument("--judge-engine", choices=("openai", "vllm", "transformers"), default="openai")
+    group.add_argument("--judge-base-url", action="append", metavar="URL")
+    group.add_argument("--judge-args", action="append", default=[], metavar="KEY=VALUE")
+    group.add_argument("--budget", type=float, metavar="USD", help="stop cleanly before judge calls cost more")
+    group.add_argument(
+        "--prices", metavar="IN,OUT", help="USD per million tokens in and out, for --budget and --dry-run"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="say how many generations and judge calls this takes, and stop"
+    )
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where results go and how they are printed."""
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--output-path",
+        type=Path,
+        default=default_output(),
+        metavar="DIR",
+        help="runs go to DIR/<model>/<benchmark> (default: ./runs)",
+    )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.02,
+        metavar="F",
+        help="share of failed samples beyond which the exit code is 2 (default 0.02)",
+    )
+    group.add_argument(
+        "--rescore", action="store_true", help="allow other scoring settings than the run was scored with"
+    )
+
+
+def list_benchmarks(options: argparse.Namespace) -> int:
+    """`evalkit list`: what there is; with a name, its options and metrics."""
+    from benchmarks.registry import benchmark_class, options_of
+
+    if options.benchmark:
+        cls = benchmark_class(options.benchmark)
+        print((cls.__module__ and (__import__(cls.__module__, fromlist=["_"]).__doc__ or "")).strip())
+        print("\noptions (--set NAME.OPTION=VALUE):")
+        for key, shown in options_of(options.benchmark).items():
+            print(f"  {key:<18} {shown}")
+        return 0
+    width = max(map(len, BENCHMARKS))
+    for name in BENCHMARKS:
+        cls = benchmark_class(name)
+        summary = (__import__(cls.__module__, fromlist=["_"]).__doc__ or "").strip().splitlines()[0]
+        print(f"{name:<{width}}  {summary}")
+    print("\nengines: transformers, vllm, openai, replay; more of a benchmark: evalkit list NAME")
+    return 0
+
+
+def run_benchmarks(options: argparse.Namespace) -> int:
+    """`evalkit run`: every task in turn through one engine, then the table."""
+    from benchmarks.judging import judge_from
+    from evalkit.harness import generate, score
+    from evalkit.progress import ProgressBar
+
+    plans = _plans(options)
+    if options.dry_run:
+        return _forecast(options, plans)
+    judge = judge_from(options)
+    engine = open_engine(options)
+    label = model_label(options)
+    summaries: list[Summary] = []
+    try:
+        if options.check_parity:
+            _prove_parity(engine, plans, options.check_parity)
+        for work in plans:
+            run_dir = options.output_path / label / work.benchmark.name
+            with ProgressBar(f"{label} {work.benchmark.name}") as progress:
+                generate(work, engine, run_dir, label, progress)
+                summaries.append(score(work, run_dir, judge, progress, options.rescore))
+    finally:
+        engine.close()
+        if judge is not None:
+            judge.close()
+    return finish(summaries, options.tolerance)
+
+
+def generate_responses(options: argparse.Namespace) -> int:
+    """`evalkit generate`: the generate stage alone."""
+    from evalkit.harness import generate
+    from evalkit.progress import ProgressBar
+
+    plans = _plans(options)
+    engine = open_engine(options)
+    label = model_label(options)
+    try:
+        for work in plans:
+            run_dir = options.output_path / label / work.benchmark.name
+            with ProgressBar(f"{label} {work.benchmark.name}") as progress:
+                generate(work, engine, run_dir, label, progress)
+            print(f"{run_dir}: {len(work.items) * work.sampling.n} responses; next: evalkit score {run_dir}")
+    finally:
+        engine.close()
+    return 0
+
+
+def score_responses(options: argparse.Namespace) -> int:
+    """`evalkit score`: a run directory, or responses made elsewhere."""
+    from benchmarks.judging import judge_from
+    from benchmarks.stored import import_responses, plan_of_run
+    from evalkit.harness import score
+    from evalkit.progress import ProgressBar
+
+    if options.responses is not None:
+        benchmark = _benchmark(options, options.target)
+        work, run_dir = import_responses(
+            benchmark, options.responses, options.format, options.output_path, partial=options.partial
+        )
+    else:
+        run_dir = Path(options.target)
+        work = plan_of_run(run_dir, lambda name: _benchmark(options, name))
+    judge = judge_from(options)
+    try:
+        with ProgressBar(f"score {run_dir.name}") as progress:
+            summary = score(work, run_dir, judge, progress, options.rescore)
+    finally:
+        if judge is not None:
+            judge.close()
+    return finish([summary], options.tolerance)
+
+
+def finish(summaries: "list[Summary]", tolerance: float) -> int:
+    """Print the table; exit code 2 if a run has more failures than tolerated."""
+    from evalkit.report import table
+
+    print(table([summary.run_dir for summary in summaries]))
+    over = [s for s in summaries if s.n_total and 1 - s.n_scored / s.n_total > tolerance]
+    for summary in over:
+        print(
+            f"{summary.run_dir}: {summary.n_total - summary.n_scored} of {summary.n_total} samples failed, "
+            f"more than the tolerated {tolerance:.0%}; the same command tries them again"
+        )
+    return EXIT_FAILURES if over else 0
+
+
+def _plans(options: argparse.Namespace) -> "list[Plan]":
+    from evalkit.harness import plan
+
+    shard = _shard(options.shard)
+    plans = []
+    for name in dict.fromkeys(options.tasks.replace(" ", ",").split(",")):
+        if name:
+            benchmark = _benchmark(options, name)
+            plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard))
+    if not plans:
+        raise UsageError("--tasks names no benchmark")
+    return plans
+
+
+def _benchmark(options: argparse.Namespace, name: str) -> "Benchmark":
+    from benchmarks.layout import located
+    from benchmarks.registry import build, options_of
+
+    name = name.replace("-", "_") if name.replace("-", "_") in BENCHMARKS else name
+    known = options_of(name)
+    given = located(name, Path(options.data)) if options.data and not options.world else {}
+    given |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
+    given |= _task_settings(options.set, name)
+    return build(name, given, options.world)
+
+
+def _task_settings(pairs: list[str], name: str) -> dict[str, str]:
+    """The --set words of one benchmark."""
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        task, dot, option = key.rpartition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {pair!r}: expected BENCHMARK.OPTION=VALUE")
+        if task.replace("-", "_") == name:
+            settings[option] = value
+    return settings
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdigit() or not count.isdigit():
+        raise UsageError(f"--shard {text!r}: expected I/N, e.g. 1/8")
+    return int(index), int(count)

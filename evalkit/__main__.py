@@ -1,0 +1,82 @@
+"""The program `evalkit`: joins the sub-commands that the layers add. Nobody imports it; `--help` loads no torch."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from evalkit import __version__
+from evalkit.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
+from evalkit.errors import EvalkitError, Interrupted, UsageError
+
+LAYERS = ("benchmarks", "evalkit", "aligners", "dashboard")
+
+EPILOG = """exit codes:
+  0 done   1 wrong usage   2 done, but too many failed samples   3 stopped by an error   130 interrupted
+
+first steps:
+  evalkit demo                                         everything on a miniature world, no download
+  evalkit run --model llava-hf/llava-1.5-7b-hf --tasks chair,pope --data DIR --output-path runs
+  evalkit report runs        evalkit compare runs/A/chair runs/B/chair        evalkit dashboard runs
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; every layer adds its own sub-commands."""
+    top = _Parser(
+        prog="evalkit",
+        description="Measure, lower and look at hallucination in vision-language models.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"evalkit {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for layer in LAYERS:
+        import_module(f"{layer}.commands").add_commands(commands)
+    return top
+
+
+def normalised(arguments: Sequence[str]) -> list[str]:
+    """`--output_path` is `--output-path`; values are left alone."""
+    words = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        words.append((flag.replace("_", "-") if flag.startswith("--") else flag) + equals + value)
+    return words
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = normalised(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.command(options) or 0)
+    except UsageError as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Interrupted as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except EvalkitError as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return EXIT_ABORTED
+    except KeyboardInterrupt:
+        print("evalkit: interrupted; what was finished is kept, the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `evalkit ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""One benchmark, one engine, one run directory: generate, then score.
+
+    item -> prompt -> engine -> response -> (judge) -> score -> record -> metrics
+
+The two stages are separate: a machine without network generates, another one judges. Both continue where an earlier
+process stopped; finished responses and verdicts are never asked for again. The harness names no benchmark.
+"""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import evalkit
+from evalkit.benchmark import Benchmark, Judged
+from evalkit.engines import Engine
+from evalkit.errors import DataError, Interrupted, RecordError, UsageError
+from evalkit.interrupt import finishing_in_flight
+from evalkit.judge import Judge, JudgeRequest
+from evalkit.records import (
+    MANIFEST,
+    RESPONSES,
+    SCHEMA,
+    VERDICTS,
+    Journal,
+    locked,
+    read_journal,
+    read_manifest,
+    write_json,
+)
+from evalkit.sampling import Sampling
+from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
+from evalkit.signature import Signature
+from evalkit.summary import Summary, write_results
+
+Progress = Callable[[str, int, int], None]  # (what is done, how many so far, how many in all)
+GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
+VERSIONS = ("torch", "transformers", "vllm", "openai", "nltk", "spacy", "numpy", "pillow")
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run asks: the selected items with their prompts, and how the engine decodes."""
+
+    benchmark: Benchmark
+    items: tuple[Item, ...]
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
+
+
+def plan(
+    benchmark: Benchmark,
+    sampling: Sampling | None = None,
+    limit: int | None = None,
+    shard: tuple[int, int] | None = None,
+    origin: Mapping[str, Json] | None = None,
+) -> Plan:
+    """Select items and write their prompts.
+
+    Args:
+        sampling: instead of the benchmark's own decoding settings.
+        limit: the first so many items only.
+        shard: (i, n), 1 <= i <= n: every n-th item, starting with the i-th, for job arrays.
+        origin: what a later `evalkit score` needs to build the benchmark again; kept in the manifest.
+    Raises:
+        DataError: if the benchmark has no items, or two share an id.
+        UsageError: if the shard or the limit makes no sense.
+    """
+    items = list(benchmark.items())
+    if limit is not None:
+        if limit < 1:
+            raise UsageError(f"--limit must be at least 1, got {limit}")
+        items = items[:limit]
+    if shard is not None:
+        index, count = shard
+        if not 1 <= index <= count:
+            raise UsageError(f"--shard i/n needs 1 <= i <= n, got {index}/{count}")
+        items = items[index - 1 :: count]
+    if not items:
+        raise DataError(f"{benchmark.name}: no items to score")
+    repeated = _repeated(item.id for item in items)
+    if repeated:
+        raise DataError(f"{benchmark.name}: item ids must be unique; repeated: {', '.join(repeated[:5])}")
+    prompts = tuple(benchmark.prompt(item) for item in items)
+    selection: dict[str, Json] = {"limit": limit, "shard": list(shard) if shard else None}
+    return Plan(benchmark, tuple(items), prompts, sampling or benchmark.sampling, {**(origin or {}), **selection})
+
+
+def generate(
+    work: Plan,
+    engine: Engine,
+    run_dir: Path,
+    label: str | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Ask the engine for every response that the run's journal does not hold yet.
+
+    Failed responses of an earlier process are asked for again; finished ones never.
+
+    Raises:
+        RecordError: if the directory is in use, unwritable, or holds a run with other settings.
+        EngineError: if the engine breaks; what was finished before stays.
+        Interrupted: after SIGINT or SIGTERM, once what was in flight is in the journal.
+    """
+    with locked(run_dir):
+        model = engine.describe()
+        manifest = _manifest(work, model, label or str(model.get("model", engine.name)))
+        _write_or_match(run_dir, manifest, GENERATION_FIELDS)
+        with Journal(run_dir / RESPONSES) as journal:
+            done = {key for key, row in _latest(journal.rows).items() if row.get("failure") is None}
+            wanted = [(prompt.id, sample) for prompt in work.prompts for sample in range(work.sampling.n)]
+            missing = set(wanted) - done
+            pending = [prompt for prompt in work.prompts if any((prompt.id, s) in missing for s in _samples(work))]
+            finished = len(wanted) - len(missing)
+            progress("responses", finished, len(wanted))
+            with finishing_in_flight(engine.stop) as interrupted:
+                for response in engine.generate(pending, work.sampling) if pending else ():
+                    key = (response.prompt_id, response.sample)
+                    if key not in missing:
+                        continue  # another sample of its prompt was missing; this one was finished before
+                    missing.discard(key)
+                    journal.append(_response_row(response))
+                    finished += 1
+                    progress("responses", finished, len(wanted))
+                if missing and interrupted():
+                    raise Interrupted(
+                        f"{run_dir}: stopped with {finished} of {len(wanted)} responses; the same command continues"
+                    )
+            if missing:
+                named = ", ".join(f"{name}#{sample}" for name, sample in sorted(missing)[:5])
+                raise RecordError(
+                    f"{run_dir}: the engine ended without {len(missing)} of {len(wanted)} responses ({named}); "
+                    "the same command continues"
+                )
+
+
+def score(
+    work: Plan,
+    run_dir: Path,
+    judge: Judge | None = None,
+    progress: Progress = silent,
+    rescore: bool = False,
+) -> Summary:
+    """Judge what needs judging, score every response, write records and metrics.
+
+    Args:
+        judge: needed by a `Judged` benchmark as soon as one of its responses needs a call.
+        rescore: allow other scoring settings than the ones this directory was scored with.
+    Raises:
+        RecordError: if responses are missing, or the directory was scored with other settings.
+        UsageError: if a judge is needed and there is none.
+    """
+    with locked(run_dir):
+        manifest = read_manifest(run_dir)
+        benchmark = work.benchmark
+        if manifest["benchmark"] != benchmark.name:
+            raise RecordError(f"{run_dir} is a run of {manifest['benchmark']}, not of {benchmark.name}")
+        scoring: dict[str, Json] = {
+            "settings": dict(benchmark.settings()),
+            "judge": judge.describe() if judge is not None and isinstance(benchmark, Judged) else None,
+        }
+        if "signature" in manifest and not rescore:
+            _match(run_dir, manifest, scoring, tuple(scoring), "use --rescore to score it again with these settings")
+        responses = _responses(work, run_dir)
+        verdicts = _verdicts(work, run_dir, responses, judge, progress)
+        samples = [
+            _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
+            for item, prompt in zip(work.items, work.prompts, strict=True)
+            for index in _samples(work)
+        ]
+        manifest |= scoring | {
+            "metrics": [metric.as_dict() for metric in benchmark.metrics],
+            "versions": _versions(),
+            "evalkit": evalkit.__version__,
+        }
+        manifest["signature"] = str(Signature.of(manifest))
+        write_json(run_dir / MANIFEST, manifest)
+        return write_results(run_dir, benchmark, samples, manifest, progress)
+
+
+def evaluate(
+    benchmark: Benchmark,
+    engine: Engine,
+    run_dir: Path,
+    judge: Judge | None = None,
+    *,
+    sampling: Sampling | None = None,
+    limit: int | None = None,
+    label: str | None = None,
+    progress: Progress = silent,
+) -> Summary:
+    """`generate` and `score` in one go: the whole life of a run. The same call continues an interrupted one."""
+    work = plan(benchmark, sampling, limit)
+    generate(work, engine, run_dir, label, progress)
+    return score(work, run_dir, judge, progress)
+
+
+def _samples(work: Plan) -> range:
+    return range(work.sampling.n)
+
+
+def _repeated(ids: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return list(dict.fromkeys(name for name in ids if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+
+
+def _hash(parts: Iterable[str]) -> str:
+    """First 8 hexadecimal digits of the sha256 over the parts, order kept."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", errors="surrogatepass") + b"\x00")
+    return digest.hexdigest()[:8]
+
+
+def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Json]:
+    images = {image.name: image for prompt in work.prompts for image in prompt.images}
+    return {
+        "schema": SCHEMA,
+        "evalkit": evalkit.__version__,
+        "benchmark": work.benchmark.name,
+        "label": label,
+        "model": dict(model),
+        "sampling": work.sampling.as_dict(),
+        "settings": dict(work.benchmark.settings()),
+        "judge": None,
+        "prompts": _hash(part for prompt in work.prompts for part in (prompt.id, prompt.system or "", prompt.text)),
+        "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)),
+        "ids": _hash(sorted(item.id for item in work.items)),
+        "items": len(work.items),
+        "origin": dict(work.origin),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[str]) -> None:
+    if (run_dir / MANIFEST).exists():
+        _match(run_dir, read_manifest(run_dir), manifest, fields, "choose another output folder")
+    else:
+        write_json(run_dir / MANIFEST, manifest)
+
+
+def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fields: Sequence[str], remedy: str) -> None:
+    for field in fields:
+        if old.get(field) != new.get(field):
+            raise RecordError(
+                f"{run_dir} holds a run with another {field}: {_difference(old.get(field), new.get(field))}; {remedy}"
+            )
+
+
+def _difference(old: Json, new: Json) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return "; ".join(f"{name} {old.get(name)!r} there, {new.get(name)!r} here" for name in names[:3])
+    return f"{old!r} there, {new!r} here"
+
+
+def _response_row(response: Response) -> dict[str, Json]:
+    row = {"id": response.prompt_id, "sample": response.sample}
+    if response.failure is not None:
+        return row | {"failure": response.failure}
+    return row | {"text": response.text, "finish": response.finish, "tokens": response.tokens}
+
+
+def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """The last line of every (id, sample): a response that failed first and was generated later counts as generated."""
+    return {(row["id"], row["sample"]): row for row in rows}
+
+
+def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
+    path = run_dir / RESPONSES
+    rows = _latest(read_journal(path))
+    wanted = [(item.id, index) for item in work.items for index in _samples(work)]
+    missing = [key for key in wanted if key not in rows]
+    if missing:
+        raise RecordError(
+            f"{path}: {len(missing)} of {len(wanted)} responses are missing, e.g. of item {missing[0][0]!r}; "
+            "run the generate stage again (the same command continues)"
+        )
+    return {
+        key: Response(
+            prompt_id=key[0],
+            sample=key[1],
+            text=rows[key].get("text"),
+            finish=rows[key].get("finish"),
+            tokens=rows[key].get("tokens"),
+            failure=rows[key].get("failure"),
+        )
+        for key in wanted
+    }
+
+
+def _verdicts(
+    work: Plan,
+    run_dir: Path,
+    responses: Mapping[tuple[str, int], Response],
+    judge: Judge | None,
+    progress: Progress,
+) -> dict[tuple[str, int], Mapping[str, Json]]:
+    """The judge's row for every response that needs one: from the journal where it is there, else by asking."""
+    benchmark = work.benchmark
+    if not isinstance(benchmark, Judged):
+        return {}
+    requests: list[JudgeRequest] = []
+    for item in work.items:
+        for index in _samples(work):
+            text = responses[item.id, index].text
+            prompt = benchmark.judge_prompt(item, text) if text is not None else None
+            if prompt is not None:
+                requests.append(JudgeRequest(item.id, index, replace(prompt, id=f"{item.id}#{index}")))
+    if not requests:
+        return {}
+    if judge is None:
+        raise UsageError(
+            f"{benchmark.name}: {len(requests)} responses need a judge; name one with --judge, "
+            "or choose a variant that needs none"
+        )
+    with Journal(run_dir / VERDICTS) as journal:
+        return judge.rule(requests, benchmark, journal, progress)
+
+
+def _sample(
+    benchmark: Benchmark, item: Item, prompt: Prompt, response: Response, verdict: Mapping[str, Json] | None
+) -> Sample:
+    if response.text is None:
+        result = Score(counts=None, failure=f"generation: {response.failure}")
+    elif verdict is not None and verdict.get("failure") is not None:
+        result = Score(counts=None, failure=f"judge: {verdict['failure']}")
+    else:
+        result = benchmark.score(item, response.text, verdict["reply"] if verdict is not None else None)
+    return Sample(item, prompt, response, result, verdict)

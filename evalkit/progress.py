@@ -1,0 +1,63 @@
+"""Progress: a bar with throughput and time left on a terminal, a line every half minute elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+
+class ProgressBar:
+    """A callback `(what, done, total)` for library functions; shows nothing for work shorter than two seconds.
+
+    On a terminal it draws a bar, elsewhere (a log file, CI) it prints a line every 30 seconds.
+    """
+
+    def __init__(self, title: str, stream: TextIO | None = None) -> None:
+        self.title = title
+        self.stream = stream or sys.stderr
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._started: dict[str, tuple[float, int]] = {}
+        self._said = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        start, already = self._started.setdefault(what, (now, done))
+        if now - start < 2 and what not in self._tasks:
+            return
+        rate = (done - already) / max(now - start, 1e-9)
+        if self.stream.isatty():
+            self._draw(what, done, total, rate)
+        elif now - self._said > 30:
+            self._said = now
+            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            self.stream.write(f"{self.title}: {what} {done}/{total}, {rate:.1f}/s{left}\n")
+            self.stream.flush()
+
+    def _draw(self, what: str, done: int, total: int, rate: float) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(file=self.stream),
+                transient=True,
+            )
+            self._bar.start()
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(f"{self.title}: {what}", total=total, rate="")
+        self._bar.update(self._tasks[what], completed=done, total=total, rate=f"{rate:.1f}/s")
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
