@@ -17,10 +17,12 @@ Lemmas   Morphy over WordNet's word lists (see evalkit/lemmas.py), behind a cach
 import os
 import re
 import threading
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple, cast
 
 from evalkit.errors import AssetError
 from evalkit.lemmas import Lemmatizer
@@ -39,6 +41,7 @@ _CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-
 _PLAIN = re.compile(r"([A-Za-z]+)([,;:.?!]?)")
 _CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
 _PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
+_CHUNK = re.compile(r"\S+")
 _QUOTES = {"``": ('"', "``", "''"), "''": ('"', "''", "``")}
 
 Span = tuple[int, int]
@@ -53,8 +56,7 @@ class Token:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
+class _Chunk(NamedTuple):
     """How NLTK cuts one blank-delimited chunk: inside a sentence (`inner`) and as its last chunk (`last`).
 
     breaks  True: a sentence ends here whatever follows; False: never; None: depends on the next chunk
@@ -114,6 +116,35 @@ class _Chunks(dict[str, "_Chunk | None"]):
         return True if ordinary or match[2] != "." else None
 
 
+class Words:
+    """The tokens of a text: `texts`, and on demand where they stand."""
+
+    __slots__ = ("_cuts", "_spans", "_text", "texts")
+
+    def __init__(
+        self, text: str, texts: list[str], cuts: list[tuple[Span, ...]] | None, spans: list[Span] | None
+    ) -> None:
+        self.texts = texts
+        self._text, self._cuts, self._spans = text, cuts, spans
+
+    def spans(self, positions: Iterable[int] | None = None) -> list[Span]:
+        """Spans (start, end), in characters, of the tokens at `positions` (default: all)."""
+        if self._spans is None:
+            assert self._cuts is not None
+            starts = [match.start() for match in _CHUNK.finditer(self._text)]
+            if positions is None:
+                return [(s + low, s + high) for s, cut in zip(starts, self._cuts, strict=True) for low, high in cut]
+            ends = list(accumulate(map(len, self._cuts)))
+            return [self._span(starts, ends, position) for position in positions]
+        return self._spans if positions is None else [self._spans[position] for position in positions]
+
+    def _span(self, starts: list[int], ends: list[int], position: int) -> Span:
+        assert self._cuts is not None
+        chunk = bisect_right(ends, position)
+        low, high = self._cuts[chunk][position - ends[chunk]]  # negative index: counted from the chunk's end
+        return starts[chunk] + low, starts[chunk] + high
+
+
 class _Tokenizer:
     """word_tokenize over one Punkt model, with chunk caches."""
 
@@ -122,52 +153,31 @@ class _Tokenizer:
         self.chunks = _Chunks(punkt, cut)
         self.pairs: dict[tuple[str, str], bool] = {}
 
-    def sentences(self, text: str) -> list[Span]:
-        return list(self.punkt.span_tokenize(text))
+    def read(self, text: str) -> Words:
+        """Cut a text, chunk by chunk where that is safe."""
+        if _ODD.search(text) is None:
+            parts = text.split()
+            chunks = self.chunks
+            entries = [chunks[part] for part in parts]
+            if None not in entries:
+                return self._by_chunks(text, parts, cast("list[_Chunk]", entries))
+        tokens = self._by_sentences(text)
+        return Words(text, [word for word, _, _ in tokens], None, [(start, end) for _, start, end in tokens])
 
-    def words(self, text: str) -> list[str]:
-        """The token texts."""
-        parts = text.split()
-        ends = self._ends(text, parts)
-        if ends is None:
-            return [word for word, _, _ in self._slow(text)]
-        words: list[str] = []
-        for entry, is_last in ends:
-            words += entry.last if is_last else entry.inner
-        return words
-
-    def spans(self, text: str) -> list[Span]:
-        """Where the tokens of `words` stand."""
-        parts = text.split()
-        ends = self._ends(text, parts)
-        if ends is None:
-            return [(start, end) for _, start, end in self._slow(text)]
-        spans: list[Span] = []
-        position = 0
-        for part, (entry, is_last) in zip(parts, ends, strict=True):
-            offset = text.index(part, position)
-            position = offset + len(part)
-            for start, end in entry.last_spans if is_last else entry.inner_spans:
-                spans.append((offset + start, offset + end))
-        return spans
-
-    def _ends(self, text: str, parts: list[str]) -> list[tuple[_Chunk, bool]] | None:
-        """Each chunk's entry and whether it is the last of its sentence; None if NLTK has to read the text."""
-        if _ODD.search(text):
-            return None
-        chunks = self.chunks
-        ends: list[tuple[_Chunk, bool]] = []
-        for index, part in enumerate(parts):
-            entry = chunks[part]
-            if entry is None:
-                return None
-            is_last = entry.breaks
-            if is_last is None:
-                is_last = index + 1 == len(parts) or self._breaks_between(part, parts[index + 1])
-            ends.append((entry, is_last))
-        if ends:
-            ends[-1] = (ends[-1][0], True)
-        return ends
+    def _by_chunks(self, text: str, parts: list[str], entries: list[_Chunk]) -> Words:
+        texts: list[str] = []
+        cuts: list[tuple[Span, ...]] = []
+        final = len(parts) - 1
+        for index, (breaks, inner, last, inner_spans, last_spans) in enumerate(entries):
+            if breaks is None and index < final:
+                breaks = self._breaks_between(parts[index], parts[index + 1])
+            if breaks or index == final:
+                texts += last
+                cuts.append(last_spans)
+            else:
+                texts += inner
+                cuts.append(inner_spans)
+        return Words(text, texts, cuts, None)
 
     def _breaks_between(self, part: str, following: str) -> bool:
         known = self.pairs.get((part, following))
@@ -178,31 +188,26 @@ class _Tokenizer:
             self.pairs[part, following] = known
         return known
 
-    def _slow(self, text: str) -> list[tuple[str, int, int]]:
+    def sentences(self, text: str) -> list[Span]:
+        """Punkt's sentences."""
+        return list(self.punkt.span_tokenize(text))
+
+    def _by_sentences(self, text: str) -> list[tuple[str, int, int]]:
         """Punkt for the sentences; each sentence by chunks if they allow it, else by NLTK."""
         tokens: list[tuple[str, int, int]] = []
         for start, stop in self.sentences(text):
-            sentence = text[start:stop]
-            for word, low, high in self._sentence(sentence):
+            for word, (low, high) in self._sentence(text[start:stop]):
                 tokens.append((word, start + low, start + high))
         return tokens
 
-    def _sentence(self, sentence: str) -> list[tuple[str, int, int]]:
-        parts = sentence.split()
-        entries = [] if _ODD.search(sentence) else [self.chunks[part] for part in parts]
-        if not entries or None in entries:
-            words = self.cut(sentence)
-            return [(word, *span) for word, span in zip(words, _align(words, sentence), strict=True)]
-        tokens: list[tuple[str, int, int]] = []
-        position = 0
-        for index, (part, entry) in enumerate(zip(parts, entries, strict=True)):
-            assert entry is not None
-            offset = sentence.index(part, position)
-            position = offset + len(part)
-            is_last = index + 1 == len(parts)
-            words, spans = (entry.last, entry.last_spans) if is_last else (entry.inner, entry.inner_spans)
-            tokens += [(word, offset + low, offset + high) for word, (low, high) in zip(words, spans, strict=True)]
-        return tokens
+    def _sentence(self, sentence: str) -> Iterable[tuple[str, Span]]:
+        entries = [None] if _ODD.search(sentence) else [self.chunks[part] for part in sentence.split()]
+        if None in entries:
+            texts = self.cut(sentence)
+            return zip(texts, _align(texts, sentence), strict=True)
+        cuts = [entry._replace(breaks=False) for entry in cast("list[_Chunk]", entries)]
+        words = self._by_chunks(sentence, [""] * len(cuts), cuts)
+        return zip(words.texts, words.spans(), strict=True)
 
 
 def _align(words: Sequence[str], text: str) -> list[Span]:
@@ -302,14 +307,18 @@ def sentences(text: str) -> list[Span]:
     return _tokenizer().sentences(text)
 
 
+def read_words(text: str, *, plain: bool = False) -> Words:
+    """The tokens of a text without an object for each; the quickest way to them. `plain`: as `tokenize_plain`."""
+    return (_plain_tokenizer() if plain else _tokenizer()).read(text)
+
+
 def tokenize(text: str) -> list[Token]:
     """Tokens with offsets; their texts are nltk.word_tokenize(text).
 
     Raises:
         AssetError: if NLTK's punkt_tab is not installed.
     """
-    tokenizer = _tokenizer()
-    return [Token(word, *span) for word, span in zip(tokenizer.words(text), tokenizer.spans(text), strict=True)]
+    return _tokens(read_words(text))
 
 
 def tokenize_plain(text: str) -> list[Token]:
@@ -318,18 +327,11 @@ def tokenize_plain(text: str) -> list[Token]:
     >>> [token.text for token in tokenize_plain("It's a dog. Really!")]
     ['It', "'s", 'a', 'dog', '.', 'Really', '!']
     """
-    tokenizer = _plain_tokenizer()
-    return [Token(word, *span) for word, span in zip(tokenizer.words(text), tokenizer.spans(text), strict=True)]
+    return _tokens(read_words(text, plain=True))
 
 
-def words(text: str, *, plain: bool = False) -> list[str]:
-    """Texts of the tokens alone; the quickest way to them. `plain`: as `tokenize_plain`."""
-    return (_plain_tokenizer() if plain else _tokenizer()).words(text)
-
-
-def word_spans(text: str, *, plain: bool = False) -> list[Span]:
-    """Spans (start, end) of the tokens of `words(text)`, in characters."""
-    return (_plain_tokenizer() if plain else _tokenizer()).spans(text)
+def _tokens(words: Words) -> list[Token]:
+    return [Token(word, start, end) for word, (start, end) in zip(words.texts, words.spans(), strict=True)]
 
 
 def tag(words: Sequence[str]) -> list[str]:

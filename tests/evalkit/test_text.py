@@ -35,12 +35,10 @@ TEXTS = [
     "inc.. well.. ok. . . . dots . more .",
     "A. B. C. met J. Bach in Highway 395. the end",
 ]
-PIECES = st.sampled_from(
-    """dog Cat e.g. u.s Mr 5 12.5 cannot wanna dog's n't 's ’ ' " `` '' . .. ... ! ? , ; : - -- – ( ) [ ] > & etc. a.
-    é “ ” The he st.""".split()
-    + [" "] * 5
-    + ["\n", "\n\n", "\t", "\xa0"]
-)
+SIGNS = """dog
+Cat e.g. u.s Mr 5 12.5 cannot wanna dog's n't 's ’ ' " `` '' . .. ... ! ? , ; : - -- – ( ) [ ] > & etc. a.
+é “ ” The he st."""
+PIECES = st.sampled_from(SIGNS.split() + [" "] * 5 + ["\n", "\n\n", "\t", "\xa0"])
 GENERATED = st.lists(PIECES, max_size=25).map("".join)
 
 
@@ -48,7 +46,10 @@ def check_tokens(given_text):
     expected = nltk.word_tokenize(given_text)
     tokens = text.tokenize(given_text)
     assert [token.text for token in tokens] == expected
-    assert text.words(given_text) == expected
+    words = text.read_words(given_text)
+    assert words.texts == expected
+    some = range(0, len(expected), 3)
+    assert words.spans(some) == [(tokens[index].start, tokens[index].end) for index in some]
     end = 0
     for token in tokens:
         assert end <= token.start < token.end

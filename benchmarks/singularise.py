@@ -1,0 +1,147 @@
+"""Singular of an English token, as pattern.en's `singularize` gives it (clips/pattern, used by the original CHAIR).
+
+CHAIR puts every token through it, verbs and signs too, and its scores hold what comes out ("bus" -> "bu", "ties" ->
+"ty"), so the odd results are part of the protocol. Steps, the first that applies decides:
+
+1. a hyphenated word whose second part is a preposition: its first part is made singular ("mothers-in-law");
+2. a trailing apostrophe: the word before it, made singular, with 's;
+3. a word that is the END of one without a plural ("s", "is" of "debris") stays. The reverse was meant;
+4. a word that ends in one of the -ie words with an s stays ("cookies");
+5. an irregular plural at the end of the word ("women" -> "woman", "our" -> "my");
+6. the first suffix rule that fits.
+"""
+
+import re
+from functools import lru_cache
+
+PREPOSITIONS = frozenset(
+    "about above across after among around at athwart before behind below beneath beside besides between betwixt "
+    "beyond but by during except for from in into near of off on onto out over since till to under until unto upon "
+    "with".split()
+)
+WITHOUT_PLURAL = (
+    "bison bream breeches britches carp chassis christmas clippers cod contretemps corps debris diabetes djinn eland "
+    "elk flounder gallows georgia graffiti headquarters herpes high-jinks homework innings jackanapes mackerel "
+    "measles mews mumps news pincers pliers proceedings rabies salmon scissors series shears species swine swiss "
+    "trout tuna whiting wildebeest "
+    "advice bread butter cheese electricity equipment fruit furniture garbage gravel happiness information ketchup "
+    "knowledge love luggage mathematics mayonnaise meat mustard progress research rice sand software understanding "
+    "water"
+).split()
+ENDS_WITHOUT_PLURAL = frozenset(word[start:] for word in WITHOUT_PLURAL for start in range(len(word) + 1))
+IE_PLURALS = tuple(
+    f"{word}s"
+    for word in (
+        "alergie auntie beanie birdie bogie bombie collie cookie cutie doggie eyrie freebie goonie groupie hankie "
+        "hippie hoagie hottie indie junkie laddie laramie lingerie meanie newbie nightie oldie pixie quickie reverie "
+        "rookie softie sortie stoolie sweetie techie toughie valkyrie veggie weenie yuppie zombie"
+    ).split()
+)
+IRREGULAR = {
+    "atlantes": "atlas",
+    "atlases": "atlas",
+    "axes": "axe",
+    "beeves": "beef",
+    "brethren": "brother",
+    "children": "child",
+    "corpora": "corpus",
+    "corpuses": "corpus",
+    "ephemerides": "ephemeris",
+    "feet": "foot",
+    "ganglia": "ganglion",
+    "geese": "goose",
+    "genera": "genus",
+    "genii": "genie",
+    "graffiti": "graffito",
+    "helves": "helve",
+    "kine": "cow",
+    "leaves": "leaf",
+    "loaves": "loaf",
+    "men": "man",
+    "mongooses": "mongoose",
+    "monies": "money",
+    "moves": "move",
+    "mythoi": "mythos",
+    "numena": "numen",
+    "occipita": "occiput",
+    "octopodes": "octopus",
+    "opera": "opus",
+    "opuses": "opus",
+    "our": "my",
+    "oxen": "ox",
+    "penes": "penis",
+    "penises": "penis",
+    "people": "person",
+    "sexes": "sex",
+    "soliloquies": "soliloquy",
+    "teeth": "tooth",
+    "testes": "testis",
+    "trilbys": "trilby",
+    "turves": "turf",
+    "zoa": "zoon",
+}
+# (what must stand before, ending, replacement); the first that fits is applied at the end of the word
+RULES = (
+    (".", "ae", "a"),
+    (".", "itis", "itis"),
+    (".", "eaux", "eau"),
+    ("quiz", "zes", ""),
+    ("matr", "ices", "ix"),
+    ("ap|vert|ind", "ices", "ex"),
+    ("alias|status", "es", ""),
+    ("[octop|vir]", "i", "us"),  # a class of letters where the words were meant
+    ("cris|ax|test", "es", "is"),
+    ("shoe", "s", ""),
+    ("o", "es", ""),
+    ("bus", "es", ""),
+    ("[m|l]", "ice", "ouse"),
+    ("x|ch|ss|sh", "es", ""),
+    ("m", "ovies", "ovie"),
+    (".", "ombies", "ombie"),
+    ("s", "eries", "eries"),
+    ("[^aeiouy]|qu", "ies", "y"),
+    ("[aeo]l", "ves", "f"),
+    ("[^d]ea", "ves", "f"),
+    ("", "arves", "arf"),
+    ("", "erves", "erve"),
+    ("[nlw]i", "ves", "fe"),
+    ("[lr]", "ves", "f"),
+    ("[aeo]", "ves", "ve"),
+    ("[sth]ive", "s", ""),
+    ("[^f]", "ves", "fe"),
+    ("analy|ba|diagno|parenthe|progno|synop|the", "ses", "sis"),
+    (".", "opses", "opsis"),
+    (".", "yses", "ysis"),
+    ("[hdronb]|cl|p", "oses", "ose"),
+    (".", "oses", "osis"),
+    ("[ti]", "a", "um"),
+    ("n", "ews", "ews"),
+    ("", "s", ""),
+)
+_COMPILED = [(re.compile(f"({before}){ending}$", re.IGNORECASE), new) for before, ending, new in RULES]
+
+
+@lru_cache(maxsize=200_000)
+def singularise(word: str) -> str:
+    """Singular of a word, cached.
+
+    >>> [singularise(word) for word in ("dogs", "women", "bus", "ties", "is")]
+    ['dog', 'woman', 'bu', 'ty', 'is']
+    """
+    first, hyphen, rest = word.partition("-")
+    if hyphen and rest.split("-")[0] in PREPOSITIONS:
+        return f"{singularise(first)}-{rest}"
+    if word.endswith("'"):
+        return f"{singularise(word[:-1])}'s"
+    lowered = word.lower()
+    if lowered in ENDS_WITHOUT_PLURAL:
+        return word
+    if lowered.endswith(IE_PLURALS):
+        return lowered
+    for plural, singular in IRREGULAR.items():
+        if lowered.endswith(plural):
+            return word[: -len(plural)] + singular
+    for pattern, new in _COMPILED:
+        if match := pattern.search(word):
+            return word[: match.end(1)] + new + word[match.end() :]
+    return word
