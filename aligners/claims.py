@@ -93,10 +93,15 @@ _OPINION = re.compile(
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(
-    r"^(?:in the (?:image|picture|photo|scene)|additionally|also|furthermore|moreover|finally|meanwhile)\s*,\s*",
+    r"^(?:in the (?:image|picture|photo|scene)|in addition(?: to that)?|additionally|also|furthermore|moreover|finally|meanwhile)\s*,\s*",
     re.IGNORECASE,
 )
-_PLACE_FIRST = re.compile(r"^(?P<place>(?:in|on|at|near|behind|next to|under|above)\b[^,]*),\s*(?P<rest>.+)$", re.I)
+_PLACE_FIRST = re.compile(
+    r"^(?P<place>(?:in|on|at|near|behind|next to|under|above)\b[^,]*?)(?:\s*,\s*|\s+(?=there (?:is|are)\b))(?P<rest>.+)$",
+    re.IGNORECASE,
+)
+_IN_THE_IMAGE = re.compile(r"in the (?:image|picture|photo|scene)", re.IGNORECASE)
+_PLURAL = re.compile(r"people|men|women|children|\w{2,}[^su\W]s", re.IGNORECASE)
 _PICTURE = re.compile(
     r"^(?:the|this) (?:image|picture|photo|scene)(?: \w+ly)? "
     r"(?:shows|features|depicts|contains|includes|captures)\s+(?P<nouns>.+)$"
@@ -105,7 +110,9 @@ _PICTURE = re.compile(
     r"|^there (?:is|are|was|were)(?: also)?\s+(?P<there>(?!no\b|not\b).+)$",
     re.IGNORECASE,
 )
-_NEXT_NOUN = re.compile(rf"\s*,\s*(?:and\s+)?(?={_DETERMINER}\b)|\s+(?:and|with)\s+(?={_DETERMINER}\b)", re.IGNORECASE)
+_NEXT_NOUN = re.compile(
+    rf"\s*,\s*(?:and\s+)?(?={_DETERMINER}\b)|\s*,?\s+(?:and|with)\s+(?={_DETERMINER}\b)", re.IGNORECASE
+)
 _NEXT_CLAUSE = re.compile(r"\s*;\s*|\s*,?\s+while\s+|\s*,\s+and\s+(?=(?:the|there|it|they)\b)", re.IGNORECASE)
 _PLACE_LAST = re.compile(
     r"^(?P<noun>.+?)\s+(?P<place>(?:on|in|at|to|near|next to|behind|under|above|beside|in front of)\s+"
@@ -151,30 +158,41 @@ def polar_question(statement: str) -> str:
 def _clause_claims(clause: str) -> list[Claim]:
     moved = _PLACE_FIRST.match(clause)
     if moved:  # "On the table, there is a cup" -> "there is a cup on the table"
-        clause = f"{moved['rest']} {_lower_first(moved['place'].split())[0]} {' '.join(moved['place'].split()[1:])}"
+        clause = f"{moved['rest']} {' '.join(_lower_first(moved['place'].split()))}"
     listed = _PICTURE.match(clause)
     if listed is None:
-        return [Claim(f"{clause}.", polar_question(clause))] if len(clause.split()) > 2 else []
+        text = f"{clause[:1].upper()}{clause[1:]}."
+        return [Claim(text, polar_question(clause))] if len(clause.split()) > 2 else []
     nouns = next(group for group in listed.groups() if group)
-    return [claim for noun in _NEXT_NOUN.split(nouns) for claim in _noun_claims(noun.strip())]
+    return [claim for noun in _NEXT_NOUN.split(nouns) for claim in _noun_claims(noun.strip(" ,"))]
 
 
 def _noun_claims(noun: str) -> list[Claim]:
-    """ "two cups on the table" -> two cups exist; the cups are on the table."""
+    """What a noun phrase says: "two cups on the table" -> there are two cups; the cups are on the table."""
     placed = _PLACE_LAST.match(noun)
     thing = placed["noun"] if placed else noun
-    words = thing.split()
-    if len(words) < 2 and not words:
+    if not thing:
         return []
-    plural = words[0].lower() in _COUNTS or words[0].lower() == "some"
-    verb = "are" if plural else "is"
-    kind: ClaimKind = "count" if words[0].lower() in _COUNTS else "existence"
+    first, *rest = thing.split()
+    counted = first.lower() in _COUNTS
+    bare_plural = not re.fullmatch(_DETERMINER, first, re.IGNORECASE) and _PLURAL.fullmatch([first, *rest][-1])
+    verb = "are" if counted or first.lower() == "some" or bare_plural else "is"
     claims = [
-        Claim(f"There {verb} {thing}.", f"{verb.capitalize()} there {thing} in the image?", kind),
+        Claim(
+            f"There {verb} {thing}.",
+            f"{verb.capitalize()} there {thing} in the image?",
+            "count" if counted else "existence",
+        )
     ]
-    if placed and re.fullmatch(_DETERMINER, words[0], re.IGNORECASE) and len(words) > 1:
-        rest, place = " ".join(words[1:]), placed["place"]
-        claims.append(Claim(f"The {rest} {verb} {place}.", f"{verb.capitalize()} the {rest} {place}?", "location"))
+    if placed and rest and not _IN_THE_IMAGE.fullmatch(placed["place"]):
+        named = " ".join(rest if re.fullmatch(_DETERMINER, first, re.IGNORECASE) else [first, *rest])
+        claims.append(
+            Claim(
+                f"The {named} {verb} {placed['place']}.",
+                f"{verb.capitalize()} the {named} {placed['place']}?",
+                "location",
+            )
+        )
     return claims
 
 

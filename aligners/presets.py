@@ -7,9 +7,9 @@
     fact-rlhf-reference   LLaVA-RLHF's released PPO, padding effects and all
     fact-rlhf-masked      the same constants with padding masked out
 
-Sources: "[1]" RLHF-V, arXiv:2312.00849 (paper); "[1c]" its training command and code; "[2]" RLAIF-V, arXiv:2405.17220
-(paper); "[2c]" its code and scripts; "[3]" LLaVA-RLHF, arXiv:2309.14525 (paper); "[3c]" its code and scripts; "[4]" DPO,
-arXiv:2305.18290; "[own]" a decision of this project, with its reason.
+Sources: "[1]" RLHF-V, arXiv:2312.00849 (paper); "[1c]" its training command and code; "[2]" RLAIF-V,
+arXiv:2405.17220 (paper); "[2c]" its code and scripts; "[3]" LLaVA-RLHF, arXiv:2309.14525 (paper); "[3c]" its code and
+scripts; "[4]" DPO, arXiv:2305.18290; "[own]" a decision of this project, with its reason.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from evalkit import __version__
 from evalkit.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
-from evalkit.errors import EvalkitError, Interrupted, UsageError
+from evalkit.errors import EvalkitError, StoppedError, UsageError
 
 LAYERS = ("benchmarks", "evalkit", "aligners", "dashboard")
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"evalkit: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except Interrupted as error:
+    except StoppedError as error:
         print(f"evalkit: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except EvalkitError as error:

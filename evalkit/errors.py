@@ -33,5 +33,5 @@ class TrainingError(EvalkitError):
     """A training run cannot start, or went wrong in a way that would spoil the checkpoint (NaN loss, no data left)."""
 
 
-class Interrupted(EvalkitError):
+class StoppedError(EvalkitError):
     """A signal asked the program to stop; what was finished is kept and the same command continues."""

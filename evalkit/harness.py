@@ -17,7 +17,7 @@ from typing import Any
 import evalkit
 from evalkit.benchmark import Benchmark, Judged
 from evalkit.engines import Engine
-from evalkit.errors import DataError, Interrupted, RecordError, UsageError
+from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.interrupt import finishing_in_flight
 from evalkit.judge import Judge, JudgeRequest
 from evalkit.records import (
@@ -108,7 +108,7 @@ def generate(
     Raises:
         RecordError: if the directory is in use, unwritable, or holds a run with other settings.
         EngineError: if the engine breaks; what was finished before stays.
-        Interrupted: after SIGINT or SIGTERM, once what was in flight is in the journal.
+        StoppedError: after SIGINT or SIGTERM, once what was in flight is in the journal.
     """
     with locked(run_dir):
         model = engine.describe()
@@ -131,7 +131,7 @@ def generate(
                     finished += 1
                     progress("responses", finished, len(wanted))
                 if missing and interrupted():
-                    raise Interrupted(
+                    raise StoppedError(
                         f"{run_dir}: stopped with {finished} of {len(wanted)} responses; the same command continues"
                     )
             if missing:
@@ -258,10 +258,10 @@ def _write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[s
 
 
 def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fields: Sequence[str], remedy: str) -> None:
-    for field in fields:
-        if old.get(field) != new.get(field):
+    for name in fields:
+        if old.get(name) != new.get(name):
             raise RecordError(
-                f"{run_dir} holds a run with another {field}: {_difference(old.get(field), new.get(field))}; {remedy}"
+                f"{run_dir} holds a run with another {name}: {_difference(old.get(name), new.get(name))}; {remedy}"
             )
 
 
