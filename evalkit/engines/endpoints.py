@@ -1,0 +1,95 @@
+"""Where an OpenAI-compatible server is and with which key; a key is never written anywhere.
+
+Environment, in this order: <PREFIX>_BASE_URL, <PREFIX>_API_BASE, <PREFIX>_API_URL (the last two as older tools spell
+them, some with the full address that ends in /chat/completions), and <PREFIX>_API_KEY. The prefix is OPENAI, or
+EVALKIT_JUDGE for a judge of its own. Several addresses, separated by commas, are a fleet with one model.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+from evalkit.errors import UsageError
+
+VENDOR_URL = "https://api.openai.com/v1"
+NO_KEY = "none"  # sent to servers that ask for no key
+ADDRESS_VARIABLES = ("BASE_URL", "API_BASE", "API_URL")
+
+
+class Secret:
+    """An API key that does not show itself in a repr, a format or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the client alone."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """The text without the key, should a server have echoed it."""
+        if len(self._value) > 6:
+            text = text.replace(self._value, "<key>")
+        return re.sub(r"\b(sk|hf|Bearer)([-_ ])[A-Za-z0-9_\-.*]{12,}", r"\1\2<key>", text)
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+
+def normalise_url(address: str) -> str:
+    """A base URL: without a trailing slash or /chat/completions.
+
+    Raises:
+        UsageError: if it is not an http(s) address.
+    """
+    address = address.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"expected an address like http://localhost:8000/v1, got {without_secrets(address)!r}")
+    return address
+
+
+def without_secrets(address: str) -> str:
+    """An address fit to be written down: no user, password or query."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def base_urls(
+    given: str | Iterable[str] | None, prefix: str = "OPENAI", environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """Base URLs from the argument, else from the environment, else the vendor's.
+
+    Args:
+        given: one address, several separated by commas, or a list.
+        prefix: of the environment variables; those of OPENAI are the fallback.
+    Raises:
+        UsageError: if an address cannot be read.
+    """
+    if given is None:
+        names = [f"{name}_{variable}" for name in _prefixes(prefix) for variable in ADDRESS_VARIABLES]
+        given = next((environment[name] for name in names if environment.get(name)), VENDOR_URL)
+    addresses = given.split(",") if isinstance(given, str) else list(given)
+    return tuple(dict.fromkeys(normalise_url(address) for address in addresses if address.strip()))
+
+
+def api_key(
+    given: str | None, urls: Iterable[str], prefix: str = "OPENAI", environment: Mapping[str, str] = os.environ
+) -> Secret:
+    """The key from the argument, else from the environment; servers of one's own need none.
+
+    Raises:
+        UsageError: if the vendor's server is to be asked and there is no key.
+    """
+    names = [f"{name}_API_KEY" for name in _prefixes(prefix)]
+    key = given or next((environment[name] for name in names if environment.get(name)), None)
+    if key is None and VENDOR_URL in urls:
+        raise UsageError(f"{VENDOR_URL} needs a key: set {names[0]}, or give the address of another server")
+    return Secret((key or NO_KEY).strip())
+
+
+def _prefixes(prefix: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((prefix, "OPENAI")))

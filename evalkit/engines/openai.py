@@ -1,0 +1,463 @@
+"""Any OpenAI-compatible server, one or a fleet, for the model under test and for the judge.
+
+Each response is one request with a seed of its own (n responses are n requests), so an interrupted run continues
+at the response it stopped at. A fault is retried a bounded number of times, then it is a failed response:
+
+    retried        429, 408, 409, 425, 5xx, time-outs, cut connections, replies that are not JSON, empty content
+    failed at once other 4xx (a prompt that is too long), content refused by the server's filter
+    fatal          401, 403, 404, an exhausted quota, a server that cannot be reached: EngineError, work stops
+
+A reply from a model of another name is an answer; the name is recorded with the attempt.
+"""
+
+import asyncio
+import base64
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.completions import Attempt, Completion
+from evalkit.engines.endpoints import api_key, base_urls, without_secrets
+from evalkit.engines.fleet import Fleet, Server, backoff, retry_after
+from evalkit.errors import DataError, EngineError
+from evalkit.images import ImageFile
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Prompt, Response
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+T = TypeVar("T")
+
+FATAL_STATUS = {401: "the key was refused", 403: "access was refused", 404: "no such model or address"}
+RETRIED_STATUS = {408, 409, 425, 429}
+EMPTY_ATTEMPTS = 3  # a deterministic server would return nothing for ever
+UNREACHABLE_IN_ROW = 8  # so many prompts in a row without any reply: the server is gone
+LONGEST_WAIT_S = 600.0  # a Retry-After beyond it fails the prompt instead
+RAW_LIMIT = 2000  # characters kept of a reply that could not be read
+TOP_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A chat completion as it came."""
+
+    text: str
+    finish: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why an attempt failed: `again` says whether another may help, `wait_s` what the server asked for."""
+
+    error: str
+    again: bool
+    wait_s: float | None = None
+    unreachable: bool = False
+    raw: str | None = None
+
+
+def read_reply(body: str) -> Reply:
+    """Read the body of a chat completion.
+
+    Raises:
+        ValueError: if it is not one; the message says what came instead.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        kind = "HTML" if body.lstrip()[:1] == "<" else "broken JSON"
+        raise ValueError(f"reply is {kind}, not a chat completion") from error
+    if not isinstance(value, dict) or not isinstance(value.get("choices"), list) or not value["choices"]:
+        raise ValueError("reply holds no choices")
+    choice = value["choices"][0]
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(content, str | None):
+        raise ValueError("reply holds no message text")
+    usage = value.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    model, finish = value.get("model"), choice.get("finish_reason")
+    return Reply(
+        text=content or "",
+        finish=finish if isinstance(finish, str) else None,
+        model=model if isinstance(model, str) else None,
+        tokens_in=_count(usage.get("prompt_tokens")),
+        tokens_out=_count(usage.get("completion_tokens")),
+        body=value,
+    )
+
+
+def _count(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def data_url(image: ImageFile) -> str:
+    """The image's own bytes as a data URL, not encoded again.
+
+    Raises:
+        DataError: if it is missing or not an image.
+    """
+    path = image.path
+    try:
+        with Image.open(path) as opened:
+            kind = Image.MIME.get(opened.format or "", "application/octet-stream")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {image.name!r} is not an image: {path}") from error
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def chat_messages(prompt: Prompt) -> list[dict[str, Json]]:
+    """The prompt as chat messages: system text, then images and text of one user turn."""
+    messages: list[dict[str, Json]] = []
+    if prompt.system is not None:
+        messages.append({"role": "system", "content": prompt.system})
+    if prompt.images:
+        parts: list[Json] = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in prompt.images]
+        messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]})
+    elif prompt.text or prompt.system is None:
+        messages.append({"role": "user", "content": prompt.text})
+    return messages
+
+
+class OpenAIEngine:
+    """A served model.
+
+    Args:
+        model: name the server knows it by.
+        urls: one base URL, several (a fleet), or None for the environment's, see `endpoints`.
+        key: API key, None for the environment's.
+        connections: requests at once per server, at most; it adapts to 429 replies.
+        attempts: requests per response, at most.
+        timeout_s: of one attempt, from connecting to the last byte.
+        backoff_s: first wait after a fault, doubled each time, with jitter.
+        extra: further fields of the request body, e.g. {"repetition_penalty": 1.0}.
+        prefix: of the environment variables.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        model: str,
+        urls: str | Iterable[str] | None = None,
+        key: str | None = None,
+        *,
+        connections: int = 32,
+        attempts: int = 7,
+        timeout_s: float = 300.0,
+        backoff_s: float = 0.5,
+        extra: Mapping[str, Json] | None = None,
+        prefix: str = "OPENAI",
+    ) -> None:
+        if min(connections, attempts) < 1:
+            raise EngineError(f"connections and attempts must be at least 1; got {connections}, {attempts}")
+        addresses = base_urls(urls, prefix)
+        self.model = model
+        self.base_urls = tuple(without_secrets(address) for address in addresses)
+        self._addresses = addresses
+        self._key = api_key(key, addresses, prefix)
+        self._attempts, self._timeout_s, self._backoff_s = attempts, timeout_s, backoff_s
+        self._extra = dict(extra or {})
+        self._fleet = Fleet(addresses, connections)
+        self._clients: dict[str, AsyncOpenAI] = {}
+        self._limit_field = "max_tokens"
+        self._answered = False
+        self._unreachable = 0
+        self._background: _Background | None = None
+
+    def __repr__(self) -> str:
+        return f"OpenAIEngine({self.model!r}, {', '.join(self.base_urls)})"
+
+    def describe(self) -> Mapping[str, Json]:
+        """Model and request fields. Not the address: a job may find the same model on another node tomorrow."""
+        return {"engine": self.name, "model": self.model} | ({"extra": self._extra} if self._extra else {})
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """See `Engine.generate`."""
+        return (completion.response for completion in self.complete(prompts, sampling))
+
+    def complete(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
+        """Like `generate`, with every attempt told; `prompts` is read lazily, so its reader decides when to stop.
+
+        Raises:
+            EngineError: on a fatal fault, after which nothing more is asked; what was yielded stays valid.
+        """
+        if sampling.num_beams > 1:
+            raise EngineError("OpenAI-compatible chat servers offer no beam search: use num_beams 1")
+        jobs = ((prompt, sample) for prompt in prompts for sample in range(sampling.n))
+        return self._stream(jobs, lambda job: self._respond(job[0], sampling, job[1]))
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """See `Engine.logprobs`. Needs a server that returns prompt log-probabilities (vLLM does).
+
+        The continuation's tokens are those that follow the tokens of the prompt alone.
+        """
+        pairs = list(enumerate(zip(prompts, continuations, strict=True)))
+        found = dict(self._stream(iter(pairs), lambda pair: self._logprobs(pair[0], *pair[1])))
+        return [found[index] for index in range(len(pairs))]
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """See `Engine.choices`. Only the server's most likely tokens are seen: a form beyond them has mass 0."""
+        jobs = list(enumerate(prompts))
+        found = dict(self._stream(iter(jobs), lambda job: self._choices(job[0], job[1], groups)))
+        return [found[index] for index in range(len(jobs))]
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._background is not None:
+            self._background.run(self._close_clients())
+            self._background.stop()
+            self._background = None
+
+    async def _close_clients(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def _stream(self, jobs: Iterator[Any], work: Callable[[Any], Coroutine[Any, Any, T]]) -> Iterator[T]:
+        """Work on the jobs in the background, as many at once as there are connections; results as they come."""
+        if self._background is None:
+            self._background = _Background()
+        results: SimpleQueue[tuple[T] | None] = SimpleQueue()
+
+        async def worker() -> None:
+            for job in jobs:  # shared by all workers: each job is taken once
+                results.put((await work(job),))
+
+        async def crew() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._fleet.most):
+                        group.create_task(worker())
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+            finally:
+                results.put(None)
+
+        running = asyncio.run_coroutine_threadsafe(crew(), self._background.loop)
+        try:
+            while (result := results.get()) is not None:
+                yield result[0]
+            running.result()
+        finally:
+            running.cancel()
+
+    async def _respond(self, prompt: Prompt, sampling: Sampling, sample: int) -> Completion:
+        try:
+            body = self._body(prompt, sampling.max_new_tokens) | {
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "seed": sampling.seed_for(prompt.id, sample),
+            }
+        except DataError as error:
+            failed = Response(prompt.id, None, sample, failure=str(error))
+            return Completion(failed, (Attempt(None, error=str(error)),))
+        reply, attempts = await self._ask(body)
+        if reply is None:
+            tried = f" (after {len(attempts)} attempts)" if len(attempts) > 1 else ""
+            response = Response(prompt.id, None, sample, failure=f"{attempts[-1].error}{tried}")
+        else:
+            response = Response(prompt.id, reply.text, sample, reply.finish, tokens=reply.tokens_out)
+        return Completion(response, tuple(attempts))
+
+    async def _logprobs(self, index: int, prompt: Prompt, continuation: str) -> tuple[int, TokenLogprobs]:
+        body = self._body(prompt, 1) | {"temperature": 0.0, "prompt_logprobs": 0}
+        turn = {"role": "assistant", "content": continuation}
+        whole = body | {
+            "messages": [*body["messages"], turn],
+            "add_generation_prompt": False,
+            "continue_final_message": True,
+        }
+        lengths = []
+        for request in (body, whole):
+            tokens = (await self._measure(request)).body.get("prompt_logprobs")
+            if not isinstance(tokens, list):
+                raise EngineError(
+                    f"{self.model}: the server returns no prompt log-probabilities; use the transformers or vllm engine"
+                )
+            lengths.append(tokens)
+        ids, values = [], []
+        for entry in lengths[1][len(lengths[0]) :]:
+            token, value = next(iter(entry.items()))
+            ids.append(int(token))
+            values.append(float(value["logprob"]))
+        return index, TokenLogprobs(tuple(ids), tuple(values))
+
+    async def _choices(self, index: int, prompt: Prompt, groups: Sequence[Sequence[str]]) -> tuple[int, Choices]:
+        body = self._body(prompt, 1) | {"temperature": 0.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        reply = await self._measure(body)
+        try:
+            top = reply.body["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+            masses = [(str(entry["token"]), math.exp(float(entry["logprob"]))) for entry in top]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"{self.model}: the server returns no log-probabilities; use the transformers or vllm engine"
+            ) from error
+        forms = [(token.replace("▁", " ").strip(), mass) for token, mass in masses]
+        sums = tuple(sum(mass for form, mass in forms if form in group) for group in groups)
+        return index, Choices(sums, max(forms, key=lambda entry: entry[1])[0])
+
+    async def _measure(self, body: dict[str, Json]) -> Reply:
+        """A reply whose text does not matter.
+
+        Raises:
+            EngineError: if there is none; a measurement has no third state.
+        """
+        reply, attempts = await self._ask(body, need_text=False)
+        if reply is None:
+            raise EngineError(f"{self.model}: {attempts[-1].error}")
+        return reply
+
+    def _body(self, prompt: Prompt, tokens: int) -> dict[str, Json]:
+        return {"model": self.model, "messages": chat_messages(prompt), "max_tokens": tokens, **self._extra}
+
+    async def _ask(self, body: dict[str, Json], need_text: bool = True) -> tuple[Reply | None, list[Attempt]]:
+        """Send a request until it is answered or out of attempts; every attempt is told."""
+        attempts: list[Attempt] = []
+        last: Server | None = None
+        while True:
+            server = await self._fleet.take(avoid=last)
+            try:
+                outcome = await self._attempt(server, body)
+            finally:
+                await self._fleet.give_back(server)
+            if isinstance(outcome, Reply):
+                empty = need_text and not outcome.text.strip()
+                fault = _empty_content(outcome, len(attempts) + 1) if empty else None
+                attempts.append(self._told(outcome, fault))
+                if fault is None:
+                    return outcome, attempts
+            else:
+                fault = outcome
+                attempts.append(Attempt(fault.raw, error=fault.error))
+                last = server
+            if not fault.again or len(attempts) >= self._attempts:
+                self._give_up(fault, server)
+                return None, attempts
+            await asyncio.sleep(backoff(len(attempts), self._backoff_s) if fault.wait_s is None else fault.wait_s)
+
+    def _told(self, reply: Reply, fault: _Fault | None) -> Attempt:
+        text = self._key.redact(reply.text)
+        return Attempt(text, reply.model, fault.error if fault else None, reply.tokens_in, reply.tokens_out)
+
+    def _give_up(self, fault: _Fault, server: Server) -> None:
+        """Stop everything if it is the server that is gone, not one prompt that failed."""
+        if not fault.unreachable:
+            return
+        self._unreachable += 1
+        if not self._answered or self._unreachable >= UNREACHABLE_IN_ROW:
+            raise EngineError(
+                f"no reply from {without_secrets(server.url)}: {fault.error}; what was finished is kept, "
+                "the same command continues"
+            )
+
+    async def _attempt(self, server: Server, body: dict[str, Json]) -> Reply | _Fault:
+        import openai
+
+        started = time.monotonic()
+        fault: _Fault
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                text = await self._post(server, body)
+            reply = read_reply(text)
+        except openai.APIStatusError as error:
+            return self._status_fault(error, server, body, started)
+        except (TimeoutError, openai.APITimeoutError):
+            fault = _Fault(f"no reply within {self._timeout_s:g} s", again=True, unreachable=True)
+        except openai.APIError as error:
+            reason = type(error.__cause__ or error).__name__
+            fault = _Fault(f"connection failed ({reason})", again=True, unreachable=True)
+        except ValueError as error:
+            self._answered, self._unreachable = True, 0
+            fault = _Fault(str(error), again=True, raw=self._key.redact(text)[:RAW_LIMIT])
+        else:
+            self._answered, self._unreachable = True, 0
+            server.succeeded()
+            return reply
+        server.failed()
+        return fault
+
+    async def _post(self, server: Server, body: dict[str, Json]) -> str:
+        """The body of the reply, unread."""
+        from openai import AsyncOpenAI
+
+        if server.url not in self._clients:
+            self._clients[server.url] = AsyncOpenAI(
+                api_key=self._key.reveal(), base_url=server.url, max_retries=0, timeout=self._timeout_s
+            )
+        fields = {self._limit_field if name == "max_tokens" else name: value for name, value in body.items()}
+        create: Any = self._clients[server.url].chat.completions.with_raw_response.create
+        known = {name: fields.pop(name) for name in ("model", "messages")}
+        raw = await create(**known, extra_body=fields)
+        return str(raw.text)
+
+    def _status_fault(
+        self, error: "APIStatusError", server: Server, body: Mapping[str, Json], started: float
+    ) -> _Fault:
+        """What an HTTP error means.
+
+        Raises:
+            EngineError: if every other request would meet the same error.
+        """
+        self._answered, self._unreachable = True, 0
+        status = error.status_code
+        raw = self._key.redact(error.response.text)[:RAW_LIMIT]
+        said = f"HTTP {status} from {without_secrets(server.url)}"
+        if status in FATAL_STATUS or (status == 429 and error.code == "insufficient_quota"):
+            what = FATAL_STATUS.get(status, "the quota is used up")
+            raise EngineError(f"{said}: {what} (model {self.model!r}); {_short(raw)}") from None
+        if status == 400 and "max_completion_tokens" in raw and self._limit_field == "max_tokens":
+            self._limit_field = "max_completion_tokens"  # newer models of the vendor know this name only
+            return _Fault(f"{said}: {_short(raw)}", again=True, wait_s=0.0, raw=raw)
+        again = status in RETRIED_STATUS or status >= 500
+        wait_s = retry_after(error.response.headers.get("retry-after")) if again else None
+        if status == 429:
+            server.refused(started)
+        elif again:
+            server.failed()
+        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+            return _Fault(f"{said}: asks to wait {wait_s:.0f} s", again=False, raw=raw)
+        return _Fault(f"{said}: {_short(raw)}" if raw else said, again, wait_s, raw=raw)
+
+
+def _empty_content(reply: Reply, attempt: int) -> _Fault:
+    if reply.finish == "content_filter":
+        return _Fault("refused by the server's content filter", again=False)
+    return _Fault(f"empty content (finish: {reply.finish})", again=attempt < EMPTY_ATTEMPTS)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:200] + " ..."
+
+
+class _Background:
+    """An event loop in a thread of its own, so that the engine also works where a loop is running (notebooks)."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="openai-engine", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
