@@ -1,0 +1,175 @@
+"""Work cut into batches: length buckets, images decoded ahead in threads, halves when memory runs out."""
+
+import gc
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from evalkit.errors import DataError
+from evalkit.images import MAX_PIXELS, ImageFile
+from evalkit.schema import Prompt
+
+log = logging.getLogger(__name__)
+
+Work = TypeVar("Work")
+Ready = TypeVar("Ready")
+Result = TypeVar("Result")
+
+AHEAD = 2  # batches prepared while the model works on one
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Prompts (by index) with the same number of images, each answered for every sample index in `samples`."""
+
+    indices: tuple[int, ...]
+    samples: range
+
+    @property
+    def rows(self) -> int:
+        """Sequences the model decodes at once."""
+        return len(self.indices) * len(self.samples)
+
+    def halves(self) -> "tuple[Batch, Batch] | None":
+        """Two batches with the same work, or None for a single row."""
+        if len(self.indices) > 1:
+            middle = len(self.indices) // 2
+            return Batch(self.indices[:middle], self.samples), Batch(self.indices[middle:], self.samples)
+        if len(self.samples) > 1:
+            middle = len(self.samples) // 2
+            return Batch(self.indices, self.samples[:middle]), Batch(self.indices, self.samples[middle:])
+        return None
+
+    def pieces(self, rows: int) -> "list[Batch]":
+        """The batch in parts of at most `rows` rows."""
+        halves = self.halves()
+        if self.rows <= rows or halves is None:
+            return [self]
+        return halves[0].pieces(rows) + halves[1].pieces(rows)
+
+
+def plan(prompts: Sequence[Prompt], rows: int, samples: int = 1, extra: Sequence[int] | None = None) -> list[Batch]:
+    """Length buckets of at most `rows` rows: by number of images, image size and text length, longest first.
+
+    Deterministic; long prompts come first, so that a shortage of memory shows at once.
+
+    Args:
+        prompts: what is asked.
+        rows: most sequences in a batch.
+        samples: responses per prompt.
+        extra: additional length of each prompt (a continuation).
+    Raises:
+        DataError: if an image is missing or not an image; only its header is read.
+    """
+    with ThreadPoolExecutor(WORKERS) as pool:
+        areas = list(pool.map(_area, prompts))
+    lengths = [
+        len(prompt.text) + len(prompt.system or "") + more
+        for prompt, more in zip(prompts, extra or [0] * len(prompts), strict=True)
+    ]
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].images), -areas[i], -lengths[i], i))
+    width = max(1, rows // samples)
+    batches: list[Batch] = []
+    for images in sorted({len(prompt.images) for prompt in prompts}, reverse=True):
+        group = [i for i in order if len(prompts[i].images) == images]
+        for start in range(0, len(group), width):
+            batches += Batch(tuple(group[start : start + width]), range(samples)).pieces(rows)
+    return batches
+
+
+def _area(prompt: Prompt) -> int:
+    return sum(image_area(file) for file in prompt.images)
+
+
+def image_area(file: ImageFile) -> int:
+    """Pixels of an image by its header.
+
+    Raises:
+        DataError: if the file is missing, not an image, or larger than MAX_PIXELS.
+    """
+    try:
+        with Image.open(file.path) as image:
+            area = image.width * image.height
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {file.name!r} is not an image: {error}") from error
+    if area > MAX_PIXELS:
+        raise DataError(f"image {file.name!r} has {area:,} pixels, more than {MAX_PIXELS:,}")
+    return area
+
+
+def ahead(prepare: Callable[[Work], Ready], work: Iterable[Work], depth: int = AHEAD) -> Iterator[tuple[Work, Ready]]:
+    """(item, prepare(item)) in order, up to `depth` items prepared in threads while the caller is busy."""
+    waiting: deque[tuple[Work, Future[Ready]]] = deque()
+    pool = ThreadPoolExecutor(min(WORKERS, depth))
+    try:
+        for item in work:
+            waiting.append((item, pool.submit(prepare, item)))
+            if len(waiting) > depth:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_batches(
+    batches: Sequence[Batch], prepare: Callable[[Batch], Ready], work: Callable[[Batch, Ready], Result]
+) -> Iterator[tuple[Batch, Result | None]]:
+    """(batch, work(batch, prepare(batch))); a batch for which memory runs out is halved, and so are all later ones.
+
+    The result of a single row that does not fit into memory is None.
+    """
+    limit = max((batch.rows for batch in batches), default=1)
+    for whole, ready in ahead(prepare, batches):
+        todo = deque(whole.pieces(limit))
+        while todo:
+            batch = todo.popleft()
+            result = _attempt(work, batch, ready if batch == whole else prepare(batch))
+            halves = batch.halves()
+            if result is None and halves is not None:
+                limit = max(1, batch.rows // 2)
+                log.warning("out of memory with %d sequences at once; going on with %d", batch.rows, limit)
+                todo.extendleft(reversed(halves))
+            else:
+                yield batch, result
+
+
+def _attempt(work: Callable[[Batch, Ready], Result], batch: Batch, ready: Ready) -> Result | None:
+    """work(batch, ready), or None if memory ran out; by then everything the attempt held is released."""
+    try:
+        return work(batch, ready)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    free_memory()
+    return None
+
+
+def free_memory() -> None:
+    """Return what nobody refers to any more to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch or Python says that the device's or the machine's memory is used up."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
+    )

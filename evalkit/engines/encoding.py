@@ -1,0 +1,258 @@
+"""Prompts as a checkpoint sees them: one chat template, one image transform, one tokenisation, used everywhere.
+
+Generation, log-probabilities and training all encode through `PromptEncoder`, so that the policy is trained on exactly
+the tokens it is later measured on.
+
+Tokenisation of a continuation is declared, not guessed from context: its ids are `tokenizer(lead + text)` appended to
+the ids of the prompt, where `lead` is the white space that the checkpoint's own template writes between the generation
+prompt and an answer ("ASSISTANT:" -> "ASSISTANT: A dog." gives " "), dropped where the tokenizer adds it by itself.
+"""
+
+import copy
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evalkit.errors import DataError, EngineError
+from evalkit.schema import Prompt
+
+PLACEHOLDER_NAMES = (
+    "image",
+    "video",
+    "audio",
+    "boi",
+    "eoi",
+    "vision_start",
+    "vision_end",
+    "fake_image",
+    "global_image",
+)
+PROBE_USER, PROBE_ANSWER = "Qz", "Zq"  # any two short texts that no template contains
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Model inputs of a batch of prompts, each with a continuation (possibly empty).
+
+    inputs  keyword arguments of the model's forward, padded
+    begins  index of the first real token of each row
+    starts  index of the first continuation token of each row
+    ends    one past the last real token of each row
+    """
+
+    inputs: dict[str, Any]
+    begins: tuple[int, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of the padded ids."""
+        return int(self.inputs["input_ids"].shape[1])
+
+
+class PromptEncoder:
+    """Turns prompts into model inputs with a checkpoint's processor and chat template."""
+
+    def __init__(self, processor: Any, chat_template: str | None = None) -> None:
+        """`chat_template` (Jinja) replaces the checkpoint's own.
+
+        Raises:
+            EngineError: if there is no template at all, or the processor is not a multimodal one.
+        """
+        self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", None)
+        if self.tokenizer is None or getattr(processor, "image_processor", None) is None:
+            raise EngineError(f"expected a processor with a tokenizer and an image processor, got {_name(processor)}")
+        template = chat_template or processor.chat_template or self.tokenizer.chat_template
+        if isinstance(template, dict):
+            template = template.get("default")
+        if not template:
+            raise EngineError(
+                f"{_name(processor)} of this checkpoint has no chat template; give one with the option `chat_template` "
+                "(Jinja text, for LLaVA-1.5 the one of llava-hf/llava-1.5-7b-hf)"
+            )
+        self.chat_template: str = template
+        self.placeholder_ids = _placeholder_ids(processor, self.tokenizer)
+        self.lead = self._find_lead()
+        self._local = threading.local()
+
+    # --- text ---------------------------------------------------------------------------------------------------------
+
+    def render(self, prompt: Prompt) -> str:
+        """The chat template applied to a prompt; image markers are not expanded yet.
+
+        Raises:
+            DataError: if the prompt's text holds an image marker, which the processor would take for an image.
+            EngineError: if the template drops the system text, the text or an image, or cannot render them.
+        """
+        for token in self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids)):
+            if token in prompt.text or token in (prompt.system or ""):
+                raise DataError(f"prompt {prompt.id!r}: its text holds {token!r}, a placeholder token of the model")
+        try:
+            text = self._apply(_messages(prompt))
+            bare = self._apply(_messages(prompt, images=False)) if prompt.images else ""
+        except (jinja2.TemplateError, TypeError) as error:
+            raise EngineError(f"prompt {prompt.id!r}: the chat template cannot render it: {error}") from error
+        for part in (prompt.system, prompt.text):
+            if part and part.strip() not in text:
+                raise EngineError(f"prompt {prompt.id!r}: the chat template drops or changes the text {part[:60]!r}")
+        if text == bare:
+            raise EngineError(f"prompt {prompt.id!r}: the chat template drops the image")
+        return text
+
+    def continuation_ids(self, text: str) -> list[int]:
+        """Ids of an answer, whatever the prompt before it (no end token); see the module's text."""
+        if not text:
+            return []
+        return list(self.tokenizer(self.lead + text, add_special_tokens=False).input_ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of an answer: special tokens and surrounding white space removed."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.strip()
+
+    # --- model inputs -------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image.Image]] | None = None,
+        continuations: Sequence[Sequence[int]] | None = None,
+        padding_side: str = "left",
+    ) -> Encoded:
+        """Model inputs of a batch whose prompts all have the same number of images.
+
+        Args:
+            prompts: what is asked.
+            images: the decoded images of each prompt; None opens them.
+            continuations: ids to append to each prompt; None appends nothing.
+            padding_side: "left" for generation, "right" for log-probabilities and training.
+        Raises:
+            DataError: if an image cannot be read, or the batch mixes numbers of images.
+            EngineError: if the processor refuses the batch.
+        """
+        if images is None:
+            images = [[file.open() for file in prompt.images] for prompt in prompts]
+        if len({len(row) for row in images}) > 1:
+            raise DataError("prompts of one batch must have the same number of images")
+        texts = [self.render(prompt) for prompt in prompts]
+        bos = self.tokenizer.bos_token
+        keywords: dict[str, Any] = {"images": [list(row) for row in images]} if images and images[0] else {}
+        if bos is not None and texts[0].startswith(bos):
+            keywords["add_special_tokens"] = False  # the template has written it
+        try:
+            features = self._thread_processor()(
+                text=texts, padding=True, padding_side="left", return_tensors="pt", **keywords
+            )
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            ids = ", ".join(prompt.id for prompt in prompts[:3])
+            raise EngineError(
+                f"{_name(self.processor)} cannot encode the prompts {ids} ...: {error} "
+                "(does the processor belong to this checkpoint?)"
+            ) from error
+        rows = continuations if continuations is not None else [()] * len(prompts)
+        return _append(dict(features), rows, padding_side, self.pad_id)
+
+    @property
+    def pad_id(self) -> int:
+        """Padding token; the end token where the tokenizer has none (it is masked either way)."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    def _apply(self, messages: list[dict[str, Any]], answer_follows: bool = True) -> str:
+        text: str = self.processor.apply_chat_template(
+            messages, chat_template=self.chat_template, add_generation_prompt=answer_follows, tokenize=False
+        )
+        return text
+
+    def _find_lead(self) -> str:
+        user = {"role": "user", "content": [{"type": "text", "text": PROBE_USER}]}
+        answer = {"role": "assistant", "content": [{"type": "text", "text": PROBE_ANSWER}]}
+        try:
+            prompt, whole = self._apply([user]), self._apply([user, answer], answer_follows=False)
+        except (jinja2.TemplateError, TypeError):
+            return ""  # the template knows no assistant turns
+        rest = whole.removeprefix(prompt)
+        lead = rest[: rest.index(PROBE_ANSWER)] if rest != whole and PROBE_ANSWER in rest else ""
+        if not lead.isspace():
+            return ""
+        first = self.tokenizer.convert_ids_to_tokens(self.tokenizer("a", add_special_tokens=False).input_ids)[0]
+        return lead.removeprefix(" ") if first.startswith("▁") else lead
+
+    def _thread_processor(self) -> Any:
+        """A processor whose tokenizer no other thread uses: fast tokenizers refuse to be shared while they work."""
+        if threading.current_thread() is threading.main_thread():
+            return self.processor
+        if not hasattr(self._local, "processor"):
+            self._local.processor = copy.copy(self.processor)
+            self._local.processor.tokenizer = copy.deepcopy(self.tokenizer)
+        return self._local.processor
+
+
+def _messages(prompt: Prompt, images: bool = True) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    if prompt.system is not None:
+        messages.append({"role": "system", "content": [{"type": "text", "text": prompt.system}]})
+    content: list[dict[str, str]] = [{"type": "image"} for _ in prompt.images] if images else []
+    if prompt.text:
+        content.append({"type": "text", "text": prompt.text})
+    if content or prompt.system is None:
+        messages.append({"role": "user", "content": content})
+    return messages
+
+
+def _placeholder_ids(processor: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Ids of the tokens that stand for images, videos and sounds; a model must never write them."""
+    found: set[int] = set()
+    for owner in (processor, tokenizer):
+        for name in PLACEHOLDER_NAMES:
+            token = getattr(owner, f"{name}_token", None)
+            if token is not None:
+                found.add(tokenizer.convert_tokens_to_ids(str(token)))
+    found.update(i for i in getattr(processor, "image_token_ids", []) if isinstance(i, int))
+    ordinary = {tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, None}
+    return tuple(sorted(found - ordinary))
+
+
+def _append(features: dict[str, Any], rows: Sequence[Sequence[int]], side: str, pad_id: int) -> Encoded:
+    """Append continuation ids to left-padded prompts and pad again on `side`; token-shaped extras are continued by 0."""
+    mask = features["attention_mask"]
+    shape = mask.shape
+    lengths = [int(n) for n in mask.sum(1)]
+    totals = [n + len(row) for n, row in zip(lengths, rows, strict=True)]
+    width = max(totals)
+    offsets = [width - total if side == "left" else 0 for total in totals]
+    if side == "right" or any(len(row) for row in rows):
+        fills = {"input_ids": pad_id}
+        for name, value in features.items():
+            if isinstance(value, Tensor) and value.shape == shape and not value.is_floating_point():
+                features[name] = _repad(value, lengths, offsets, width, fills.get(name, 0))
+        for b, row in enumerate(rows):
+            start = offsets[b] + lengths[b]
+            features["input_ids"][b, start : start + len(row)] = torch.tensor(list(row), dtype=torch.long)
+            features["attention_mask"][b, start : start + len(row)] = 1
+    return Encoded(
+        features,
+        begins=tuple(offsets),
+        starts=tuple(offset + n for offset, n in zip(offsets, lengths, strict=True)),
+        ends=tuple(offset + n for offset, n in zip(offsets, totals, strict=True)),
+    )
+
+
+def _repad(value: Tensor, lengths: list[int], offsets: list[int], width: int, fill: int) -> Tensor:
+    """Move left-padded rows (B, T) into a (B, width) tensor at the given offsets."""
+    out = value.new_full((len(lengths), width), fill)
+    for b, (n, offset) in enumerate(zip(lengths, offsets, strict=True)):
+        out[b, offset : offset + n] = value[b, value.shape[1] - n :]
+    return out
+
+
+def _name(thing: object) -> str:
+    return type(thing).__name__

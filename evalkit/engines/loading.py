@@ -1,0 +1,164 @@
+"""Loading an image-text-to-text checkpoint with its processor and, if asked, a LoRA adapter; errors name the cause."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+from evalkit.errors import EngineError
+
+# What from_pretrained raises for files that are absent, torn or of another shape than the configuration says.
+LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, AssertionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded model in evaluation mode, its processor, and where both came from."""
+
+    model: Any
+    processor: Any
+    source: str
+    adapter: str | None
+    revision: str | None
+
+
+def load_checkpoint(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    device_map: str | None = None,
+    adapter: Path | None = None,
+) -> Checkpoint:
+    """Load a checkpoint folder, a hub name, or an adapter folder (with the base that it names).
+
+    Args:
+        source: folder or hub name.
+        revision: branch, tag or commit of a hub name.
+        dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
+        device: e.g. "cuda:1"; None is CUDA where there is one, else the CPU.
+        device_map: e.g. "auto" to spread the model over several GPUs; then `device` is not used.
+        adapter: folder of a PEFT adapter to put on top (kept apart, not merged).
+    Raises:
+        EngineError: if the folder is missing, it is no vision-language checkpoint, weights are missing, or the adapter
+            does not fit.
+    """
+    base, adapter = _split_adapter(source, adapter)
+    if adapter is not None and not (adapter / "adapter_config.json").is_file():
+        raise EngineError(f"adapter {adapter}: no adapter_config.json there; expected a folder saved by PEFT")
+    _check_folder(base)
+    _check_family(base, revision)
+    where = {"device_map": device_map} if device_map is not None else {}
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            base, revision=revision, dtype=_dtype(dtype), output_loading_info=True, **where
+        )
+    except LOAD_ERRORS as error:
+        raise EngineError(f"cannot load the model {base}: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise EngineError(f"checkpoint {base} lacks {len(missing)} weights of its model, e.g. {', '.join(missing[:3])}")
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+    if device_map is None:
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    processor = _load_processor([folder for folder in (adapter, base) if folder is not None], base, revision)
+    commit = getattr(model.config, "_commit_hash", None)
+    return Checkpoint(model.eval(), processor, base, str(adapter) if adapter else None, commit or revision)
+
+
+def content_hash(model: Any, source: str | None) -> str:
+    """Hash over the configuration and the names and sizes of the weight files (not their bytes), 8 hexadecimals."""
+    configuration = {
+        k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
+    }
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode())
+    if source is not None and Path(source).is_dir():
+        for path in sorted(Path(source).glob("*.safetensors")):
+            digest.update(f"{path.name}\x00{path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:8]
+
+
+def _split_adapter(source: str | Path, adapter: Path | None) -> tuple[str, Path | None]:
+    """(base, adapter); a folder that holds an adapter and no model stands for the base its configuration names."""
+    folder = Path(source)
+    if not (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
+        return str(source), adapter
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError, OSError) as error:
+        raise EngineError(
+            f"adapter {folder}: adapter_config.json names no base model ({_first_line(error)})"
+        ) from error
+    if not isinstance(base, str) or not base:
+        raise EngineError(f"adapter {folder}: adapter_config.json names no base model; give it as the model")
+    return base, folder
+
+
+def _check_folder(base: str) -> None:
+    looks_like_a_path = base.startswith((".", "/", "~")) or base.count("/") > 1
+    if looks_like_a_path and not Path(base).is_dir():
+        raise EngineError(f"model folder {base} does not exist")
+    if Path(base).is_dir() and not (Path(base) / "config.json").is_file():
+        raise EngineError(f"model folder {base} holds no config.json; expected a checkpoint saved by transformers")
+
+
+def _check_family(base: str, revision: str | None) -> None:
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision)
+    except LOAD_ERRORS as error:
+        raise EngineError(f"cannot read the configuration of {base}: {_first_line(error)}") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise EngineError(
+            f"{base} is not a vision-language checkpoint: transformers {transformers.__version__} knows no "
+            f"image-text-to-text model of type {config.model_type!r}"
+        )
+
+
+def _load_processor(folders: list[str | Path], base: str, revision: str | None) -> Any:
+    """The processor, from the adapter folder where it holds one, else from the base."""
+    source = next((f for f in folders if list(Path(f).glob("*processor_config.json"))), base)
+    try:
+        return AutoProcessor.from_pretrained(source, revision=revision if str(source) == base else None)
+    except LOAD_ERRORS as error:
+        remedy = " (this family's processor needs torchvision: pip install 'hallu-evalkit[vlm]')"
+        raise EngineError(
+            f"cannot load the processor of {source}: {_first_line(error)}"
+            + (remedy if "torchvision" in str(error).lower() or "video" in str(error).lower() else "")
+        ) from error
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise EngineError("adapters need PEFT: pip install 'hallu-evalkit[align]'") from error
+    from safetensors import SafetensorError
+
+    try:
+        wrapped = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
+        result = wrapped.load_adapter(adapter, "default", autocast_adapter_dtype=False)
+    except (*LOAD_ERRORS, SafetensorError) as error:
+        raise EngineError(f"adapter {adapter} does not fit this model: {_first_line(error)}") from error
+    lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
+    if lost:
+        raise EngineError(f"adapter {adapter} does not fit this model: {len(lost)} weights unmatched, e.g. {lost[0]}")
+    return wrapped
+
+
+def _dtype(name: str) -> Any:
+    known = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise EngineError(f"unknown dtype {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,73 @@
+"""Choice of the next token, such that a response depends on its own seed and on nothing else in the batch.
+
+Every row has a generator of its own, which draws one uniform number per step before decoding starts. The token is the
+inverse of the cumulative distribution at that number, after temperature and nucleus filtering. So the same
+(seed, prompt, sample) gives the same text at any batch size, in any order, on any shard and on any device, up to float
+noise in the probabilities.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from evalkit.sampling import Sampling
+
+
+class TokenChooser:
+    """Logits processor: suppresses placeholder tokens and, when sampling, leaves the drawn token as the only one.
+
+    Args:
+        suppressed: ids that must never be written.
+        sampling: temperature and top_p.
+        seeds: seed of each row; empty for greedy decoding and beam search.
+        prompt_width: columns of the padded prompt ids; the step is what lies beyond.
+    """
+
+    def __init__(self, suppressed: Sequence[int], sampling: Sampling, seeds: Sequence[int], prompt_width: int) -> None:
+        self.suppressed = torch.tensor(list(suppressed), dtype=torch.long)
+        self.temperature, self.top_p = sampling.temperature, sampling.top_p
+        self.prompt_width = prompt_width
+        self.uniforms = uniforms(seeds, sampling.max_new_tokens) if sampling.temperature > 0 else None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (B, V) -> scores (B, V)."""
+        if len(self.suppressed):
+            self.suppressed = self.suppressed.to(scores.device)
+            scores = scores.index_fill(1, self.suppressed, float("-inf"))
+        if self.uniforms is None:
+            return scores
+        step = input_ids.shape[1] - self.prompt_width
+        chosen = draw(scores, self.uniforms[:, step].to(scores.device), self.temperature, self.top_p)
+        return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
+
+
+def uniforms(seeds: Sequence[int], steps: int) -> Tensor:
+    """One uniform number in [0, 1) per row and step, float64 (len(seeds), steps), each row from its own seed."""
+    rows = [torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+    return torch.stack(rows)
+
+
+def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Token ids (B,) drawn from softmax(scores / temperature) restricted to its nucleus.
+
+    The nucleus is the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020,
+    arXiv:1904.09751); equal probabilities count in order of their id.
+
+    Args:
+        scores: logits, (B, V).
+        uniform: numbers in [0, 1), float64 (B,).
+        temperature: above 0.
+        top_p: in (0, 1].
+    """
+    precise = torch.float32 if scores.device.type == "mps" else torch.float64
+    probabilities = (scores.to(precise) / temperature).softmax(-1)
+    if top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        mass_before = ordered.cumsum(-1) - ordered
+        ordered = ordered.masked_fill(mass_before >= top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
+    cumulated = probabilities.cumsum(-1)
+    total = cumulated[:, -1]
+    target = torch.minimum(uniform.to(precise) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulated, target[:, None], right=True)[:, 0]

@@ -1,0 +1,362 @@
+"""Engine on Hugging Face transformers: any image-text-to-text checkpoint, on a CPU, a GPU, or several by device_map.
+
+Batched responses equal those of batch size 1 up to float noise (`evalkit.parity` proves it for a checkpoint): prompts
+are padded on the left and masked, positions follow the mask, and sampling draws from a seed per (prompt, sample).
+Decoding uses the settings of `Sampling` alone; repetition penalties and the like in a checkpoint's
+generation_config.json are not applied, its end tokens are.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+from transformers import GenerationConfig
+
+from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.batching import Batch, free_memory, is_out_of_memory, plan, run_batches
+from evalkit.engines.encoding import Encoded, PromptEncoder
+from evalkit.engines.loading import Checkpoint, content_hash, load_checkpoint
+from evalkit.engines.seeded_sampling import TokenChooser
+from evalkit.errors import DataError, EngineError
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Prompt, Response
+
+
+class TransformersEngine:
+    """Answers prompts with a transformers model; implements `evalkit.engines.base.Engine`.
+
+    encoder  the prompt encoding, shared with training
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: str = "auto",
+        device: str | None = None,
+        device_map: str | None = None,
+        batch_size: int = 8,
+        adapter: Path | None = None,
+        chat_template: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Load a checkpoint; see `load_checkpoint` for the arguments it shares.
+
+        Args:
+            batch_size: sequences decoded at once; halved where memory runs out.
+            chat_template: Jinja text that replaces the checkpoint's own.
+            name: shown in reports; None is the checkpoint as given.
+        Raises:
+            EngineError: if the checkpoint, its processor, its chat template or the adapter is missing or broken.
+        """
+        checkpoint = load_checkpoint(
+            model, revision=revision, dtype=dtype, device=device, device_map=device_map, adapter=adapter
+        )
+        self._set_up(checkpoint, name or str(model), batch_size, chat_template)
+
+    @classmethod
+    def from_live(
+        cls, model: Any, processor: Any, *, name: str, batch_size: int = 8, chat_template: str | None = None
+    ) -> "TransformersEngine":
+        """An engine on a model in memory, e.g. a policy in training: its mode and settings are restored after each call."""
+        engine = cls.__new__(cls)
+        engine._set_up(Checkpoint(model, processor, "live", None, None), name, batch_size, chat_template)
+        return engine
+
+    def _set_up(self, checkpoint: Checkpoint, name: str, batch_size: int, chat_template: str | None) -> None:
+        if batch_size < 1:
+            raise EngineError(f"batch_size must be at least 1; got {batch_size}")
+        self.name = name
+        self.batch_size = batch_size
+        self.encoder = PromptEncoder(checkpoint.processor, chat_template)
+        self._checkpoint: Checkpoint | None = checkpoint
+        self._end_ids = _end_ids(self.model, self.encoder)
+
+    @property
+    def model(self) -> Any:
+        """The model; a LoRA model without its PEFT wrapper (the adapter's layers stay active).
+
+        Raises:
+            EngineError: if the engine has been closed.
+        """
+        if self._checkpoint is None:
+            raise EngineError(f"engine {self.name!r} is closed")
+        model = self._checkpoint.model
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def describe(self) -> Mapping[str, Json]:
+        """What the manifest records."""
+        model, checkpoint = self.model, self._checkpoint
+        assert checkpoint is not None
+        image_processor = self.encoder.processor.image_processor
+        template = self.encoder.chat_template.encode()
+        return {
+            "engine": "transformers",
+            "model": self.name if checkpoint.source == "live" else checkpoint.source,
+            "adapter": checkpoint.adapter,
+            "revision": checkpoint.revision,
+            "content": content_hash(model, checkpoint.source),
+            "family": model.config.model_type,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "image_processor": type(image_processor).__name__,
+            "chat_template": hashlib.sha256(template).hexdigest()[:8],
+            "batch_size": self.batch_size,
+            "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
+        }
+
+    # --- generate -----------------------------------------------------------------------------------------------------
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """`sampling.n` responses per prompt, batch by batch, longest prompts first.
+
+        An image that turns out to be truncated, a prompt beyond the model's context, and a single sequence that does
+        not fit into memory give failed responses. Greedy and beam responses are decoded once and repeated n times.
+
+        Raises:
+            DataError: before anything is generated, if an image is missing or is not an image.
+            EngineError: if the model or its processor fails for another reason than memory.
+        """
+        decoded = sampling.n if sampling.temperature > 0 else 1
+        batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded)
+
+        def prepare(batch: Batch) -> _Ready:
+            return self._prepare([prompts[i] for i in batch.indices])
+
+        def work(batch: Batch, ready: _Ready) -> list[Response]:
+            return self._answer(ready, batch.samples, sampling)
+
+        for batch, responses in run_batches(batches, prepare, work):
+            if responses is None:
+                prompt = prompts[batch.indices[0]]
+                responses = [_failed(prompt, s, "out of memory, even alone in a batch") for s in batch.samples]
+            for response in responses:
+                yield response
+                if decoded < sampling.n:
+                    yield from (replace(response, sample=sample) for sample in range(1, sampling.n))
+
+    def _prepare(self, prompts: Sequence[Prompt]) -> "_Ready":
+        """Open the images and encode; prompts that cannot be answered go aside with the reason."""
+        images: list[list[Image.Image]] = []
+        fit: list[Prompt] = []
+        failures: list[tuple[Prompt, str]] = []
+        for prompt in prompts:
+            try:
+                self.encoder.render(prompt)
+                images.append([file.open() for file in prompt.images])
+                fit.append(prompt)
+            except DataError as error:
+                failures.append((prompt, str(error)))
+        while fit:
+            encoded = self.encoder.encode(fit, images)
+            limit = self._context
+            long = {i for i in range(len(fit)) if encoded.ends[i] - encoded.begins[i] >= limit}
+            if not long:
+                return _Ready(tuple(fit), encoded, tuple(failures))
+            failures += [(fit[i], f"the prompt is longer than the model's context of {limit} tokens") for i in long]
+            fit = [prompt for i, prompt in enumerate(fit) if i not in long]
+            images = [row for i, row in enumerate(images) if i not in long]
+        return _Ready((), None, tuple(failures))
+
+    def _answer(self, ready: "_Ready", samples: range, sampling: Sampling) -> list[Response]:
+        responses = [_failed(prompt, sample, reason) for prompt, reason in ready.failures for sample in samples]
+        if ready.encoded is None:
+            return responses
+        jobs = [(prompt, sample) for prompt in ready.prompts for sample in samples]
+        for (prompt, sample), ids in zip(jobs, self._decode(ready.encoded, jobs, sampling), strict=True):
+            ended = next((i for i, token in enumerate(ids) if token in self._end_ids), None)
+            kept = tuple(ids[:ended])
+            responses.append(
+                Response(
+                    prompt_id=prompt.id,
+                    text=self.encoder.decode(kept),
+                    sample=sample,
+                    finish="length" if ended is None else "stop",
+                    token_ids=kept,
+                    tokens=len(kept),
+                )
+            )
+        return responses
+
+    def _decode(self, encoded: Encoded, jobs: Sequence[tuple[Prompt, int]], sampling: Sampling) -> list[list[int]]:
+        """New token ids of every job (prompt, sample), end and padding tokens included."""
+        samples = len(jobs) // len(encoded.starts)
+        sampled = sampling.temperature > 0
+        seeds = [sampling.seed_for(prompt.id, sample) for prompt, sample in jobs] if sampled else []
+        chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds, encoded.width)
+        warpers_off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if sampled else {}  # the chooser does it all
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=sampled,
+            num_return_sequences=samples,
+            num_beams=sampling.num_beams,
+            eos_token_id=sorted(self._end_ids),
+            pad_token_id=self.encoder.pad_id,
+            **warpers_off,
+        )
+        with self._inference() as model:
+            out = model.generate(**self._on_device(encoded), generation_config=config, logits_processor=[chooser])
+        rows: list[list[int]] = out[:, encoded.width :].tolist()
+        return rows
+
+    # --- probabilities ------------------------------------------------------------------------------------------------
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str | Sequence[int]]) -> list[TokenLogprobs]:
+        """Per-token log-probabilities of one continuation per prompt: text, or token ids (of an earlier response).
+
+        These are the model's own, at temperature 1 and with no token suppressed.
+
+        Raises:
+            DataError: if an image cannot be read, or there is not one continuation per prompt.
+            EngineError: if the model fails, or a single row does not fit into memory.
+        """
+        if len(prompts) != len(continuations):
+            raise DataError(f"expected one continuation per prompt; got {len(continuations)} for {len(prompts)}")
+        rows = [self.encoder.continuation_ids(c) if isinstance(c, str) else list(c) for c in continuations]
+        found: list[TokenLogprobs] = [TokenLogprobs((), ())] * len(prompts)
+        for index, logits in self._logits(prompts, rows):
+            ids = torch.tensor(rows[index], dtype=torch.long, device=logits.device)
+            chosen = logits[:-1].log_softmax(-1).gather(1, ids[:, None])[:, 0]
+            found[index] = TokenLogprobs(tuple(rows[index]), tuple(chosen.tolist()))
+        return found
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """Probability mass of each group's surface forms at the first answer token.
+
+        The mass of a group is the sum over the distinct first tokens of its forms (each tokenised as a continuation).
+        Where all forms of all groups begin with the same tokens (a byte-level space, say), the mass is that of these
+        tokens followed by the first one that differs.
+
+        Raises:
+            DataError: if an image cannot be read.
+            EngineError: if two groups share a token, so that they cannot be told apart; or as in `logprobs`.
+        """
+        prefix, firsts = split_forms([[self.encoder.continuation_ids(form) for form in group] for group in groups])
+        found: list[Choices] = [Choices((), "")] * len(prompts)
+        for index, logits in self._logits(prompts, [prefix] * len(prompts)):
+            probabilities = logits.double().softmax(-1)
+            reached = math.prod(probabilities[step, token].item() for step, token in enumerate(prefix))
+            masses = tuple(reached * probabilities[-1, tokens].sum().item() for tokens in firsts)
+            found[index] = Choices(masses, self.encoder.decode([int(logits[0].argmax())]))
+        return found
+
+    def _logits(self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
+        """(prompt index, float32 logits (len(row) + 1, V)): before each token of the row, and after the last."""
+
+        def prepare(batch: Batch) -> Encoded:
+            chosen = [prompts[i] for i in batch.indices]
+            return self.encoder.encode(chosen, None, [rows[i] for i in batch.indices], padding_side="right")
+
+        batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows])
+        for batch, logits in run_batches(batches, prepare, lambda _, encoded: self._forward(encoded)):
+            if logits is None:
+                raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
+            yield from zip(batch.indices, logits, strict=True)
+
+    def _forward(self, encoded: Encoded) -> list[Tensor]:
+        """Logits of each row from the last prompt token to the last continuation token."""
+        low, high = min(encoded.starts) - 1, max(encoded.ends)
+        with self._inference() as model:
+            keywords = {}
+            if "logits_to_keep" in inspect.signature(model.forward).parameters:
+                keywords["logits_to_keep"] = torch.arange(low, high, device=model.device)
+            else:
+                low = 0
+            logits = model(**self._on_device(encoded), use_cache=False, **keywords).logits  # (B, high - low, V)
+        return [
+            logits[b, start - 1 - low : end - low].float()
+            for b, (start, end) in enumerate(zip(encoded.starts, encoded.ends, strict=True))
+        ]
+
+    # --- the model ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Drop the model and free its memory."""
+        self._checkpoint = None
+        free_memory()
+
+    @property
+    def _context(self) -> int:
+        """Most tokens the model can attend to."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit else sys.maxsize
+
+    def _on_device(self, encoded: Encoded) -> dict[str, Any]:
+        model = self.model
+        return {
+            name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+            for name, value in encoded.inputs.items()
+            if isinstance(value, Tensor)
+        }
+
+    @contextlib.contextmanager
+    def _inference(self) -> Iterator[Any]:
+        """The model in evaluation mode, without gradients, with bare generation settings; all is restored afterwards.
+
+        Errors of torch other than a shortage of memory become EngineErrors.
+        """
+        model = self.model
+        training = [module for module in model.modules() if module.training]
+        settings = model.generation_config
+        model.eval()
+        model.generation_config = GenerationConfig()
+        try:
+            with torch.no_grad():
+                yield model
+        except (RuntimeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise EngineError(f"{type(model).__name__} failed: {error}") from error
+        finally:
+            model.generation_config = settings
+            for module in training:
+                module.training = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch opened and encoded: the prompts that can be answered, and the others with the reason."""
+
+    prompts: tuple[Prompt, ...]
+    encoded: Encoded | None
+    failures: tuple[tuple[Prompt, str], ...]
+
+
+def split_forms(groups: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], list[list[int]]]:
+    """(tokens that all forms begin with, first differing tokens of each group).
+
+    Raises:
+        EngineError: if a form is empty, or two groups share a token.
+    """
+    forms = [list(form) for group in groups for form in group]
+    if not all(forms):
+        raise EngineError("an empty surface form has no first token")
+    prefix: list[int] = os.path.commonprefix([form[:-1] for form in forms]) if forms else []
+    firsts = [sorted({form[len(prefix)] for form in group}) for group in groups]
+    shared = {token for i, group in enumerate(firsts) for token in group if any(token in g for g in firsts[:i])}
+    if shared:
+        raise EngineError(f"groups of surface forms share the first token {sorted(shared)}: they cannot be told apart")
+    return prefix, firsts
+
+
+def _failed(prompt: Prompt, sample: int, reason: str) -> Response:
+    return Response(prompt.id, text=None, sample=sample, failure=reason)
+
+
+def _end_ids(model: Any, encoder: PromptEncoder) -> frozenset[int]:
+    """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
+    configured = model.generation_config.eos_token_id
+    found = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in [*found, encoder.tokenizer.eos_token_id] if token is not None)
