@@ -93,11 +93,13 @@ _OPINION = re.compile(
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(
-    r"^(?:in the (?:image|picture|photo|scene)|in addition(?: to that)?|additionally|also|furthermore|moreover|finally|meanwhile)\s*,\s*",
+    r"^(?:in the (?:image|picture|photo|scene)|in addition(?: to that)?|additionally|also|furthermore|moreover|finally|"
+    r"meanwhile)\s*,\s*",
     re.IGNORECASE,
 )
 _PLACE_FIRST = re.compile(
-    r"^(?P<place>(?:in|on|at|near|behind|next to|under|above)\b[^,]*?)(?:\s*,\s*|\s+(?=there (?:is|are)\b))(?P<rest>.+)$",
+    r"^(?P<place>(?:in|on|at|near|behind|next to|under|above)\b[^,]*?)"
+    r"(?:\s*,\s*|\s+(?=there (?:is|are)\b))(?P<rest>.+)$",
     re.IGNORECASE,
 )
 _IN_THE_IMAGE = re.compile(r"in the (?:image|picture|photo|scene)", re.IGNORECASE)
