@@ -1,0 +1,133 @@
+"""AMBER's data files: annotations, queries, associations and safe words, as the authors publish them.
+
+annotations.json      [{"id", "type", "truth", "hallu"}]; truth is a list of words, or "yes"/"no" for a question
+query/query_all.json  [{"id", "image", "query"}]; the other query files are parts of it
+relation.json         word -> what it may also be called
+safe_words.txt        words that are never counted as hallucinated, one a line
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.response_files import Row, read_json, read_rows, read_text
+from evalkit.errors import DataError
+from evalkit.images import ImageFile
+from evalkit.schema import Item, Json
+
+FILES = ("annotations.json", "relation.json", "safe_words.txt", "query/query_all.json")
+
+# type in annotations.json -> (dimension, type here); relation questions answered no have a spelling of their own
+TYPES = {
+    "generative": ("generative", "generative"),
+    "discriminative-hallucination": ("existence", "existence"),
+    "discriminative-attribute-state": ("attribute", "state"),
+    "discriminative-attribute-number": ("attribute", "number"),
+    "discriminative-attribute-action": ("attribute", "action"),
+    "discriminative-relation": ("relation", "relation"),
+    "relation": ("relation", "relation"),
+}
+
+
+@dataclass(frozen=True)
+class AmberFiles:
+    """Where the four files lie, and what is in them.
+
+    paths   file name as in FILES -> file
+    images  folder of the images; None: `image` beside the annotations
+    """
+
+    paths: Mapping[str, Path]
+    images: Path | None = None
+
+    @classmethod
+    def locate(cls, folder: Path | None, images: Path | None) -> "AmberFiles":
+        """The files in a folder, or among the assets."""
+        if folder is not None:
+            return cls({name: folder / name for name in FILES}, images)
+        from evalkit.assets import asset
+
+        return cls({name: asset(f"amber/{name}") for name in FILES}, images)
+
+    def digest(self) -> str:
+        """First 8 hexadecimal digits of the sha256 over the four files."""
+        sha256 = hashlib.sha256()
+        for name in FILES:
+            sha256.update(read_text(self.paths[name]).encode())
+        return sha256.hexdigest()[:8]
+
+    def safe_words(self) -> frozenset[str]:
+        """Words that are never counted as hallucinated."""
+        return frozenset(read_text(self.paths["safe_words.txt"]).split("\n"))
+
+    @cached_property
+    def associations(self) -> dict[str, list[str]]:
+        """Word -> what it may also be called.
+
+        Raises:
+            DataError: if the file is not an object of lists of strings.
+        """
+        path = self.paths["relation.json"]
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise DataError(f"{path}: expected an object of word -> list of words")
+        return {word: Row(f"{path}: {word!r}", {"words": names}).words("words") for word, names in content.items()}
+
+    def items(self) -> tuple[Item, ...]:
+        """Every item, in the order of the query file.
+
+        Raises:
+            DataError: if a file is missing or malformed, or queries and annotations do not belong together.
+        """
+        annotations = _by_id(self.paths["annotations.json"])
+        queries = _by_id(self.paths["query/query_all.json"])
+        odd = sorted(annotations.keys() ^ queries.keys())
+        if odd:
+            raise DataError(
+                f"{self.paths['query/query_all.json']} and {self.paths['annotations.json']} do not belong together: "
+                f"{len(odd)} ids stand in one of them only, e.g. {odd[0]}"
+            )
+        images = self.images or self.paths["annotations.json"].parent / "image"
+        return tuple(self._item(number, row, annotations[number], images) for number, row in queries.items())
+
+    def _item(self, number: int, query: Row, annotation: Row, images: Path) -> Item:
+        kind = annotation.get("type", str)
+        if kind not in TYPES:
+            raise DataError(f"{annotation.where}: item {number}: unknown type {kind!r}; known: {', '.join(TYPES)}")
+        dimension, name = TYPES[kind]
+        image = query.get("image", str)
+        return Item(
+            id=str(number),
+            question=query.get("query", str),
+            image=ImageFile(images, image),
+            reference=self._words(annotation) if dimension == "generative" else _polar(number, annotation),
+            groups={"dimension": dimension, "type": name},
+            cluster=image,
+        )
+
+    def _words(self, annotation: Row) -> dict[str, Json]:
+        """Objects present and objects likely to be hallucinated; all must be entries of the associations."""
+        reference = {name: annotation.words(name) for name in ("truth", "hallu")}
+        for word in (*reference["truth"], *reference["hallu"]):
+            if word not in self.associations:
+                raise DataError(f"{annotation.where}: {word!r} has no entry in {self.paths['relation.json']}")
+        return reference
+
+
+def _by_id(path: Path) -> dict[int, Row]:
+    rows: dict[int, Row] = {}
+    for row in read_rows(path):
+        number = row.get("id", int)
+        if number in rows:
+            raise DataError(f"{row.where}: id {number} stands already at {rows[number].where}")
+        rows[number] = row
+    return rows
+
+
+def _polar(number: int, annotation: Row) -> dict[str, Json]:
+    truth = annotation.get("truth", str)
+    if truth not in ("yes", "no"):
+        raise DataError(f"{annotation.where}: item {number}: 'truth' must be yes or no, found {truth!r}")
+    return {"truth": truth}
