@@ -229,7 +229,7 @@ def gemma3() -> tuple[Any, Any]:
     return Gemma3ForConditionalGeneration(config), processor
 
 
-FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
+FAMILIES: dict[str, Callable[..., tuple[Any, Any]]] = {
     "llava": llava,
     "llava_next": llava_next,
     "idefics3": idefics3,
@@ -237,10 +237,10 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 
 
-def build_tiny(family: str, seed: int = 0) -> tuple[Any, Any]:
+def build_tiny(family: str, seed: int = 0, **sizes: int) -> tuple[Any, Any]:
     """(model, processor) with random weights; logits are spread enough that greedy decoding has no ties."""
     torch.manual_seed(seed)
-    model, processor = (FAMILIES | TORCHVISION_FAMILIES)[family]()
+    model, processor = (FAMILIES | TORCHVISION_FAMILIES)[family](**sizes)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() >= 2:
@@ -252,12 +252,12 @@ def build_tiny(family: str, seed: int = 0) -> tuple[Any, Any]:
     return model.eval(), processor
 
 
-def save_tiny(family: str, folder: Path, seed: int = 0) -> Path:
+def save_tiny(family: str, folder: Path, seed: int = 0, **sizes: int) -> Path:
     """Build and save a checkpoint."""
-    model, processor = build_tiny(family, seed)
+    model, processor = build_tiny(family, seed, **sizes)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
-TORCHVISION_FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {}
+TORCHVISION_FAMILIES: dict[str, Callable[..., tuple[Any, Any]]] = {}

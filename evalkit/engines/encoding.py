@@ -67,7 +67,7 @@ class PromptEncoder:
             EngineError: if there is no template at all, or the processor is not a multimodal one.
         """
         self.processor = processor
-        self.tokenizer = getattr(processor, "tokenizer", None)
+        self.tokenizer: Any = getattr(processor, "tokenizer", None)
         if self.tokenizer is None or getattr(processor, "image_processor", None) is None:
             raise EngineError(f"expected a processor with a tokenizer and an image processor, got {_name(processor)}")
         template = chat_template or processor.chat_template or self.tokenizer.chat_template
@@ -222,7 +222,7 @@ def _placeholder_ids(processor: Any, tokenizer: Any) -> tuple[int, ...]:
 
 
 def _append(features: dict[str, Any], rows: Sequence[Sequence[int]], side: str, pad_id: int) -> Encoded:
-    """Append continuation ids to left-padded prompts and pad again on `side`; token-shaped extras are continued by 0."""
+    """Append continuation ids to left-padded prompts and pad again on `side`; token-shaped extras get 0."""
     mask = features["attention_mask"]
     shape = mask.shape
     lengths = [int(n) for n in mask.sum(1)]

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import inspect
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +69,7 @@ class TransformersEngine:
     def from_live(
         cls, model: Any, processor: Any, *, name: str, batch_size: int = 8, chat_template: str | None = None
     ) -> "TransformersEngine":
-        """An engine on a model in memory, e.g. a policy in training: its mode and settings are restored after each call."""
+        """An engine on a model in memory, e.g. a policy in training: its mode is restored after each call."""
         engine = cls.__new__(cls)
         engine._set_up(Checkpoint(model, processor, "live", None, None), name, batch_size, chat_template)
         return engine
@@ -343,7 +342,9 @@ def split_forms(groups: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], l
     forms = [list(form) for group in groups for form in group]
     if not all(forms):
         raise EngineError("an empty surface form has no first token")
-    prefix: list[int] = os.path.commonprefix([form[:-1] for form in forms]) if forms else []
+    shortest = min((len(form) for form in forms), default=1)
+    same = [len({form[i] for form in forms}) == 1 for i in range(shortest - 1)] + [False]
+    prefix = forms[0][: same.index(False)] if forms else []
     firsts = [sorted({form[len(prefix)] for form in group}) for group in groups]
     shared = {token for i, group in enumerate(firsts) for token in group if any(token in g for g in firsts[:i])}
     if shared:
