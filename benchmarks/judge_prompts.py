@@ -1,0 +1,70 @@
+"""Prompts for judges: the authors' own, read from their pinned script, or this project's.
+
+The authors' prompts are not part of this repository. They are string constants inside published scripts; a script that
+lies at hand is parsed (never run) and the constant's sha256 is checked. Without it this project's own prompt stands in,
+and the name says so in the settings of every run.
+"""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from evalkit.errors import AssetError
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePrompt:
+    """A template and the name under which it stands in the signature, e.g. "official-2c73d8c5"."""
+
+    template: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedPrompt:
+    """Where the authors' prompt stands: module-level name in their script, and sha256 of the text."""
+
+    variable: str
+    sha256: str
+
+
+def official_prompt(script: Path, pin: PinnedPrompt) -> JudgePrompt:
+    """Read the authors' prompt out of their script.
+
+    Raises:
+        AssetError: if the script is missing, holds no such constant, or another text than the pinned one.
+    """
+    text = constant_of(script, pin.variable)
+    digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
+    if digest != pin.sha256:
+        raise AssetError(f"{script}: {pin.variable} has sha256 {digest}, expected {pin.sha256}; fetch the pinned file")
+    return JudgePrompt(text, f"official-{digest[:8]}")
+
+
+def own_prompt(name: str) -> JudgePrompt:
+    """This project's prompt benchmarks/prompts/<name>.txt."""
+    text = files("benchmarks.prompts").joinpath(f"{name}.txt").read_text(encoding="utf-8")
+    return JudgePrompt(text, f"evalkit-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+
+
+def constant_of(script: Path, variable: str) -> str:
+    """The string that a script assigns to a module-level name; the script is parsed, not run.
+
+    Raises:
+        AssetError: if it is missing, no Python, or assigns no such string.
+    """
+    try:
+        tree = ast.parse(script.read_bytes(), filename=str(script))
+    except FileNotFoundError as error:
+        raise AssetError(f"script {script} is missing") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AssetError(f"{script} cannot be read as Python: {error}") from error
+    for node in tree.body:
+        named = isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == variable for target in node.targets
+        )
+        if named and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
+            return str(node.value.value)  # type: ignore[attr-defined]
+    raise AssetError(f"{script} assigns no string to {variable!r}; is it the authors' evaluation script?")

@@ -1,0 +1,129 @@
+"""Files of MMHal-Bench: the answer template (JSON), or the Hub's table (parquet, JSON lines)."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.response_files import Row, read_rows
+from evalkit.errors import DataError
+from evalkit.images import ImageFile
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One question. `embedded`: the image's bytes, where the file holds them; `where`: file and entry, for errors."""
+
+    where: str
+    question_type: str
+    topic: str
+    image_id: str
+    image_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    question: str
+    human_answer: str
+    embedded: bytes | None
+
+
+def read_records(path: Path) -> list[Record]:
+    """All questions in file order.
+
+    Raises:
+        DataError: if the file is missing or malformed, or a field is missing.
+    """
+    records = [_record(row) for row in (_parquet_rows(path) if path.suffix == ".parquet" else read_rows(path))]
+    if not records:
+        raise DataError(f"{path}: the file holds no question")
+    return records
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    import pandas
+
+    try:
+        table = pandas.read_parquet(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}") from error
+    return [
+        Row(f"{path}: row {number}", {str(name): _plain(value) for name, value in row.items()})
+        for number, row in enumerate(table.to_dict("records"), 1)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists; everything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _record(row: Row) -> Record:
+    source = row.get("image_src", str)
+    names = [PurePosixPath(urlsplit(source).path).name]
+    if isinstance(path := row.fields.get("image_path"), str):
+        names = [path, PurePosixPath(path).name, *names]
+    image_id = row.get("image_id", str)
+    names += [f"{image_id}.jpg", f"{image_id}.png"]
+    question = row.get("question", str)
+    if not question.strip():
+        raise DataError(f"{row.where}: the question is empty")
+    return Record(
+        where=row.where,
+        question_type=row.get("question_type", str),
+        topic=row.get("question_topic", str),
+        image_id=image_id,
+        image_names=tuple(dict.fromkeys(name for name in names if name)),
+        labels=tuple(row.words("image_content")),
+        question=question,
+        human_answer=row.get("gt_answer", str),
+        embedded=_embedded(row.where, row.fields.get("image")),
+    )
+
+
+def _embedded(where: str, image: Any) -> bytes | None:
+    """The image a row holds: {"bytes": ...} as in the Hub's tables, or base64 text."""
+    if isinstance(image, Mapping):
+        image = image.get("bytes")
+    if image is None or isinstance(image, bytes):
+        return image
+    if not isinstance(image, str):
+        raise DataError(f"{where}: 'image' must be bytes or base64 text, found {type(image).__name__}")
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"{where}: 'image' is not base64: {error}") from error
+
+
+def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
+    """The photograph of a question, as a file; an embedded one is written out once.
+
+    Raises:
+        DataError: if it is not in the folder.
+    """
+    if record.embedded is not None:
+        return _extracted(record.embedded, record.image_id, folder or data.with_suffix(".images"))
+    if folder is None:
+        raise DataError(f"{data} holds no images; name the folder of the photographs with `images`")
+    for name in record.image_names:
+        if (folder / name).is_file():
+            return ImageFile(folder, name)
+    raise DataError(f"{record.where}: no image {' or '.join(_shown(record.image_names))} in {folder}")
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [repr(name) for name in names[:3]]
+
+
+def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
+    name = f"{image_id}-{hashlib.sha256(content).hexdigest()[:8]}.jpg"
+    path = folder / name
+    if not path.is_file() or path.stat().st_size != len(content):
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    return ImageFile(folder, name)
