@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ from evalkit.arguments import (
     positive,
     sampling_from,
 )
-from evalkit.errors import UsageError
+from evalkit.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.benchmark import Benchmark
+    from evalkit.engines import Engine
     from evalkit.harness import Plan
     from evalkit.summary import Summary
 
@@ -113,10 +113,8 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-engine", choices=("openai", "vllm", "transformers"), default="openai")
     group.add_argument("--judge-base-url", action="append", metavar="URL")
     group.add_argument("--judge-args", action="append", default=[], metavar="KEY=VALUE")
-    group.add_argument("--budget", type=float, metavar="USD", help="stop cleanly before judge calls cost more")
-    group.add_argument(
-        "--prices", metavar="IN,OUT", help="USD per million tokens in and out, for --budget and --dry-run"
-    )
+    group.add_argument("--budget", metavar="B", help="stop cleanly before judging takes more: calls:500, tokens:2e6 or usd:5")
+    group.add_argument("--price", metavar="P", help="IN,OUT in USD per million tokens, or a TOML table of models")
     group.add_argument(
         "--dry-run", action="store_true", help="say how many generations and judge calls this takes, and stop"
     )
@@ -188,7 +186,7 @@ def run_benchmarks(options: argparse.Namespace) -> int:
     finally:
         engine.close()
         if judge is not None:
-            judge.close()
+            judge.engine.close()
     return finish(summaries, options.tolerance)
 
 
@@ -232,7 +230,7 @@ def score_responses(options: argparse.Namespace) -> int:
             summary = score(work, run_dir, judge, progress, options.rescore)
     finally:
         if judge is not None:
-            judge.close()
+            judge.engine.close()
     return finish([summary], options.tolerance)
 
 
@@ -296,3 +294,39 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not slash or not index.isdigit() or not count.isdigit():
         raise UsageError(f"--shard {text!r}: expected I/N, e.g. 1/8")
     return int(index), int(count)
+
+
+def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
+    """`--dry-run`: what a run would ask, without asking."""
+    from benchmarks.judging import judge_from, price_from
+    from evalkit.benchmark import Judged
+    from evalkit.judge import JudgeRequest
+
+    judge = judge_from(options)
+    for work in plans:
+        responses = len(work.items) * work.sampling.n
+        print(f"{work.benchmark.name}: {responses:,} generations of at most {work.sampling.max_new_tokens} tokens")
+        benchmark = work.benchmark
+        if not isinstance(benchmark, Judged) or judge is None:
+            continue
+        long_response = "word " * work.sampling.max_new_tokens  # the judge reads the response; take it at its longest
+        requests = [
+            JudgeRequest(item.id, index, prompt)
+            for item in work.items
+            for index in range(work.sampling.n)
+            if (prompt := benchmark.judge_prompt(item, long_response)) is not None
+        ]
+        print(f"judge {judge.engine.describe().get('model', judge.engine.name)}:")
+        print(judge.forecast(requests, benchmark.judge_sampling(), (), price_from(options)))
+    return 0
+
+
+def _prove_parity(engine: "Engine", plans: "list[Plan]", count: int) -> None:
+    """`--check-parity N`: stop if batched text differs from batch-1 text."""
+    from evalkit.engines.parity import check_parity
+
+    prompts = [prompt for work in plans for prompt in work.prompts][:count]
+    report = check_parity(engine, prompts)
+    print(report)
+    if not report.equal:
+        raise EngineError("batched text differs from batch-1 text; run with --batch-size 1, or in --dtype float32")

@@ -126,7 +126,7 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     if options.engine == "openai":
         from evalkit.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(options.model, base_urls=options.base_url, **extra)
+        return OpenAIEngine(options.model, options.base_url, **extra)
     from evalkit.engines.replay import ReplayEngine
 
     return ReplayEngine(Path(options.model), **extra)

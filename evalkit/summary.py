@@ -35,10 +35,12 @@ def write_results(
     progress: Callable[[str, int, int], None],
 ) -> Summary:
     """Write records.jsonl and metrics.json of scored samples."""
-    write_jsonl(run_dir / RECORDS, (sample_row(sample) for sample in samples))
-    progress("records", len(samples), len(samples))
+    rows = [sample_row(sample) for sample in samples]
+    write_jsonl(run_dir / RECORDS, iter(rows))
+    progress("records", len(rows), len(rows))
     scored = [sample for sample in samples if sample.score.counts is not None]
     metrics = _intervals(benchmark, scored)
+    baselines = benchmark.baselines() if isinstance(benchmark, WithBaselines) else None
     failures = Counter(_stage(sample) for sample in samples if sample.score.failure is not None)
     write_json(
         run_dir / METRICS,
@@ -52,10 +54,8 @@ def write_results(
             "metrics": {name: value.as_dict() for name, value in metrics.items()},
             "groups": _groups(benchmark, scored),
             "official": dict(benchmark.official(samples)) if isinstance(benchmark, Official) else None,
-            "baselines": {name: dict(row) for name, row in benchmark.baselines().items()}
-            if isinstance(benchmark, WithBaselines)
-            else None,
-            "checks": check_samples([sample_row(sample) for sample in samples]),
+            "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
+            "checks": check_samples(rows, benchmark.metrics, baselines),
         },
     )
     return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics)
