@@ -12,6 +12,7 @@ import copy
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -82,6 +83,7 @@ class PromptEncoder:
         self.placeholder_ids = _placeholder_ids(processor, self.tokenizer)
         self.lead = self._find_lead()
         self._local = threading.local()
+        self._rendered = lru_cache(4096)(self._render)  # many items ask the same question
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
@@ -92,20 +94,13 @@ class PromptEncoder:
             DataError: if the prompt's text holds an image marker, which the processor would take for an image.
             EngineError: if the template drops the system text, the text or an image, or cannot render them.
         """
-        for token in self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids)):
-            if token in prompt.text or token in (prompt.system or ""):
-                raise DataError(f"prompt {prompt.id!r}: its text holds {token!r}, a placeholder token of the model")
+        problem = self._placeholder_in(prompt.system, prompt.text)
+        if problem is not None:
+            raise DataError(f"prompt {prompt.id!r}: its text holds {problem!r}, a placeholder token of the model")
         try:
-            text = self._apply(_messages(prompt))
-            bare = self._apply(_messages(prompt, images=False)) if prompt.images else ""
-        except (jinja2.TemplateError, TypeError) as error:
-            raise EngineError(f"prompt {prompt.id!r}: the chat template cannot render it: {error}") from error
-        for part in (prompt.system, prompt.text):
-            if part and part.strip() not in text:
-                raise EngineError(f"prompt {prompt.id!r}: the chat template drops or changes the text {part[:60]!r}")
-        if text == bare:
-            raise EngineError(f"prompt {prompt.id!r}: the chat template drops the image")
-        return text
+            return self._rendered(prompt.system, prompt.text, len(prompt.images))
+        except EngineError as error:
+            raise EngineError(f"prompt {prompt.id!r}: {error}") from error
 
     def continuation_ids(self, text: str) -> list[int]:
         """Ids of an answer, whatever the prompt before it (no end token); see the module's text."""
@@ -166,6 +161,23 @@ class PromptEncoder:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
+    def _render(self, system: str | None, text: str, images: int) -> str:
+        try:
+            rendered = self._apply(_messages(system, text, images))
+            bare = self._apply(_messages(system, text, 0)) if images else None
+        except (jinja2.TemplateError, TypeError) as error:
+            raise EngineError(f"the chat template cannot render it: {error}") from error
+        for part in (system, text):
+            if part and part.strip() not in rendered:
+                raise EngineError(f"the chat template drops or changes the text {part[:60]!r}")
+        if rendered == bare:
+            raise EngineError("the chat template drops the image")
+        return rendered
+
+    def _placeholder_in(self, *texts: str | None) -> str | None:
+        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids))
+        return next((token for token in tokens for text in texts if text and token in text), None)
+
     def _apply(self, messages: list[dict[str, Any]], answer_follows: bool = True) -> str:
         text: str = self.processor.apply_chat_template(
             messages, chat_template=self.chat_template, add_generation_prompt=answer_follows, tokenize=False
@@ -196,14 +208,14 @@ class PromptEncoder:
         return self._local.processor
 
 
-def _messages(prompt: Prompt, images: bool = True) -> list[dict[str, Any]]:
+def _messages(system: str | None, text: str, images: int) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    if prompt.system is not None:
-        messages.append({"role": "system", "content": [{"type": "text", "text": prompt.system}]})
-    content: list[dict[str, str]] = [{"type": "image"} for _ in prompt.images] if images else []
-    if prompt.text:
-        content.append({"type": "text", "text": prompt.text})
-    if content or prompt.system is None:
+    if system is not None:
+        messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
+    content: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
+    if text:
+        content.append({"type": "text", "text": text})
+    if content or system is None:
         messages.append({"role": "user", "content": content})
     return messages
 

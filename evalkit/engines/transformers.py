@@ -36,6 +36,7 @@ class TransformersEngine:
     """Answers prompts with a transformers model; implements `evalkit.engines.base.Engine`.
 
     encoder  the prompt encoding, shared with training
+    end_ids  tokens that end a response
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class TransformersEngine:
         self.batch_size = batch_size
         self.encoder = PromptEncoder(checkpoint.processor, chat_template)
         self._checkpoint: Checkpoint | None = checkpoint
-        self._end_ids = _end_ids(self.model, self.encoder)
+        self.end_ids = _end_ids(self.model, self.encoder)
 
     @property
     def model(self) -> Any:
@@ -175,7 +176,7 @@ class TransformersEngine:
             return responses
         jobs = [(prompt, sample) for prompt in ready.prompts for sample in samples]
         for (prompt, sample), ids in zip(jobs, self._decode(ready.encoded, jobs, sampling), strict=True):
-            ended = next((i for i, token in enumerate(ids) if token in self._end_ids), None)
+            ended = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
             kept = tuple(ids[:ended])
             responses.append(
                 Response(
@@ -201,7 +202,7 @@ class TransformersEngine:
             do_sample=sampled,
             num_return_sequences=samples,
             num_beams=sampling.num_beams,
-            eos_token_id=sorted(self._end_ids),
+            eos_token_id=sorted(self.end_ids),
             pad_token_id=self.encoder.pad_id,
             **warpers_off,
         )
