@@ -1,0 +1,248 @@
+"""The miniature base: a tiny LLaVA trained from scratch on drawn scenes, in about two minutes on two cores.
+
+Three stages, each resting on the one before:
+
+1. see        tower and projector; each image token is pulled towards the word embeddings of what its cell shows.
+2. describe   the whole model, tower almost still; descriptions (first true ones, then noisy), lists, questions.
+3. answer     tower frozen; yes/no questions about every object, and questions answered from written facts.
+
+The noise of the descriptions is what the base hallucinates. Its quality is measured before it is handed out.
+"""
+
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aligners import miniature_lessons, miniature_model, sft
+from aligners.miniature_lessons import (
+    Teacher,
+    caption_lesson,
+    describe,
+    existence_lesson,
+    facts_lesson,
+    other_questions,
+    scene_batches,
+    scene_pixels,
+    shuffled_facts,
+)
+from aligners.miniature_model import build_model, build_processor, parameter_count, save_checkpoint
+from aligners.miniature_quality import check, measure
+from aligners.sft import Progress, Row, Schedule, fit, pack, supervised_loss
+from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
+from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
+from evalkit.miniature.questions import list_question
+from evalkit.miniature.scenes import GRID, Scene
+
+_SEE = Schedule(steps=200, lr=2e-3, warmup=0.15, beta2=0.999)
+_DESCRIBE = Schedule(steps=300, lr=2e-3)
+_ANSWER = Schedule(steps=150, lr=1.5e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The constants of the three stages."""
+
+    see: Schedule = _SEE
+    see_scenes: int = 64
+    describe: Schedule = _DESCRIBE
+    describe_scenes: int = 32
+    clean_share: float = 0.4  # of the describe stage, at its start
+    describe_answer_weight: float = 4.0
+    tower_lr_factor: float = 0.02
+    answer: Schedule = _ANSWER
+    answer_scenes: int = 24
+    answer_weight: float = 6.0
+    embedding_std: float = 0.15
+    colour_share: float = 0.7  # of a colour's embedding in the target of a cell
+    place_share: float = 0.5
+    quality_scenes: int = 400
+    quality_seed: int = 0
+
+
+def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
+    """The base of a seed, built once per machine and recipe; parallel callers wait for the first.
+
+    It lies under EVALKIT_CACHE (default ~/.cache/evalkit).
+    """
+    cache = Path(os.environ.get("EVALKIT_CACHE") or Path.home() / ".cache" / "evalkit")
+    folder = cache / f"miniature-base-{recipe_hash(Recipe())}-seed{seed}"
+    return once(folder, lambda target: build_base(target, seed, progress))
+
+
+def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, recipe: Recipe | None = None) -> Path:
+    """Train, measure and save a base; the folder also holds quality.json.
+
+    Args:
+        folder: of the checkpoint; made if absent.
+        seed: of weights and scenes.
+        progress: called with (stage, steps done, steps in all).
+        recipe: other constants than the defaults.
+    Raises:
+        TrainingError: if training diverges, or the base is outside the quality limits; nothing is saved then.
+    """
+    recipe = recipe or Recipe()
+    wall, cpu = time.perf_counter(), time.process_time()
+    model, processor = train_base(seed, recipe, progress)
+    training = {
+        "training_wall_s": round(time.perf_counter() - wall, 1),
+        "training_cpu_s": round(time.process_time() - cpu, 1),
+    }
+    quality = measure(model, processor, recipe.quality_scenes, recipe.quality_seed)
+    check(quality, parameter_count(model))
+    save_checkpoint(model, processor, Path(folder))
+    report = {
+        **asdict(quality),
+        "parameters": parameter_count(model),
+        "seed": seed,
+        "recipe": recipe_hash(recipe),
+        **training,
+    }
+    (Path(folder) / "quality.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def train_base(seed: int, recipe: Recipe, progress: Progress | None = None) -> tuple[Any, Any]:
+    """Model and processor after the three stages, in evaluation mode."""
+    processor = build_processor()
+    with torch.random.fork_rng():
+        model = build_model(processor.tokenizer, seed)
+        nn.init.normal_(model.get_input_embeddings().weight, std=recipe.embedding_std)
+        model.train()
+        _see(model, processor.tokenizer, seed, recipe, progress)
+        _describe(model, processor.tokenizer, seed, recipe, progress)
+        _answer(model, processor.tokenizer, seed, recipe, progress)
+    model.eval()
+    return model, processor
+
+
+def _see(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Progress | None) -> None:
+    words = _word_embeddings(model, tokenizer)
+    scale = model.get_input_embeddings().weight.detach().var()
+
+    def losses() -> Iterator[Tensor]:
+        for batch, _ in scene_batches("see", seed, recipe.see_scenes):
+            seen = model.model.vision_tower(pixel_values=scene_pixels(batch)).last_hidden_state[:, 1:]
+            target = torch.stack([cell_targets(scene, words, recipe) for scene in batch])
+            yield ((model.model.multi_modal_projector(seen) - target) ** 2).mean() / scale
+
+    eyes = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters()]
+    fit("see", losses(), [(eyes, 1.0)], recipe.see, progress)
+
+
+def _word_embeddings(model: Any, tokenizer: Any) -> dict[str, Tensor]:
+    """Mean input embedding of every noun, colour and place, each (D,)."""
+    table = model.get_input_embeddings().weight.detach()
+    words = (*NOUNS, *COLOURS, *PLACES)
+    return {word: table[tokenizer(" " + word, add_special_tokens=False).input_ids].mean(0) for word in words}
+
+
+def cell_targets(scene: Scene, words: dict[str, Tensor], recipe: Recipe) -> Tensor:
+    """What each image token should become: the place everywhere, plus noun and colour where a thing is, (9, D)."""
+    targets = (recipe.place_share * words[scene.place]).repeat(GRID * GRID, 1)
+    for thing in scene.things:
+        targets[thing.cell] += words[thing.noun]
+        if thing.colour:
+            targets[thing.cell] += recipe.colour_share * words[thing.colour]
+    return targets
+
+
+def _describe(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Progress | None) -> None:
+    teacher = Teacher(tokenizer, recipe.describe_answer_weight)
+
+    def losses() -> Iterator[Tensor]:
+        for step, (batch, rng) in enumerate(scene_batches("describe", seed, recipe.describe_scenes)):
+            noisy = step >= recipe.clean_share * recipe.describe.steps
+            rows = [teacher.row(caption_lesson(scene, rng, noisy)) for scene in batch]
+            yield _loss(model, tokenizer, rows, batch)
+
+    tower = list(model.model.vision_tower.parameters())
+    groups = [(_all_but(model, tower), 1.0), (tower, recipe.tower_lr_factor)]
+    fit("describe", losses(), groups, recipe.describe, progress)
+
+
+def _answer(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Progress | None) -> None:
+    """Three kinds of steps in turn: questions alone, questions with descriptions, questions about written facts."""
+    teacher = Teacher(tokenizer, recipe.answer_weight)
+
+    def losses() -> Iterator[Tensor]:
+        for step, (batch, rng) in enumerate(scene_batches("answer", seed, recipe.answer_scenes)):
+            if step % 3 == 0:
+                lessons = [existence_lesson(scene, rng) + other_questions(scene, rng, 3) for scene in batch]
+                yield _loss(model, tokenizer, [teacher.row(lesson) for lesson in lessons], batch)
+            elif step % 3 == 1:
+                lessons = [
+                    [*existence_lesson(scene, rng, 6), describe(scene, rng, noisy=True), list_question(scene)]
+                    for scene in batch
+                ]
+                yield _loss(model, tokenizer, [teacher.row(lesson) for lesson in lessons], batch)
+            else:
+                rows = [teacher.row(facts_lesson(scene, rng), shuffled_facts(scene, rng)) for scene in batch]
+                hidden = [Scene(scene.place, ()) for scene in batch]  # only the facts tell what is there
+                yield _loss(model, tokenizer, rows, hidden)
+
+    tower = list(model.model.vision_tower.parameters())
+    for parameter in tower:
+        parameter.requires_grad_(False)
+    fit("answer", losses(), [(_all_but(model, tower), 1.0)], recipe.answer, progress)
+    for parameter in tower:
+        parameter.requires_grad_(True)
+
+
+def _loss(model: Any, tokenizer: Any, rows: Sequence[Row], batch: Sequence[Scene]) -> Tensor:
+    return supervised_loss(model, pack(rows, tokenizer.pad_token_id), scene_pixels(batch))
+
+
+def _all_but(model: Any, excluded: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    ids = {id(parameter) for parameter in excluded}
+    return [parameter for parameter in model.parameters() if id(parameter) not in ids]
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Changes with every constant of the recipe and every line of the code that makes the base."""
+    import aligners.miniature_base as this_module
+
+    modules: list[ModuleType] = [lexicon, scenes, icons, drawing, captions, questions]
+    modules += [sft, miniature_model, miniature_lessons, this_module]
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+    for module in modules:
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:12]
+
+
+def once(folder: Path, build: Callable[[Path], object]) -> Path:
+    """Build a folder unless it is there: one builder at a time, and it appears complete or not at all."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(folder.name + ".lock")):
+        if not folder.is_dir():
+            work = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+            try:
+                build(work)
+                work.rename(folder)
+            except BaseException:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the system releases it if the process dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,198 @@
+"""The tiny LLaVA: tokenizer, processor and untrained model, and how its checkpoint is written.
+
+A real LlavaForConditionalGeneration below one million parameters: 72 x 72 pixels in nine patches (one for each cell
+of a scene), a two-layer vision tower, a two-layer Llama, byte-level BPE of 512 entries. Attention heads have 32
+dimensions, the least that vLLM serves.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from evalkit.miniature.captions import noisy_caption
+from evalkit.miniature.questions import (
+    DESCRIBE_PROMPTS,
+    OPEN_KINDS,
+    absent_nouns,
+    ask_action,
+    ask_colour,
+    ask_existence,
+    ask_neighbours,
+    ask_number,
+    ask_open,
+    facts_text,
+    list_question,
+)
+from evalkit.miniature.scenes import sample_scene
+
+PATCH = 24  # pixels
+IMAGE_SIDE = 72  # pixels
+N_IMAGE_TOKENS = (IMAGE_SIDE // PATCH) ** 2
+VOCABULARY = 512
+VISION_WIDTH, VISION_HEADS, VISION_LAYERS = 96, 3, 2
+TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 128, 4, 2
+WIDENING = 3  # hidden layer of a block, in widths
+CONTEXT = 512  # tokens
+
+# A response starts on a new line: prompt and response are then the same tokens whether tokenised together or apart.
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER: "
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %} "
+    "{% else %}ASSISTANT:\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "</s>{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:\n{% endif %}"
+)
+BEFORE_IMAGE, AFTER_IMAGE, AFTER_PROMPT = "USER: ", "\n", " ASSISTANT:\n"  # the pieces of the template above
+
+
+def build_processor() -> LlavaProcessor:
+    """Tokenizer (trained now, always the same) and image processor, without torchvision."""
+    square = {"height": IMAGE_SIDE, "width": IMAGE_SIDE}
+    image_processor = CLIPImageProcessorPil(
+        size=square, crop_size=square, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=train_tokenizer(),
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_CHAT_TEMPLATE,
+    )
+
+
+def train_tokenizer(n_scenes: int = 1500) -> PreTrainedTokenizerFast:
+    """Byte-level BPE on captions, questions and prompts of this world."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>", "<image>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_tokenizer_texts(n_scenes), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>"},
+        padding_side="left",
+    )
+
+
+def _tokenizer_texts(n_scenes: int) -> Iterator[str]:
+    rng = Random("tokenizer")
+    for index in range(n_scenes):
+        scene = sample_scene(rng)
+        yield BEFORE_IMAGE + AFTER_IMAGE + DESCRIBE_PROMPTS[index % len(DESCRIBE_PROMPTS)] + AFTER_PROMPT
+        yield noisy_caption(scene, rng)
+        yield facts_text(scene.groups)
+        questions = [
+            ask_existence(scene, rng.choice(scene.groups).noun),
+            ask_existence(scene, rng.choice(absent_nouns(scene)), "this image"),
+            list_question(scene),
+            ask_open(OPEN_KINDS[index % len(OPEN_KINDS)], scene, rng),
+            *ask_number(scene, rng),
+            *ask_colour(scene, rng)[:1],
+            *ask_action(scene, rng)[:1],
+            *ask_neighbours(scene)[:1],
+        ]
+        for question in questions:
+            yield question.text + AFTER_PROMPT
+            yield question.answer
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForConditionalGeneration:
+    """The untrained model. The Llama's linear layers start with std 1/sqrt(fan-in), output projections half that."""
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(_config(tokenizer))
+    for name, parameter in model.model.language_model.named_parameters():
+        if parameter.dim() == 2 and "embed" not in name:
+            gain = 0.5 if "o_proj" in name or "down_proj" in name else 1.0
+            nn.init.normal_(parameter, std=gain * parameter.shape[1] ** -0.5)
+    for layer in model.model.language_model.layers:  # equal words attend to each other from the start
+        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.bos_token_id = tokenizer.bos_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
+    special = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    vision = CLIPVisionConfig(
+        hidden_size=VISION_WIDTH,
+        intermediate_size=VISION_WIDTH * WIDENING,
+        num_hidden_layers=VISION_LAYERS,
+        num_attention_heads=VISION_HEADS,
+        image_size=IMAGE_SIDE,
+        patch_size=PATCH,
+        projection_dim=VISION_WIDTH,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=TEXT_WIDTH * WIDENING,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=TEXT_HEADS,
+        num_key_value_heads=TEXT_HEADS,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        **special,
+    )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=N_IMAGE_TOKENS,
+        tie_word_embeddings=False,
+        **special,
+    )
+
+
+def save_checkpoint(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
+    """Write an ordinary checkpoint folder that transformers and vLLM both load.
+
+    transformers 5 writes `vision_tower.*`; vLLM expects the older `vision_tower.vision_model.*`, which both read.
+    """
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    save_file({_older_name(name): tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+
+
+def _older_name(name: str) -> str:
+    short, long = "vision_tower.", "vision_tower.vision_model."
+    return name if long in name else name.replace(short, long)
+
+
+def parameter_count(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
