@@ -1,0 +1,271 @@
+"""CHAIR: object hallucination in captions (Rohrbach et al. 2018, arXiv:1809.02156).
+
+Item       an MS-COCO image; prompt "Please describe this image in detail."
+Reference  objects from instance masks and from the five human captions, 80 categories
+chair_s    responses with a hallucinated mention / responses, in %; lower is better
+chair_i    hallucinated mentions / mentions, in %; every repetition counts; lower is better
+recall     reference objects that the response names / reference objects, in %
+length     words per response after joining double words (the published Len)
+
+Variants   pos_lemma (tagger and WordNet; OPERA, HALC, PAI, lmms-eval: most published numbers) and singularize (the
+           authors' script; needs no NLTK data). They differ by up to 3.4 points of chair_s: never compare across.
+Protocol   500 images of val2014, at most 512 new tokens, greedy. Published image lists differ; give yours with
+           `image_ids`, else they are drawn with a seed. With 64 tokens, papers drop the unfinished last sentence.
+Differs from the authors' scripts: spans are kept; an unknown image id is an error, no empty reference; an empty
+denominator gives no value. Everything else agrees with them (see the conformance tests).
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from benchmarks.coco import (
+    Annotations,
+    check_known,
+    find_image,
+    read_image_ids,
+    read_reference_objects,
+    sample_image_ids,
+)
+from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, check_variant, read_synonyms
+from evalkit.errors import DataError, UsageError
+from evalkit.metrics import Metric, sum_counts
+from evalkit.sampling import Sampling
+from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
+
+QUESTION = "Please describe this image in detail."
+METRICS = (
+    Metric("chair_s", "100 * hallucinated_responses / responses", False, role="rate"),
+    Metric("chair_i", "100 * hallucinated_mentions / mentions", False, role="rate"),
+    Metric("recall", "100 * covered_objects / reference_objects", True),
+    Metric("length", "words / responses", None, unit="words", role="length"),
+)
+Unfinished = Literal["keep", "drop"]
+_SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s|$)")
+
+
+def score_caption(response: str, reference_objects: Collection[str], finder: MentionFinder) -> Score:
+    """Count a response's mentions, and which of them name an object that is not in the image.
+
+    Args:
+        reference_objects: categories that are in the image.
+        finder: vocabulary and variant.
+    """
+    reading = finder.find(response)
+    named = {mention.object for mention in reading.mentions}
+    wrong = named.difference(reference_objects)
+    hallucinated = sum(mention.object in wrong for mention in reading.mentions)
+    return Score(
+        counts={
+            "responses": 1,
+            "hallucinated_responses": int(bool(wrong)),
+            "mentions": len(reading.mentions),
+            "hallucinated_mentions": hallucinated,
+            "covered_objects": len(named) - len(wrong),
+            "reference_objects": len(set(reference_objects)),
+            "words": reading.words,
+        },
+        findings=tuple(
+            Finding(m.start, m.end, "hallucinated" if m.object in wrong else "correct", m.object)
+            for m in reading.mentions
+        ),
+        details={
+            "mentions": [[mention.word, mention.object] for mention in reading.mentions],
+            "missed_objects": sorted(set(reference_objects) - named),
+        },
+    )
+
+
+def finished_part(response: str) -> str:
+    """The response up to the end of its last finished sentence; empty if it finishes none.
+
+    >>> finished_part("A dog runs. A cat sits. A bird fl")
+    'A dog runs. A cat sits.'
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(response)]
+    return response[: ends[-1]] if ends else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChairResult:
+    """Scores by image id, and the metrics of their sums: percent; length in words; None for an empty denominator."""
+
+    metrics: Mapping[str, float | None]
+    counts: Mapping[str, float]
+    scores: Mapping[int, Score]
+
+
+class CHAIR:
+    """CHAIR as a benchmark of the harness, and as a plain scorer: `CHAIR.evaluate`."""
+
+    name = "chair"
+    metrics: Sequence[Metric] = METRICS
+    sampling = Sampling(max_new_tokens=512)
+
+    def __init__(
+        self,
+        synonyms: Path,
+        annotations: Path | None = None,
+        references: Path | None = None,
+        images: Path | None = None,
+        image_ids: Path | None = None,
+        variant: Variant = "pos_lemma",
+        question: str = QUESTION,
+        splits: Sequence[str] = ("val2014",),
+        sample: int = 500,
+        sample_seed: int = 0,
+        unfinished: Unfinished = "keep",
+    ) -> None:
+        """Point the benchmark at its files; they are read by `items`.
+
+        Args:
+            synonyms: the table of categories and their synonyms (the authors' synonyms.txt).
+            annotations: folder of instances_<split>.json and captions_<split>.json.
+            references: or a ready file of reference objects, JSON {image id: [categories]}.
+            images: folder of the images; without it responses made elsewhere can be scored.
+            image_ids: file of image ids; without it, `sample` ids are drawn from the splits, or from `references`.
+            variant: pos_lemma or singularize, see above.
+            splits: COCO splits whose annotations are read.
+            sample_seed: decides which ids are drawn.
+            unfinished: "drop" removes the unfinished last sentence of a response that ran into the token limit.
+        """
+        if (annotations is None) == (references is None):
+            raise UsageError("chair: give the reference objects either as `annotations` or as `references`")
+        if sample < 1:
+            raise UsageError(f"chair: sample must be at least 1, got {sample}")
+        self.synonyms, self.annotations, self.references = synonyms, annotations, references
+        self.images, self.image_ids, self.variant = images, image_ids, check_variant(variant)
+        self.question, self.splits = question, tuple(splits)
+        self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
+
+    @classmethod
+    def miniature(cls, world: Path, variant: Variant = "pos_lemma", image_ids: Path | None = None) -> Self:
+        """The benchmark over a miniature world's files."""
+        return cls(
+            synonyms=world / "synonyms.txt",
+            annotations=world / "annotations",
+            images=world / "images",
+            image_ids=image_ids or world / "image_ids.json",
+            variant=variant,
+            splits=("mini",),
+        )
+
+    @classmethod
+    def evaluate(
+        cls,
+        responses: Mapping[int, str],
+        references: Mapping[int, Collection[str]],
+        synonyms: Path | Mapping[str, str],
+        variant: Variant = "pos_lemma",
+    ) -> ChairResult:
+        """Score responses against reference objects; no model, no image, no torch.
+
+        >>> result = CHAIR.evaluate(
+        ...     responses={7: "A dog on a couch.", 9: "Two dogs and a cat."},
+        ...     references={7: ["dog"], 9: ["dog", "cat"]},
+        ...     synonyms={"dog": "dog", "puppy": "dog", "cat": "cat", "couch": "couch"},
+        ...     variant="singularize",
+        ... )
+        >>> result.metrics["chair_s"], result.metrics["chair_i"], result.metrics["recall"]
+        (50.0, 25.0, 100.0)
+
+        Args:
+            responses: image id -> response.
+            references: image id -> categories in the image; more images than responses may be there.
+            synonyms: the synonyms table, or word -> category.
+        Raises:
+            DataError: for an image id without reference objects.
+            AssetError: if the variant needs NLTK data that are not installed.
+        """
+        check_known(responses.keys(), references.keys(), "the references")
+        words = read_synonyms(synonyms) if isinstance(synonyms, Path) else synonyms
+        finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), variant)
+        scores = {image: score_caption(text, references[image], finder) for image, text in responses.items()}
+        counts = sum_counts(score.counts or {} for score in scores.values())
+        return ChairResult({metric.name: metric.value(counts) for metric in cls.metrics}, counts, scores)
+
+    @cached_property
+    def finder(self) -> MentionFinder:
+        """Finds mentions with this benchmark's table and variant."""
+        return MentionFinder(Vocabulary(read_synonyms(self.synonyms), CHAIR_DOUBLE_WORDS), self.variant)
+
+    @cached_property
+    def _items(self) -> tuple[Item, ...]:
+        file_names: Mapping[int, str] = {}
+        if self.annotations is not None:
+            source = Annotations(self.annotations, self.splits)
+            file_names = source.file_names
+            image_ids = self._image_ids(file_names)
+            objects: Mapping[int, Collection[str]] = source.reference_objects(image_ids, self.finder)
+        else:
+            assert self.references is not None
+            objects = read_reference_objects(self.references, self.finder.vocabulary.objects)
+            image_ids = self._image_ids(objects)
+            check_known(image_ids, objects, str(self.references))
+        return tuple(self._item(image, objects[image], file_names.get(image)) for image in image_ids)
+
+    def _image_ids(self, known: Collection[int]) -> list[int]:
+        if self.image_ids is not None:
+            return read_image_ids(self.image_ids)
+        return sample_image_ids(known, self.sample, self.sample_seed)
+
+    def _item(self, image_id: int, objects: Collection[str], file_name: str | None) -> Item:
+        image = None
+        if self.images is not None:
+            image = find_image(self.images, image_id, self.splits, file_name)
+        return Item(str(image_id), self.question, image, {"image_id": image_id, "objects": sorted(objects)})
+
+    def items(self) -> Sequence[Item]:
+        """One item per image id, in the order of the list.
+
+        Raises:
+            DataError: if a file is missing or malformed, an image id is unknown or an image is missing.
+        """
+        return self._items
+
+    def prompt(self, item: Item) -> Prompt:
+        """The image and the request to describe it.
+
+        Raises:
+            DataError: if the benchmark was built without images.
+        """
+        return Prompt(item.id, item.question, () if item.image is None else (item.image,))
+
+    def score(self, item: Item, response: str, reply: str | None = None) -> Score:
+        """Mentions of the response against the item's reference objects."""
+        text = finished_part(response) if self.unfinished == "drop" else response
+        return score_caption(text, item.reference["objects"], self.finder)
+
+    def settings(self) -> Mapping[str, str]:
+        """Everything here that moves a score."""
+        data = "references" if self.annotations is None else "+".join(self.splits)
+        return {
+            "data": data,
+            "variant": self.variant,
+            "synonyms": _short_hash(self.synonyms),
+            "references": self._reference_hash(),
+            "unfinished": self.unfinished,
+        }
+
+    def _reference_hash(self) -> str:
+        """Hash of the reference objects of all items: the same from annotations and from a ready file."""
+        rows = sorted(f"{item.id}:{','.join(item.reference['objects'])}" for item in self._items)
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:8]
+
+    def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
+        """CHAIRs, CHAIRi and Recall as fractions, Len as words / 100, as the published scripts print them."""
+        counts = sum_counts(sample.score.counts for sample in samples if sample.score.counts is not None)
+        names = {"chair_s": "CHAIRs", "chair_i": "CHAIRi", "recall": "Recall", "length": "Len"}
+        values = {metric.name: metric.value(counts) for metric in self.metrics}
+        return {shown: None if (value := values[name]) is None else value / 100 for name, shown in names.items()}
+
+
+def _short_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
