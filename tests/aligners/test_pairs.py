@@ -1,0 +1,152 @@
+"""Pairs files, and how scored candidates become pairs."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aligners.pairs import (
+    IndexPair,
+    Pair,
+    balance_lengths,
+    balance_pairs,
+    drop_defective,
+    enumerate_pairs,
+    keep_judged,
+    read_pairs,
+    sample_per_group,
+    write_pairs,
+)
+from evalkit.errors import DataError
+
+PAIR = Pair("1", "a.png", "What?", "A cät.", "A dog.", {"scores": [0, -1]})
+
+
+def test_a_pairs_file_reads_back_as_written(tmp_path):
+    pairs = [PAIR, Pair("2", None, "Why?", "line\nbreak", "", {})]
+    assert write_pairs(tmp_path / "pairs.jsonl", pairs) == 2
+    assert list(read_pairs(tmp_path / "pairs.jsonl")) == pairs
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+GOOD = {"id": "1", "image": None, "prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "pairs.jsonl:2: not JSON"),
+        ("[]", "pairs.jsonl:2: expected an object"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "chosen"} | {"id": "2"}), r"missing: \['chosen'\]"),
+        (json.dumps({**GOOD, "id": 2}), r"missing: \['id'\]"),
+        (json.dumps({**GOOD, "id": "2", "image": 7}), "image or meta"),
+        (json.dumps({**GOOD, "id": "2", "meta": []}), "image or meta"),
+        (json.dumps(GOOD), "pairs.jsonl:2: id '1' occurs twice"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, words):
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(GOOD) + "\n" + line + "\n")
+    with pytest.raises(DataError, match=words):
+        list(read_pairs(tmp_path / "pairs.jsonl"))
+
+
+def test_an_absent_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no such pairs file"):
+        list(read_pairs(tmp_path / "none.jsonl"))
+
+
+def test_defective_pairs_are_dropped_and_counted():
+    pairs = [
+        PAIR,
+        Pair("2", None, "p", " ", "x"),
+        Pair("3", None, "p", "x", ""),
+        Pair("4", None, "p", "same ", "same"),
+    ]
+    kept, dropped = drop_defective(pairs)
+    assert kept == [PAIR]
+    assert dropped == {"an empty response": 2, "chosen and rejected are the same text": 1}
+
+
+def test_pairs_stay_within_their_prompt_and_the_better_one_is_chosen():
+    scores = [0, -1, -3, None, 0]
+    groups = ["x", "x", "y", "x", "y"]
+    assert enumerate_pairs(scores, groups) == [(0, 1), (4, 2)]
+    assert enumerate_pairs(scores, groups, min_gap=2) == [(4, 2)]
+    assert enumerate_pairs([0, 0], ["x", "x"], min_gap=0) == []  # equal scores are no preference
+
+
+@given(st.lists(st.tuples(st.integers(-5, 0), st.sampled_from("xyz")), max_size=12), st.integers(1, 3))
+def test_every_sufficient_gap_is_one_pair(rows, gap):
+    scores, groups = [s for s, _ in rows], [g for _, g in rows]
+    pairs = enumerate_pairs(scores, groups, min_gap=gap)
+    expected = {
+        (i, j)
+        for i in range(len(rows))
+        for j in range(len(rows))
+        if groups[i] == groups[j] and scores[i] - scores[j] >= gap
+    }
+    assert set(pairs) == expected
+    assert len(pairs) == len(expected)
+
+
+def test_pairs_with_an_unjudged_side_are_dropped():
+    pairs = [IndexPair(0, 1), IndexPair(1, 2), IndexPair(0, 2)]
+    assert keep_judged(pairs, [True, False, True]) == [(0, 2)]
+
+
+def test_sampling_is_seeded_limited_and_independent_of_other_groups():
+    groups = ["x"] * 6 + ["y"] * 6
+    pairs = enumerate_pairs(list(range(6)) * 2, groups)
+    first = sample_per_group(pairs, groups, limit=2, seed=1)
+    assert first == sample_per_group(pairs, groups, limit=2, seed=1)
+    assert [groups[p.chosen] for p in first] == ["x", "x", "y", "y"]
+    alone = sample_per_group([p for p in pairs if groups[p.chosen] == "y"], groups, limit=2, seed=1)
+    assert first[2:] == alone
+    assert any(sample_per_group(pairs, groups, limit=2, seed=s) != first for s in range(2, 6))
+    assert sample_per_group(pairs, groups, limit=99, seed=1) == pairs
+
+
+def test_short_chosen_texts_are_dropped_until_means_agree():
+    balance = balance_lengths([5, 11, 20], [10, 10, 20], [False, False, False])
+    assert balance.kept == [1, 2]
+    assert (balance.ratio, balance.mean_chosen, balance.mean_rejected) == (0.0, 15.5, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "identical"),
+    [([], [], []), ([3], [3], [True]), ([3], [0], [False]), ([0], [5], [False])],
+)
+def test_nothing_left_is_told_as_absent_numbers(chosen, rejected, identical):
+    balance = balance_lengths(chosen, rejected, identical)
+    assert balance.kept == []
+    assert balance.ratio is balance.mean_chosen is balance.mean_rejected is balance.relative_gap is None
+
+
+lengths = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20)
+
+
+@given(lengths, st.randoms(use_true_random=False))
+def test_order_does_not_change_what_is_kept(rows, chance: random.Random):
+    def kept(order):
+        chosen, rejected = zip(*(rows[i] for i in order), strict=True)
+        return sorted(order[i] for i in balance_lengths(chosen, rejected, [False] * len(rows)).kept)
+
+    order = list(range(len(rows)))
+    shuffled = order.copy()
+    chance.shuffle(shuffled)
+    assert kept(order) == kept(shuffled)
+
+
+@given(lengths)
+def test_pairs_with_a_longer_chosen_text_always_stay(rows):
+    kept = balance_lengths(*zip(*rows, strict=True), [False] * len(rows)).kept
+    assert {i for i, (chosen, rejected) in enumerate(rows) if chosen >= rejected} <= set(kept)
+
+
+def test_texts_are_measured_in_words_and_identical_ones_go():
+    same = Pair("2", None, "p", "same words", " same words")
+    kept, balance = balance_pairs([PAIR, same])
+    assert kept == [PAIR]
+    assert balance.mean_chosen == 2
