@@ -18,7 +18,8 @@ from evalkit.benchmark import Judged
 from evalkit.cache import Cache, content_key
 from evalkit.engines import Engine
 from evalkit.engines.completions import Attempt, CompletesPrompts, complete
-from evalkit.errors import JudgeError, UsageError
+from evalkit.errors import JudgeError, StoppedError, UsageError
+from evalkit.interrupt import finishing_in_flight
 from evalkit.prices import Budget, Forecast, Price, forecast
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt
@@ -108,7 +109,6 @@ class Judge:
         retries: how often a reply that cannot be read is asked for again.
         cache: replies of earlier runs, None for none.
         budget: limit on what may be spent, None for none.
-        stop: asked before every call; when it says True nothing new is asked and what is under way is finished.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class Judge:
         retries: int = 2,
         cache: Cache | None = None,
         budget: Budget | None = None,
-        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         if retries < 0:
             raise UsageError(f"judge retries cannot be negative, got {retries}")
-        self.engine, self.retries, self.cache, self.budget, self.stop = engine, retries, cache, budget, stop
+        self.engine, self.retries, self.cache, self.budget = engine, retries, cache, budget
+        self._stopping = False
         self._identity = identity(engine)
 
     def describe(self) -> dict[str, Json]:
@@ -140,23 +140,29 @@ class Judge:
 
         Raises:
             BudgetReachedError: if the budget does not allow them all; what was finished is in the journal.
-            JudgeError: if the judge was stopped before the end.
+            StoppedError: after SIGINT or SIGTERM, once what was under way is in the journal.
             EngineError: if the engine breaks; what was finished is in the journal.
         """
         sampling = benchmark.judge_sampling()
         rows = self._stored(requests, sampling, journal.rows)
         progress("verdicts", len(rows), len(requests))
         missing = [request for request in requests if (request.id, request.sample) not in rows]
-        for verdict in self.verdicts(missing, sampling, benchmark.check_reply):
-            row = verdict.as_row()
-            journal.append(row)
-            rows[verdict.id, verdict.sample] = row
-            progress("verdicts", len(rows), len(requests))
+        with finishing_in_flight(self.stop):
+            for verdict in self.verdicts(missing, sampling, benchmark.check_reply):
+                row = verdict.as_row()
+                journal.append(row)
+                rows[verdict.id, verdict.sample] = row
+                progress("verdicts", len(rows), len(requests))
         if len(rows) < len(requests):
-            raise JudgeError(
+            raise StoppedError(
                 f"stopped with {len(rows)} of {len(requests)} verdicts; they are kept, the same command continues"
             )
         return rows
+
+    def stop(self) -> None:
+        """Ask nothing new; what is under way is finished."""
+        self._stopping = True
+        self.engine.stop()
 
     def verdicts(self, requests: Sequence[JudgeRequest], sampling: Sampling, check: Check) -> Iterator[Verdict]:
         """One verdict per request, each as soon as it is finished.
@@ -167,6 +173,7 @@ class Judge:
         Raises:
             BudgetReachedError: after the last call that fits and all those under way.
         """
+        self._stopping = False
         waiting = [_Open(request, verdict_key(self._identity, request.prompt, sampling), []) for request in requests]
         for turn in range(self.retries + 1):
             unreadable: list[_Open] = []
@@ -228,7 +235,7 @@ class Judge:
     def _asked(self, prompts: Mapping[str, Prompt], sampling: Sampling) -> Iterator[tuple[str, Sequence[Attempt]]]:
         """Ask the engine, as far as the budget goes. Calls that turn out cheaper make room for further ones."""
         left = dict(prompts)
-        while left and not self.stop():
+        while left and not self._stopping:
             before = len(left)
             for completion in complete(self.engine, self._affordable(tuple(left.values()), sampling), sampling):
                 key = completion.response.prompt_id
@@ -236,7 +243,7 @@ class Judge:
                 if self.budget is not None:
                     self.budget.charge(key, completion.attempts)
                 yield key, completion.attempts
-            if len(left) == before and not self.stop():
+            if len(left) == before and not self._stopping:
                 raise BudgetReachedError(
                     f"budget reached ({self.budget} spent), {len(left)} prompts not asked; finished verdicts are "
                     "kept, the same command with a larger budget continues"
@@ -245,7 +252,7 @@ class Judge:
     def _affordable(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Prompt]:
         """Prompts one by one, as long as they may be asked; read by the engine whenever it is ready for another."""
         for prompt in prompts:
-            if self.stop() or (self.budget is not None and not self.budget.reserve(prompt, sampling.max_new_tokens)):
+            if self._stopping or (self.budget is not None and not self.budget.reserve(prompt, sampling.max_new_tokens)):
                 return
             yield prompt
 

@@ -176,6 +176,7 @@ class OpenAIEngine:
         self._limit_field = "max_tokens"
         self._answered = False
         self._unreachable = 0
+        self._stopping = False
         self._background: _Background | None = None
 
     def __repr__(self) -> str:
@@ -197,7 +198,8 @@ class OpenAIEngine:
         """
         if sampling.num_beams > 1:
             raise EngineError("OpenAI-compatible chat servers offer no beam search: use num_beams 1")
-        jobs = ((prompt, sample) for prompt in prompts for sample in range(sampling.n))
+        self._stopping = False
+        jobs = self._jobs(prompts, sampling.n)
         return self._stream(jobs, lambda job: self._respond(job[0], sampling, job[1]))
 
     def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
@@ -214,6 +216,17 @@ class OpenAIEngine:
         jobs = list(enumerate(prompts))
         found = dict(self._stream(iter(jobs), lambda job: self._choices(job[0], job[1], groups)))
         return [found[index] for index in range(len(jobs))]
+
+    def stop(self) -> None:
+        """See `Engine.stop`: no new prompt is asked; those under way, their retries included, are finished."""
+        self._stopping = True
+
+    def _jobs(self, prompts: Iterable[Prompt], n: int) -> Iterator[tuple[Prompt, int]]:
+        for prompt in prompts:
+            for sample in range(n):
+                if self._stopping:
+                    return
+                yield prompt, sample
 
     def close(self) -> None:
         """Close the connections."""

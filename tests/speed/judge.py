@@ -1,0 +1,71 @@
+"""Judging 1,000 responses against a local server that takes 200 ms per call, over 32 connections.
+
+    python tests/speed/judge.py
+
+The ideal time is calls x latency / connections, with nothing else costing anything. The server is a process of its own.
+"""
+
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CALLS, LATENCY_S, CONNECTIONS = 1000, 0.2, 32
+SERVER = Path(__file__).resolve().parent.parent / "faulty_server.py"
+
+
+class Rated:
+    """The judged side of a benchmark."""
+
+    def judge_sampling(self):
+        from evalkit.sampling import Sampling
+
+        return Sampling(max_new_tokens=512)
+
+    def judge_prompt(self, item, response):
+        return None
+
+    def check_reply(self, reply: str) -> str | None:
+        return None if "Rating:" in reply else "no rating"
+
+
+def main(calls: int = CALLS) -> list[dict[str, object]]:
+    """One row: ideal and measured seconds, and their ratio."""
+    from evalkit.cache import Cache
+    from evalkit.engines.openai import OpenAIEngine
+    from evalkit.judge import Judge, JudgeRequest
+    from evalkit.records import Journal
+    from evalkit.schema import Prompt
+
+    text = "Rate the following answer of an assistant from 0 to 6. " * 60  # about the length of a judge's prompt
+    requests = [JudgeRequest(f"{n}", 0, Prompt(f"{n}#0", f"{text}\nAnswer {n}.")) for n in range(calls)]
+    command = [sys.executable, str(SERVER), "--latency", str(LATENCY_S), "--seconds", "120"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            engine = OpenAIEngine("judge", server.stdout.readline().strip(), "key", connections=CONNECTIONS)
+            with tempfile.TemporaryDirectory() as name:
+                with Cache(Path(name) / "cache.sqlite") as cache, Journal(Path(name) / "verdicts.jsonl") as journal:
+                    begin = time.perf_counter()
+                    rows = Judge(engine, cache=cache).rule(requests, Rated(), journal)
+                    seconds = time.perf_counter() - begin
+            engine.close()
+        finally:
+            server.kill()
+    if len(rows) != calls or any("reply" not in row for row in rows.values()):
+        raise SystemExit("a verdict is missing")
+    ideal = math.ceil(calls / CONNECTIONS) * LATENCY_S
+    name = f"judge: {calls:,} calls of {LATENCY_S * 1000:.0f} ms over {CONNECTIONS} connections"
+    rows_out: list[dict[str, object]] = [
+        {"name": name, "ideal_s": round(ideal, 2), "seconds": round(seconds, 2), "ratio": round(seconds / ideal, 3)}
+    ]
+    for row in rows_out:
+        print(row)
+    return rows_out
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(SERVER.parent.parent))
+    main()
