@@ -33,7 +33,8 @@ _YES_NO_QUESTION = re.compile(
 )
 _REFUSAL = re.compile(
     r"\b(i'?m sorry|i am sorry|i apologi[sz]e|as an ai\b|i can ?not|i can'?t"
-    r"|i('?m| am) (unable|not able)|unable to (see|view|process|describe|provide)|no image (was|is|has been) (provided|attached|uploaded))",
+    r"|i('?m| am) (unable|not able)|unable to (see|view|process|describe|provide)"
+    r"|no image (was|is|has been) (provided|attached|uploaded))",
     re.IGNORECASE,
 )
 _REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is no refusal
