@@ -43,7 +43,7 @@ QUESTION_TYPES = (
 JUDGE = PinnedPrompt("template", "2c73d8c50f1740d000fae62cfeed103c2f7a5bcfa904b27e6e09900e7ce600cc")
 
 
-class MMHal:
+class MMHalBench:
     """MMHal-Bench as a benchmark of the harness."""
 
     name = "mmhal"

@@ -34,7 +34,7 @@ from benchmarks.object_halbench_data import (
     truth_hash_rows,
 )
 from benchmarks.object_lists import UnreadableReplyError, read_safe, read_strict, strict_names
-from benchmarks.object_words import ObjectMention, ObjectTable
+from benchmarks.object_words import NamedObject, ObjectTable
 from benchmarks.phrases import AnalyserName, PhraseAnalyser, choose_analyser, noun_runs
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
@@ -258,28 +258,22 @@ class ObjectHalBench:
         reference: frozenset[str],
         details: Mapping[str, Json],
     ) -> Score:
-        mentions = self.table.mentions(list(nouns))
+        named = self.table.named(list(nouns))
         findings = [
-            Finding(match.start(), match.end(), _label(mention, reference), mention.category)
-            for mention in mentions
-            for match in _occurrences([*nouns[mention.word], mention.word], response)
+            Finding(match.start(), match.end(), _label(one.category, reference), one.category)
+            for one in named
+            for match in _occurrences([*nouns[one.word], one.word], response)
         ]
-        return _scored(mentions, answer, reference, _disjoint(findings), {**details, "objects": list(nouns)})
+        return _scored(named, answer, reference, _disjoint(findings), {**details, "objects": list(nouns)})
 
     def _score_words(self, answer: str, response: str, reference: frozenset[str]) -> Score:
-        words = self.table.words(answer)
-        mentions = self.table.mentions([word.text for word in words], [word.token for word in words])
-        place = _lowered_places(response)
+        mentions = self.table.finder.find(answer).mentions
+        place = _answer_places(response)
         findings = [
-            Finding(
-                place[words[mention.position].start],
-                place[words[mention.position].end - 1] + 1,
-                _label(mention, reference),
-                mention.category,
-            )
-            for mention in mentions
+            Finding(place[m.start], place[m.end - 1] + 1, _label(m.object, reference), m.object) for m in mentions
         ]
-        return _scored(mentions, answer, reference, findings, {"objects": [word.text for word in words]})
+        named = [NamedObject(m.word, m.object, m.index) for m in mentions]
+        return _scored(named, answer, reference, findings, {})
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """The figures of the authors' review file and of their summary script, over the scored samples."""
@@ -314,36 +308,36 @@ def object_names(phrase: str, table: ObjectTable, analyser: PhraseAnalyser) -> l
 
 
 def _scored(
-    mentions: Sequence[ObjectMention],
+    named: Sequence[NamedObject],
     answer: str,
     reference: frozenset[str],
     findings: Sequence[Finding],
     details: Mapping[str, Json],
 ) -> Score:
-    hallucinated = [mention for mention in mentions if mention.category not in reference]
+    hallucinated = [one for one in named if one.category not in reference]
     return Score(
         counts={
             "responses": 1,
-            "object_responses": int(bool(mentions)),
+            "object_responses": int(bool(named)),
             "hallucinated_responses": int(bool(hallucinated)),
-            "mentions": len(mentions),
+            "mentions": len(named),
             "hallucinated_mentions": len(hallucinated),
-            "recalled_objects": len({mention.category for mention in mentions} & reference),
+            "recalled_objects": len({one.category for one in named} & reference),
             "reference_objects": len(reference),
             "words": len(answer.split(" ")),
         },
         findings=tuple(findings),
         details={
             **details,
-            "mentions": [[mention.word, mention.category] for mention in mentions],
-            "hallucinated": [[mention.word, mention.category] for mention in hallucinated],
-            "hallucination_idxs": [mention.index for mention in hallucinated],
+            "mentions": [[one.word, one.category] for one in named],
+            "hallucinated": [[one.word, one.category] for one in hallucinated],
+            "hallucination_idxs": [one.index for one in hallucinated],
         },
     )
 
 
-def _label(mention: ObjectMention, reference: frozenset[str]) -> str:
-    return "correct" if mention.category in reference else "hallucinated"
+def _label(category: str, reference: frozenset[str]) -> str:
+    return "correct" if category in reference else "hallucinated"
 
 
 def _occurrences(names: Sequence[str], response: str) -> list[re.Match[str]]:
@@ -364,14 +358,13 @@ def _disjoint(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda f: f.start)
 
 
-def _lowered_places(response: str) -> list[int]:
-    """For each character of the lower-cased answer text, its place in the response."""
-    marks = {i for match in re.finditer("Assistant:", response) for i in range(*match.span())}
+def _answer_places(response: str) -> list[int]:
+    """For each character of the answer text, its place in the response."""
+    marks = {index for match in re.finditer("Assistant:", response) for index in range(*match.span())}
     kept = [index for index in range(len(response)) if index not in marks]
     text = "".join(response[index] for index in kept)
     lead = len(text) - len(text.lstrip())
-    answer = kept[lead : lead + len(text.strip())]
-    return [index for index in answer for _ in response[index].lower()]
+    return kept[lead : lead + len(text.strip())]
 
 
 def review_figures(counts: Sequence[Mapping[str, float]]) -> dict[str, Json]:

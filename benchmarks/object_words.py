@@ -7,10 +7,11 @@ use, and chair_mapping.mergeall.correct_0406.json ({category: [phrases]}), used 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.mentions import MentionFinder, Vocabulary
 from evalkit.errors import DataError
-from evalkit.text import lemma, tokenize
 
 _ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 _VEHICLES = ("jet", "train")
@@ -19,27 +20,12 @@ _BLOCKING_DOUBLE_WORDS = ("home plate", "train track")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a text after joining double words, with its characters [start, end) and first token's number."""
-
-    text: str
-    token: int
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectMention:
-    """A word that names a COCO category.
-
-    index     as the authors print it: one position off after every dropped "seat"
-    position  where the word really stands in the list it was found in
-    """
+class NamedObject:
+    """A noun of a list that names a COCO category; `index` as the authors print it, off after a dropped "seat"."""
 
     word: str
     category: str
     index: int
-    position: int
 
 
 @dataclass(frozen=True)
@@ -92,39 +78,27 @@ class ObjectTable:
             index += 1 if joined is None else 2
         return found
 
-    def words(self, text: str) -> list[Word]:
-        """Noun lemmas of a text with double words joined, greedily from the left.
+    def named(self, nouns: Sequence[str]) -> list[NamedObject]:
+        """The nouns that name a category; a "seat" beside a "toilet" does not count (as it would for "chair").
 
-        Offsets are those of `text.lower()`, which has another length for a few letters outside English.
+        The authors number the nouns that are left after dropping "seat", so later numbers are one too small.
         """
-        tokens = tokenize(text.lower())
-        lemmas = [lemma(token.text) for token in tokens]
-        words, index = [], 0
-        while index < len(tokens):
-            joined = self.double_words.get(" ".join(lemmas[index : index + 2]))
-            last = index if joined is None else min(index + 1, len(tokens) - 1)
-            words.append(Word(joined or lemmas[index], index, tokens[index].start, tokens[last].end))
-            index = last + 1
-        return words
-
-    def mentions(self, words: Sequence[str], indices: Sequence[int] | None = None) -> list[ObjectMention]:
-        """The words that name a category; a "seat" beside a "toilet" does not count (as it would for "chair").
-
-        Args:
-            indices: what the authors print for each word; by default its number in the list.
-        """
-        drop_seat = "toilet" in words and "seat" in words
-        kept = [(position, word) for position, word in enumerate(words) if not (drop_seat and word == "seat")]
-        printed = range(len(words)) if indices is None else indices
+        drop_seat = "toilet" in nouns and "seat" in nouns
+        kept = [noun for noun in nouns if not (drop_seat and noun == "seat")]
         return [
-            ObjectMention(word, self.categories[word], printed[number], position)
-            for number, (position, word) in enumerate(kept)
-            if word in self.categories
+            NamedObject(noun, self.categories[noun], index)
+            for index, noun in enumerate(kept)
+            if noun in self.categories
         ]
+
+    @cached_property
+    def finder(self) -> MentionFinder:
+        """Finds these objects in running text by noun lemmas: the path without a judge, and the human captions."""
+        return MentionFinder(Vocabulary(self.categories, self.double_words), "lemma_noun")
 
     def objects_in(self, caption: str) -> set[str]:
         """Categories that a human caption names: one half of the ground truth."""
-        return {mention.category for mention in self.mentions([word.text for word in self.words(caption)])}
+        return {mention.object for mention in self.finder.find(caption).mentions}
 
 
 def _text_rows(text: str) -> list[tuple[str, list[str]]]:

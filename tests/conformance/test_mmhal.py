@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mmhal import ITEMS, MMHal, official_figures
+from benchmarks.mmhal import ITEMS, MMHalBench, official_figures
 from benchmarks.ratings import UnreadableRatingError, informativeness, is_hallucinated, official_rating, robust_rating
 from evalkit.schema import Prompt, Response, Sample
 
@@ -65,7 +65,7 @@ def test_the_robust_reading_never_contradicts_a_text_that_the_official_one_parse
 
 
 def test_the_benchmark_reports_the_official_figures_over_the_official_items(assets, judged, summaries):
-    bench = MMHal(data=assets / "mmhal" / "mmhal-bench_answer_template.json", without_images=True)
+    bench = MMHalBench(data=assets / "mmhal" / "mmhal-bench_answer_template.json", without_images=True)
     items = bench.items()
     for name, summary in summaries.items():
         texts = texts_of(name, summary, judged)
