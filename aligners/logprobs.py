@@ -3,7 +3,8 @@
 A 32-bit (B, T, V) tensor is what fills the memory of preference training: 16 x 2048 positions x 150k entries are 20 GB.
 So: only positions with a target go through the language-model head (prompt and image positions never do), in chunks of
 `chunk_tokens` positions; with more than one chunk the logits are not kept for the backward pass but computed again
-(one chunk at a time is alive). Result and gradients equal the plain form up to rounding.
+(one chunk at a time is alive). Result and gradients equal the plain form up to rounding. `chunk_tokens_for` gives the
+chunk size for a vocabulary: small vocabularies need one chunk and pay nothing.
 
 Convention: `labels` (B, T) holds token ids where a token is to be scored and IGNORE elsewhere; logits at position t
 score the token at t + 1, so everything returned has T - 1 columns and column t belongs to token t + 1.
@@ -16,9 +17,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 IGNORE = -100  # label of a position that is not scored, as in torch and transformers
-CHUNK_TOKENS = 256  # 256 x 150k float32 logits: 150 MB
+MAX_LOGITS = 2**25  # logits alive at a time: 134 MB in float32
 
 Head = Callable[[Tensor], Tensor]  # (N, D) hidden states -> (N, V) logits
+
+
+def chunk_tokens_for(vocab_size: int, max_logits: int = MAX_LOGITS) -> int:
+    """Positions per chunk so that a chunk has at most `max_logits` logits (at least one position)."""
+    return max(1, max_logits // vocab_size)
 
 
 def gather_logps(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
@@ -38,7 +44,7 @@ def gather_logps(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> T
 
 
 def token_logps(
-    logits: Tensor, labels: Tensor, *, temperature: float = 1.0, chunk_tokens: int = CHUNK_TOKENS
+    logits: Tensor, labels: Tensor, *, temperature: float = 1.0, chunk_tokens: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Shifted log-probabilities from logits that already exist, computed in float32 chunk by chunk.
 
@@ -46,11 +52,12 @@ def token_logps(
         logits: (B, T, V), any float type.
         labels: (B, T); see the module's convention.
         temperature: divides the logits first.
-        chunk_tokens: positions whose float32 logits are alive at a time.
+        chunk_tokens: positions whose float32 logits are alive at a time; None: `chunk_tokens_for` the vocabulary.
     Returns:
         (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
     """
-    return hidden_token_logps(logits, _identity, labels, temperature=temperature, chunk_tokens=chunk_tokens)
+    size = chunk_tokens_for(logits.shape[-1]) if chunk_tokens is None else chunk_tokens
+    return hidden_token_logps(logits, _identity, labels, chunk_tokens=size, temperature=temperature)
 
 
 def hidden_token_logps(
@@ -58,8 +65,8 @@ def hidden_token_logps(
     head: Head,
     labels: Tensor,
     *,
+    chunk_tokens: int,
     temperature: float = 1.0,
-    chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Tensor, Tensor]:
     """Shifted log-probabilities from the last hidden states: the head runs on scored positions only.
 
@@ -67,9 +74,9 @@ def hidden_token_logps(
         hidden: last hidden states after the final norm, (B, T, D).
         head: maps (N, D) to logits (N, V): the model's `lm_head`, adapters and soft-capping included.
         labels: (B, T); see the module's convention.
+        chunk_tokens: positions whose logits are alive at a time, see `chunk_tokens_for`; more than one chunk costs a
+            second head product in the backward pass.
         temperature: divides the logits first.
-        chunk_tokens: positions whose logits are alive at a time; more than one chunk costs a second head product in
-            the backward pass.
     Returns:
         (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
     Raises:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aligners.logprobs import IGNORE, entropies, gather_logps, hidden_token_logps, token_logps
+from aligners.logprobs import IGNORE, chunk_tokens_for, entropies, gather_logps, hidden_token_logps, token_logps
 
 B, T, D, V = 3, 17, 8, 50
 
@@ -51,7 +51,7 @@ def test_values_and_gradients_equal_the_plain_form(chunk_tokens, temperature):
 
 def test_the_mask_marks_tokens_with_a_label():
     hidden, head, labels = batch()
-    logps, mask = hidden_token_logps(hidden, head, labels)
+    logps, mask = hidden_token_logps(hidden, head, labels, chunk_tokens=9)
     assert torch.equal(mask, labels[:, 1:] != IGNORE)
     assert torch.equal(logps != 0, mask)
 
@@ -118,18 +118,18 @@ def test_half_precision_logits_are_summed_in_float32():
 
 def test_padding_and_other_rows_change_nothing():
     hidden, head, labels = batch()
-    alone, _ = hidden_token_logps(hidden[1:2], head, labels[1:2])
-    together, _ = hidden_token_logps(hidden, head, labels)
+    alone, _ = hidden_token_logps(hidden[1:2], head, labels[1:2], chunk_tokens=9)
+    together, _ = hidden_token_logps(hidden, head, labels, chunk_tokens=9)
     torch.testing.assert_close(together[1:2], alone, atol=1e-12, rtol=0)
     longer = F.pad(hidden, (0, 0, 0, 3), value=9.0), F.pad(labels, (0, 3), value=IGNORE)
-    padded, mask = hidden_token_logps(longer[0], head, longer[1])
+    padded, mask = hidden_token_logps(longer[0], head, longer[1], chunk_tokens=9)
     torch.testing.assert_close(padded[:, : T - 1], together, atol=1e-12, rtol=0)
     assert not mask[:, T - 1 :].any()
 
 
 def test_a_batch_without_any_label_gives_zeros():
     hidden, head, labels = batch()
-    logps, mask = hidden_token_logps(hidden, head, labels.fill_(IGNORE))
+    logps, mask = hidden_token_logps(hidden, head, labels.fill_(IGNORE), chunk_tokens=9)
     assert not logps.any()
     assert not mask.any()
 
@@ -144,9 +144,14 @@ def test_without_gradients_nothing_is_checkpointed():
 def test_shapes_must_agree():
     hidden, head, labels = batch()
     with pytest.raises(ValueError, match="must agree"):
-        hidden_token_logps(hidden[:, :-1], head, labels)
+        hidden_token_logps(hidden[:, :-1], head, labels, chunk_tokens=9)
     with pytest.raises(ValueError, match="chunk_tokens"):
         hidden_token_logps(hidden, head, labels, chunk_tokens=0)
+
+
+@pytest.mark.parametrize(("vocab_size", "tokens"), [(150_000, 223), (512, 65_536), (10**9, 1)])
+def test_chunks_shrink_as_the_vocabulary_grows(vocab_size, tokens):
+    assert chunk_tokens_for(vocab_size) == tokens
 
 
 def test_entropy_of_known_distributions():
