@@ -46,11 +46,12 @@ def main(calls: int = CALLS) -> list[dict[str, object]]:
         try:
             assert server.stdout is not None
             engine = OpenAIEngine("judge", server.stdout.readline().strip(), "key", connections=CONNECTIONS)
-            with tempfile.TemporaryDirectory() as name:
-                with Cache(Path(name) / "cache.sqlite") as cache, Journal(Path(name) / "verdicts.jsonl") as journal:
-                    begin = time.perf_counter()
-                    rows = Judge(engine, cache=cache).rule(requests, Rated(), journal)
-                    seconds = time.perf_counter() - begin
+            with tempfile.TemporaryDirectory() as name, Cache(Path(name) / "cache.sqlite") as cache:
+                journal = Journal(Path(name) / "verdicts.jsonl")
+                begin = time.perf_counter()
+                rows = Judge(engine, cache=cache).rule(requests, Rated(), journal)
+                seconds = time.perf_counter() - begin
+                journal.close()
             engine.close()
         finally:
             server.kill()
