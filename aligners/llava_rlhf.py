@@ -1,0 +1,153 @@
+"""The data files of LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): comparisons for the reward model, prompts for PPO.
+
+Both are JSON lists. A comparison: id, image, conversations [{from: human | gpt, value}], output_1 {value}, output_2
+{value}, preference 1 | 2, hallucination (optional); the last gpt turn gives way to the two outputs. A prompt: image,
+conversations (the first user turn is the prompt), caption_type 1-7 (`aligners.reward.AnswerKind`, default general),
+length_bonus (multiplier of the length term, default 1). "<image>" placeholders are removed from the texts.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from aligners.facts import Turn
+from aligners.pairs import Pair
+from aligners.reward import AnswerKind
+from evalkit.errors import DataError
+from evalkit.schema import Json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two responses to the same conversation; `turns` ends with the user turn both answer.
+
+    preference      0 if the first response is preferred, 1 if the second
+    hallucination   whether the crowd worker saw a hallucination in the worse one; None if the file does not say
+    """
+
+    id: str
+    image: str
+    turns: tuple[Turn, ...]
+    responses: tuple[str, str]
+    preference: int
+    hallucination: bool | None = None
+
+    def defect(self) -> str | None:
+        """Why the reward model cannot learn from this row, in words; None if it is fine."""
+        if not all(response.strip() for response in self.responses):
+            return "an empty response"
+        if self.responses[0].strip() == self.responses[1].strip():
+            return "both responses are the same text"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPrompt:
+    """One prompt of the PPO stage; `length_multiplier` scales its length term."""
+
+    id: str
+    image: str
+    text: str
+    kind: AnswerKind = AnswerKind.GENERAL
+    length_multiplier: float = 1.0
+
+
+def read_comparisons(path: Path) -> list[Comparison]:
+    """Comparisons of a file, in order.
+
+    Raises:
+        DataError: if the file is absent or a row is not of the form above (its number, from 0, is named).
+    """
+    return _rows(path, _comparison)
+
+
+def read_rollout_prompts(path: Path) -> list[RolloutPrompt]:
+    """Prompts of a file, in order.
+
+    Raises:
+        DataError: as `read_comparisons`.
+    """
+    return _rows(path, _rollout_prompt)
+
+
+def comparison_from_pair(pair: Pair) -> Comparison:
+    """A preference pair as a comparison whose first response is preferred; the image name stays as it is.
+
+    Raises:
+        DataError: if the pair has no image.
+    """
+    if pair.image is None:
+        raise DataError(f"pair {pair.id!r} has no image, a comparison needs one")
+    return Comparison(pair.id, pair.image, (Turn("user", pair.prompt),), (pair.chosen, pair.rejected), 0)
+
+
+def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a JSON list of rows")
+    found: list[T] = []
+    for number, row in enumerate(rows):
+        try:
+            found.append(read(row, number))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise DataError(f"{path}: row {number}: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _comparison(row: Mapping[str, Json], number: int) -> Comparison:
+    turns = _turns(row)
+    if turns and turns[-1].role == "assistant":
+        turns = turns[:-1]
+    if not turns or turns[-1].role != "user":
+        raise ValueError("the conversation has no user turn to answer")
+    preference = row["preference"]
+    if preference not in (1, 2):
+        raise ValueError(f"preference must be 1 or 2, got {preference!r}")
+    responses = (_text(row["output_1"]["value"]), _text(row["output_2"]["value"]))
+    seen = row.get("hallucination")
+    return Comparison(
+        str(row.get("id", number)),
+        _text(row["image"]),
+        turns,
+        responses,
+        preference - 1,
+        None if seen is None else bool(seen),
+    )
+
+
+def _rollout_prompt(row: Mapping[str, Json], number: int) -> RolloutPrompt:
+    turns = _turns(row)
+    if not turns or turns[0].role != "user":
+        raise ValueError("the conversation does not begin with a user turn")
+    return RolloutPrompt(
+        str(row.get("id", number)),
+        _text(row["image"]),
+        turns[0].text,
+        AnswerKind(row.get("caption_type", AnswerKind.GENERAL)),
+        float(row.get("length_bonus", 1.0)),
+    )
+
+
+def _turns(row: Mapping[str, Json]) -> tuple[Turn, ...]:
+    turns = []
+    for turn in row["conversations"]:
+        if turn["from"] not in ("human", "gpt"):
+            raise ValueError(f"turns come from 'human' or 'gpt', got {turn['from']!r}")
+        text = _text(turn["value"]).replace("<image>", "").strip()
+        turns.append(Turn("user" if turn["from"] == "human" else "assistant", text))
+    return tuple(turns)
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r:.60}")
+    return value
