@@ -10,7 +10,7 @@ Convention: `labels` (B, T) holds token ids where a token is to be scored and IG
 score the token at t + 1, so everything returned has T - 1 columns and column t belongs to token t + 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -98,6 +98,27 @@ def hidden_token_logps(
         logps = torch.cat([_recomputed(head, h, t, temperature) for h, t in chunks])
     padded = logps.new_zeros(response_mask.shape).masked_scatter(response_mask, logps)
     return padded, response_mask
+
+
+def spread_rows(rows: Sequence[Sequence[float]], response_mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Put one number per response token (token weights, stored reference log-probabilities) at the tokens' columns.
+
+    Args:
+        rows: per response, as many numbers as it has tokens.
+        response_mask: as returned by `hidden_token_logps`, bool (B, T - 1).
+        dtype: of the result.
+    Returns:
+        (B, T - 1), 0 where nothing is scored.
+    Raises:
+        ValueError: if a row has another length than its mask: stored under another template, or truncated since.
+    """
+    lengths, expected = [len(row) for row in rows], response_mask.sum(-1).tolist()
+    if lengths != expected:
+        raise ValueError(f"numbers per response {lengths} do not match the responses' tokens {expected}")
+    flat = torch.tensor([value for row in rows for value in row], dtype=dtype, device=response_mask.device)
+    return torch.zeros(response_mask.shape, dtype=dtype, device=response_mask.device).masked_scatter(
+        response_mask, flat
+    )
 
 
 def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:

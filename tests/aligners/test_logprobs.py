@@ -5,7 +5,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aligners.logprobs import IGNORE, chunk_tokens_for, entropies, gather_logps, hidden_token_logps, token_logps
+from aligners.logprobs import (
+    IGNORE,
+    chunk_tokens_for,
+    entropies,
+    gather_logps,
+    hidden_token_logps,
+    spread_rows,
+    token_logps,
+)
 
 B, T, D, V = 3, 17, 8, 50
 
@@ -152,6 +160,19 @@ def test_shapes_must_agree():
 @pytest.mark.parametrize(("vocab_size", "tokens"), [(150_000, 223), (512, 65_536), (10**9, 1)])
 def test_chunks_shrink_as_the_vocabulary_grows(vocab_size, tokens):
     assert chunk_tokens_for(vocab_size) == tokens
+
+
+def test_numbers_per_token_are_spread_over_the_columns_of_their_tokens():
+    mask = torch.tensor([[False, True, True, False], [True, False, True, True]])
+    spread = spread_rows([[5.0, 1.0], [2.0, 3.0, 4.0]], mask)
+    assert spread.tolist() == [[0.0, 5.0, 1.0, 0.0], [2.0, 0.0, 3.0, 4.0]]
+
+
+@pytest.mark.parametrize("rows", [[[1.0], [1.0, 2.0]], [[1.0, 2.0, 3.0], []], [[1.0, 2.0]]])
+def test_numbers_of_another_length_than_the_response_are_refused(rows):
+    mask = torch.tensor([[True, True], [False, True]])
+    with pytest.raises(ValueError, match="do not match"):
+        spread_rows(rows, mask)
 
 
 def test_entropy_of_known_distributions():
