@@ -1,0 +1,260 @@
+"""POPE: is there a X in the image? Polling for object hallucination (Li et al. 2023, arXiv:2305.10355).
+
+Item        an MS-COCO val2014 image and an object, half of them in the image. Three splits of 3,000 questions about 500
+            images differ in the absent objects: random; popular, the frequent ones; adversarial, those that often
+            stand beside the objects present. A question's id is split/question_id
+Reference   yes or no
+accuracy    right answers / questions, in %
+precision   answers yes that are right, in %; recall: questions with the truth yes that are answered yes; f1 of the two
+yes_ratio   answers yes / questions, in %: 50 is right, far more is a model that says yes to everything
+
+Answers are read as in the authors' script: no, if "No", "not" or "no" stands before the first full stop, else yes. The
+suffix _strict marks the same metrics over answers that begin with the word yes or no; any other is wrong and neither
+(unread_strict). Papers report each split (groups) or the mean of the three; the metrics here pool the questions.
+Differs from the authors' script: answers are joined by id, not by position, and empty denominators are undefined.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from benchmarks.response_files import Row, join_responses, read_rows, read_text
+from benchmarks.yes_no import read_first_sentence, read_leading
+from evalkit.errors import DataError, UsageError
+from evalkit.images import ImageFile
+from evalkit.metrics import Metric, sum_counts
+from evalkit.sampling import Sampling
+from evalkit.schema import Item, Json, Prompt, Sample, Score
+
+SPLITS = ("random", "popular", "adversarial")
+
+METRICS = (
+    Metric("accuracy", "100 * (tp + tn) / questions", higher_is_better=True),
+    Metric("precision", "100 * tp / (tp + fp)", higher_is_better=True),
+    Metric("recall", "100 * tp / (tp + fn)", higher_is_better=True),
+    Metric("f1", "200 * tp / (2 * tp + fp + fn)", higher_is_better=True),
+    Metric("yes_ratio", "100 * (tp + fp) / questions", higher_is_better=None),
+    Metric("accuracy_strict", "100 * (tp_strict + tn_strict) / questions", higher_is_better=True),
+    Metric("precision_strict", "100 * tp_strict / (tp_strict + fp_strict)", higher_is_better=True),
+    Metric("recall_strict", "100 * tp_strict / yes_questions", higher_is_better=True),
+    Metric("f1_strict", "200 * tp_strict / (tp_strict + fp_strict + yes_questions)", higher_is_better=True),
+    Metric("yes_ratio_strict", "100 * (tp_strict + fp_strict) / questions", higher_is_better=None),
+    Metric("unread_strict", "100 * unread_strict / questions", higher_is_better=None),
+)
+
+
+def score_answer(response: str, truth: str) -> Score:
+    """Score one answer; positive is yes.
+
+    Counts: questions, yes_questions; tp, fp, tn, fn by the authors' reading; tp_strict, fp_strict, tn_strict,
+    fn_strict, unread_strict by the strict one (they add up to 1).
+
+    >>> counts = score_answer("There is no dog.", "no").counts
+    >>> counts["tn"], counts["tn_strict"], counts["unread_strict"]
+    (1, 0, 1)
+    """
+    official, strict = read_first_sentence(response), read_leading(response)
+    counts: dict[str, float] = {"questions": 1, "yes_questions": int(truth == "yes")}
+    for suffix, answer in (("", official), ("_strict", strict)):
+        counts[f"tp{suffix}"] = int(answer == "yes" == truth)
+        counts[f"fp{suffix}"] = int(answer == "yes" != truth)
+        counts[f"tn{suffix}"] = int(answer == "no" == truth)
+        counts[f"fn{suffix}"] = int(answer == "no" != truth)
+    counts["unread_strict"] = int(strict is None)
+    return Score(counts, details={"read_as": {"official": official, "strict": strict}})
+
+
+def official_figures(sums: Mapping[str, float]) -> dict[str, float | None]:
+    """What the authors' script prints for one split: fractions, unrounded; None where it would divide by zero.
+
+    >>> official_figures({"tp": 3, "fp": 1, "tn": 4, "fn": 0})["F1 score"]
+    0.8571428571428571
+    """
+    tp, fp, tn, fn = (sums.get(name, 0) for name in ("tp", "fp", "tn", "fn"))
+    precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
+    f1 = None if precision is None or recall is None else _ratio(2 * precision * recall, precision + recall)
+    return {
+        "TP": tp,
+        "FP": fp,
+        "TN": tn,
+        "FN": fn,
+        "Accuracy": _ratio(tp + tn, tp + fp + tn + fn),
+        "Precision": precision,
+        "Recall": recall,
+        "F1 score": f1,
+        "Yes ratio": _ratio(tp + fp, tp + fp + tn + fn),
+    }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+class POPE:
+    """The benchmark; see the module for what it measures."""
+
+    name = "pope"
+    metrics: Sequence[Metric] = METRICS
+    sampling = Sampling(temperature=0.0, max_new_tokens=128)
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        images: Path | None = None,
+        splits: Sequence[str] = SPLITS,
+        partial: bool = False,
+    ) -> None:
+        """
+        Args:
+            data: folder with coco_pope_<split>.json (or .jsonl: older editions, other lengths); default: assets.
+            images: folder of COCO val2014 images; default: `val2014` beside the questions.
+            splits: random, popular, adversarial, or some of them.
+            partial: print official figures also for a part of the questions.
+        """
+        unknown = [split for split in splits if split not in SPLITS]
+        if unknown or not splits:
+            raise UsageError(f"pope: unknown split {', '.join(unknown) or '(none)'}; known: {', '.join(SPLITS)}")
+        self.splits = tuple(split for split in SPLITS if split in splits)
+        self.data, self.images, self.partial = data, images, partial
+
+    @classmethod
+    def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False) -> Self:
+        """POPE on the files of a miniature world."""
+        return cls(world / "pope", world / "images", splits, partial)
+
+    def items(self) -> Sequence[Item]:
+        """The questions, split by split, in file order.
+
+        Raises:
+            DataError: if a file is missing, malformed or empty, or a question_id is repeated within a split.
+        """
+        return self._items
+
+    def prompt(self, item: Item) -> Prompt:
+        """The question as it stands in the file; the authors add no instruction about the form of an answer."""
+        return Prompt(item.id, item.question, (item.image,) if item.image else ())
+
+    def score(self, item: Item, response: str, reply: str | None = None) -> Score:
+        """Score an answer."""
+        return score_answer(response, item.reference["truth"])
+
+    def settings(self) -> Mapping[str, str]:
+        """Hash of the question files, and the splits where they are not all."""
+        settings = {"data": self._digest}
+        if self.splits != SPLITS:
+            settings["splits"] = "+".join(self.splits)
+        return settings
+
+    def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
+        """Split -> what the authors' script prints; for complete splits only, unless `partial` was chosen."""
+        figures: dict[str, Json] = {}
+        for split in self.splits:
+            ids = {item.id for item in self.items() if item.groups["split"] == split}
+            counts = [s.score.counts for s in samples if s.item.id in ids and s.score.counts is not None]
+            missing = len(ids - {s.item.id for s in samples if s.score.counts is not None})
+            if missing and not self.partial:
+                figures[split] = {
+                    "withheld": f"{missing} of {len(ids)} questions have no score; choose partial to print the figures"
+                }
+            else:
+                figures[split] = official_figures(sum_counts(counts))
+        return figures
+
+    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Models that give the same answer to every question."""
+        rows = {}
+        for answer in ("Yes", "No"):
+            sums = sum_counts(self.score(item, answer).counts or {} for item in self.items())
+            rows[f"constant {answer}"] = {
+                metric.name: metric.value(sums) for metric in METRICS if not metric.name.endswith("_strict")
+            }
+        return rows
+
+    def read_responses(self, files: Mapping[str, Path]) -> dict[str, str]:
+        """Item id -> response from one file of answers a split: JSON lines or a list of {"question_id", "answer"}.
+
+        "text" and "response" may stand for "answer". Files without ids cannot be joined and are refused.
+
+        Raises:
+            DataError: for an unknown split, unknown or repeated ids, wrong types, and (unless `partial`) questions
+                without an answer.
+        """
+        unknown = [split for split in files if split not in self.splits]
+        if unknown:
+            raise DataError(f"pope: unknown split {', '.join(unknown)}; known: {', '.join(self.splits)}")
+        found = [
+            (row.where, f"{split}/{row.get('question_id', int)}", _answer(row))
+            for split, path in files.items()
+            for row in read_rows(path)
+        ]
+        what = ", ".join(map(str, files.values())) or "no file"
+        return join_responses(found, [item.id for item in self.items()], self.partial, what)
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        if self.data is not None:
+            return {split: _find(self.data, split) for split in self.splits}
+        from evalkit.assets import asset
+
+        return {split: asset(f"pope/coco_pope_{split}.json") for split in self.splits}
+
+    @cached_property
+    def _digest(self) -> str:
+        sha256 = hashlib.sha256()
+        for path in self._paths.values():
+            sha256.update(read_text(path).encode())
+        return sha256.hexdigest()[:8]
+
+    @cached_property
+    def _items(self) -> tuple[Item, ...]:
+        return tuple(
+            item
+            for split, path in self._paths.items()
+            for item in _questions(split, path, self.images or path.parent / "val2014")
+        )
+
+
+def _find(folder: Path, split: str) -> Path:
+    """The question file of a split; both spellings of its ending are in use."""
+    candidates = [folder / f"coco_pope_{split}{ending}" for ending in (".json", ".jsonl")]
+    found = [path for path in candidates if path.is_file()]
+    if len(found) > 1:
+        raise DataError(
+            f"pope: two editions of the split {split!r} in one folder: {found[0]}, {found[1]}; move one away"
+        )
+    if not found:
+        raise DataError(f"{candidates[0]}: no such file (nor .jsonl)")
+    return found[0]
+
+
+def _questions(split: str, path: Path, images: Path) -> list[Item]:
+    places: dict[int, str] = {}
+    items = []
+    for row in read_rows(path):
+        number = row.get("question_id", int)
+        if number in places:
+            raise DataError(f"{row.where}: question_id {number} stands already at {places[number]}")
+        places[number] = row.where
+        items.append(_question(split, number, row, images))
+    return items
+
+
+def _question(split: str, number: int, row: Row, images: Path) -> Item:
+    truth, image = row.get("label", str), row.get("image", str)
+    if truth not in ("yes", "no"):
+        raise DataError(f"{row.where}: 'label' must be yes or no, found {truth!r}")
+    return Item(
+        id=f"{split}/{number}",
+        question=row.get("text", str),
+        image=ImageFile(images, image),
+        reference={"truth": truth},
+        groups={"split": split},
+        cluster=image,
+    )
+
+
+def _answer(row: Row) -> str:
+    name = next((name for name in ("answer", "text", "response") if name in row.fields), "answer")
+    return str(row.get(name, str))
