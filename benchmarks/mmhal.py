@@ -68,7 +68,7 @@ class MMHalBench:
         Args:
             data: mmhal-bench_answer_template.json, or the Hub's file (parquet, JSON, JSON lines).
             images: folder of the photographs, named as in `image_src` or `image_path`, or <image_id>.jpg; images that
-                the data file embeds are extracted to it (default: a folder beside the file).
+                the data file embeds are extracted to it (default: a folder of the cache).
             without_images: items without images, enough to score responses made elsewhere.
             prompt_script: the authors' eval_gpt_mmhal.py; without it this project's own prompt is used.
             partial: accept another number of items than 96.
@@ -188,7 +188,7 @@ class MMHalBench:
 def _first_text(sample: Sample) -> str | None:
     """The text the authors would have read: they never ask again for a text they cannot parse."""
     for attempt in (sample.verdict or {}).get("attempts", ()):
-        if isinstance(raw := attempt.get("raw"), str):
+        if attempt.get("error") is None and isinstance(raw := attempt.get("raw"), str):
             return raw
     text = sample.score.details.get("judge_text")
     return text if isinstance(text, str) else None

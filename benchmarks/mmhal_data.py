@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.response_files import Row, read_rows
+from evalkit.cache import cache_folder
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
 
@@ -105,7 +106,7 @@ def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
         DataError: if it is not in the folder.
     """
     if record.embedded is not None:
-        return _extracted(record.embedded, record.image_id, folder or data.with_suffix(".images"))
+        return _extracted(record.embedded, record.image_id, folder or cache_folder() / "images" / "mmhal")
     if folder is None:
         raise DataError(f"{data} holds no images; name the folder of the photographs with `images`")
     for name in record.image_names:
@@ -122,8 +123,11 @@ def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
     name = f"{image_id}-{hashlib.sha256(content).hexdigest()[:8]}.jpg"
     path = folder / name
     if not path.is_file() or path.stat().st_size != len(content):
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError as error:
+            raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
     return ImageFile(folder, name)

@@ -36,6 +36,7 @@ from benchmarks.object_halbench_data import (
 from benchmarks.object_lists import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_words import NamedObject, ObjectTable
 from benchmarks.phrases import AnalyserName, PhraseAnalyser, choose_analyser, noun_runs
+from evalkit.cache import cache_folder
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
@@ -88,7 +89,7 @@ class ObjectHalBench:
             annotations: folder of COCO's 2014 annotations, from which the reference objects are built.
             references: or a ready file of them, JSON {image id: [categories]}.
             images: where the embedded images are extracted to; for a file without images, the folder of COCO images.
-                Default: a folder beside the data file.
+                Default: a folder of the cache.
             without_images: items without images, enough to score responses made elsewhere.
             extractor: "judge", or "lemma" for the path without a judge.
             reading: how replies of the extractor are read.
@@ -108,6 +109,7 @@ class ObjectHalBench:
         """The benchmark over a miniature world's files."""
         return cls(
             data=world / "object_halbench" / "obj_halbench_with_image.jsonl",
+            images=world / "object_halbench" / "images",
             synonyms=world / "synonyms.txt",
             annotations=world / "annotations",
             extractor=extractor,
@@ -150,7 +152,7 @@ class ObjectHalBench:
         if self.without_images:
             return [None] * len(questions)
         if questions[0].image is not None:
-            return extract_images(self.data, questions, self.images or self.data.with_suffix(".images"))
+            return extract_images(self.data, questions, self.images or _image_cache(self.data))
         if self.images is None:
             raise DataError(f"{self.data} holds no images; name the folder of COCO val2014 images with `images`")
         return find_images(questions, self.images)
@@ -285,6 +287,13 @@ class ObjectHalBench:
             "complete": len(scored) == len(samples) == ITEMS,
             "left_out": [sample.item.id for sample in samples if sample.score.counts is None],
         }
+
+
+def _image_cache(data: Path) -> Path:
+    """Where the images of a data file are extracted to; files of different content never share a folder."""
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return cache_folder() / "images" / f"{ObjectHalBench.name}-{digest[:8]}"
 
 
 class _RunStoppedError(ValueError):

@@ -84,32 +84,37 @@ def extract_images(path: Path, questions: Sequence[Question], folder: Path) -> l
     """Write the embedded images as files into a folder; those already there with the same content stay.
 
     Raises:
-        DataError: if an image is no base64, or not an image.
+        DataError: if an image is no base64, or not an image, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     images = []
     for question in questions:
-        data = _decoded(path, question)
-        name = f"{question.image_id:012d}.jpg"
-        if not _holds(folder / name, data):
-            partial = folder / f".{name}.{os.getpid()}"
-            partial.write_bytes(data)
-            partial.replace(folder / name)
+        data, ending = _decoded(path, question)
+        name = f"{question.image_id:012d}.{ending}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not _holds(folder / name, data):
+                partial = folder / f".{name}.{os.getpid()}"
+                partial.write_bytes(data)
+                partial.replace(folder / name)
+        except OSError as error:
+            raise DataError(f"images of {path} cannot be written to {folder}: {error}; name another folder") from error
         images.append(ImageFile(folder, name))
     return images
 
 
-def _decoded(path: Path, question: Question) -> bytes:
+def _decoded(path: Path, question: Question) -> tuple[bytes, str]:
+    """An embedded image's bytes and the file ending that fits them."""
     where = f"{path}:{question.line}: image of image_id {question.image_id}"
     try:
         data = base64.b64decode(question.image or "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise DataError(f"{where} is not base64: {error}") from error
     try:
-        Image.open(io.BytesIO(data)).close()
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(io.BytesIO(data)) as image:
+            ending = (image.format or "").lower()
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} is no image ({len(data)} bytes)") from error
-    return data
+    return data, "jpg" if ending == "jpeg" else ending
 
 
 def _holds(path: Path, data: bytes) -> bool:
