@@ -14,11 +14,14 @@ scripts; "[4]" DPO, arXiv:2305.18290; "[own]" a decision of this project, with i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from aligners.changed import CORRECTED_DIFF, REFERENCE_DIFF, DiffSettings
 from aligners.ppo import KlEstimator
 from aligners.reward import RewardSettings
 from evalkit.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,12 +345,12 @@ RLAIF_PRESETS = {preset.name: preset for preset in (RLAIFV,)}
 FACT_RLHF_PRESETS = {preset.name: preset for preset in (FACT_RLHF_REFERENCE, FACT_RLHF_MASKED)}
 
 
-def dpo_preset(name: str) -> DpoPreset:
-    """Look up a preset of `evalkit align ddpo`.
+def find_preset(presets: Mapping[str, T], name: str) -> T:
+    """Look up a preset in one of the tables above.
 
     Raises:
         UsageError: if there is none of this name.
     """
-    if name not in DPO_PRESETS:
-        raise UsageError(f"unknown preset {name!r}; known: {', '.join(DPO_PRESETS)}")
-    return DPO_PRESETS[name]
+    if name not in presets:
+        raise UsageError(f"unknown preset {name!r}; known: {', '.join(presets)}")
+    return presets[name]

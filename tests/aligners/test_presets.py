@@ -10,7 +10,7 @@ from aligners.presets import (
     FACT_RLHF_PRESETS,
     RLAIF_PRESETS,
     RLAIFV_DPO,
-    dpo_preset,
+    find_preset,
 )
 from evalkit.errors import UsageError
 
@@ -33,15 +33,15 @@ def test_every_constant_names_its_source(preset):
     ],
 )
 def test_dense_dpo_presets_hold_the_published_numbers(name, gamma, beta, average, batch_size, warmup_ratio):
-    preset = dpo_preset(name)
+    preset = find_preset(DPO_PRESETS, name)
     found = (preset.gamma, preset.beta, preset.average, preset.batch_size, preset.warmup_ratio)
     assert found == (gamma, beta, average, batch_size, warmup_ratio)
     assert preset.learning_rate == 5e-7
 
 
 def test_the_release_preset_diffs_as_released():
-    assert dpo_preset("ddpo-release").diff is REFERENCE_DIFF
-    assert dpo_preset("ddpo-paper").diff.one_sided
+    assert DPO_PRESETS["ddpo-release"].diff is REFERENCE_DIFF
+    assert DPO_PRESETS["ddpo-paper"].diff.one_sided
 
 
 def test_rlaifv_samples_ten_and_trains_plain_dpo_on_sums():
@@ -65,4 +65,4 @@ def test_the_masked_preset_differs_from_the_reference_in_the_named_effects_only(
 
 def test_an_unknown_preset_is_named_with_the_known_ones():
     with pytest.raises(UsageError, match=r"'ddpo'.*ddpo-paper"):
-        dpo_preset("ddpo")
+        find_preset(DPO_PRESETS, "ddpo")
