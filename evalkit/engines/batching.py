@@ -130,15 +130,17 @@ def run_batches(
     """
     limit = max((batch.rows for batch in batches), default=1)
     for whole, ready in ahead(prepare, batches):
-        todo = deque(whole.pieces(limit))
+        todo = deque([whole])
         while todo:
             batch = todo.popleft()
+            if batch.rows > limit:
+                todo.extendleft(reversed(batch.pieces(limit)))
+                continue
             result = _attempt(work, batch, ready if batch == whole else prepare(batch))
-            halves = batch.halves()
-            if result is None and halves is not None:
-                limit = max(1, batch.rows // 2)
+            if result is None and batch.rows > 1:
+                limit = batch.rows // 2
                 log.warning("out of memory with %d sequences at once; going on with %d", batch.rows, limit)
-                todo.extendleft(reversed(halves))
+                todo.appendleft(batch)
             else:
                 yield batch, result
 
