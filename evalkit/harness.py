@@ -19,7 +19,7 @@ from evalkit.benchmark import Benchmark, Judged
 from evalkit.engines import Engine
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.interrupt import finishing_in_flight
-from evalkit.judge import Judge, JudgeRequest
+from evalkit.judge import NOT_IDENTITY, Judge, JudgeRequest
 from evalkit.records import (
     MANIFEST,
     RESPONSES,
@@ -259,10 +259,16 @@ def _write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[s
 
 def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fields: Sequence[str], remedy: str) -> None:
     for name in fields:
-        if old.get(name) != new.get(name):
-            raise RecordError(
-                f"{run_dir} holds a run with another {name}: {_difference(old.get(name), new.get(name))}; {remedy}"
-            )
+        there, here = _without_plumbing(old.get(name)), _without_plumbing(new.get(name))
+        if there != here:
+            raise RecordError(f"{run_dir} holds a run with another {name}: {_difference(there, here)}; {remedy}")
+
+
+def _without_plumbing(description: Json) -> Json:
+    """A description without the fields that leave the answers alone, so that a run may go on with another batch size."""
+    if not isinstance(description, dict):
+        return description
+    return {name: value for name, value in description.items() if name not in NOT_IDENTITY}
 
 
 def _difference(old: Json, new: Json) -> str:

@@ -83,6 +83,7 @@ class TransformersEngine:
         self.encoder = PromptEncoder(checkpoint.processor, chat_template)
         self._checkpoint: Checkpoint | None = checkpoint
         self.end_ids = _end_ids(self.model, self.encoder)
+        self._stopping = False
 
     @property
     def model(self) -> Any:
@@ -146,6 +147,8 @@ class TransformersEngine:
                 yield response
                 if decoded < sampling.n:
                     yield from (replace(response, sample=sample) for sample in range(1, sampling.n))
+            if self._stopping:
+                return
 
     def _prepare(self, prompts: Sequence[Prompt]) -> "_Ready":
         """Open the images and encode; prompts that cannot be answered go aside with the reason."""
@@ -281,6 +284,10 @@ class TransformersEngine:
         ]
 
     # --- the model ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """See `Engine.stop`: the batch under way is finished."""
+        self._stopping = True
 
     def close(self) -> None:
         """Drop the model and free its memory."""
