@@ -16,6 +16,7 @@ denominator gives no value. Everything else agrees with them (see the conformanc
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from benchmarks.coco import (
     sample_image_ids,
 )
 from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, check_variant, read_synonyms
-from evalkit.errors import DataError, UsageError
+from evalkit.errors import AssetError, DataError, UsageError
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
@@ -90,6 +91,21 @@ def finished_part(response: str) -> str:
     return response[: ends[-1]] if ends else ""
 
 
+def official_synonyms() -> Path:
+    """The authors' synonyms table in the mirror folder of official data.
+
+    Raises:
+        AssetError: if it is not there.
+    """
+    path = Path(os.environ.get("EVALKIT_ASSETS", "")) / "chair" / "synonyms.txt"
+    if "EVALKIT_ASSETS" not in os.environ or not path.is_file():
+        raise AssetError(
+            "the synonyms table of CHAIR is not installed; name it with the option `synonyms`, or put "
+            "data/synonyms.txt of github.com/LisaAnne/Hallucination into $EVALKIT_ASSETS/chair/"
+        )
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class ChairResult:
     """Scores by image id, and the metrics of their sums: percent; length in words; None for an empty denominator."""
@@ -108,7 +124,7 @@ class CHAIR:
 
     def __init__(
         self,
-        synonyms: Path,
+        synonyms: Path | None = None,
         annotations: Path | None = None,
         references: Path | None = None,
         images: Path | None = None,
@@ -123,11 +139,12 @@ class CHAIR:
         """Point the benchmark at its files; they are read by `items`.
 
         Args:
-            synonyms: the table of categories and their synonyms (the authors' synonyms.txt).
+            synonyms: the table of categories and their synonyms; default: the authors' table in EVALKIT_ASSETS.
             annotations: folder of instances_<split>.json and captions_<split>.json.
             references: or a ready file of reference objects, JSON {image id: [categories]}.
             images: folder of the images; without it responses made elsewhere can be scored.
-            image_ids: file of image ids; without it, `sample` ids are drawn from the splits, or from `references`.
+            image_ids: file of image ids; without it, `sample` ids are drawn from the splits or the references.
+                Where there are no images either, every known image is an item, so that responses find theirs.
             variant: pos_lemma or singularize, see above.
             splits: COCO splits whose annotations are read.
             sample_seed: decides which ids are drawn.
@@ -137,7 +154,8 @@ class CHAIR:
             raise UsageError("chair: give the reference objects either as `annotations` or as `references`")
         if sample < 1:
             raise UsageError(f"chair: sample must be at least 1, got {sample}")
-        self.synonyms, self.annotations, self.references = synonyms, annotations, references
+        self.synonyms = official_synonyms() if synonyms is None else synonyms
+        self.annotations, self.references = annotations, references
         self.images, self.image_ids, self.variant = images, image_ids, check_variant(variant)
         self.question, self.splits = question, tuple(splits)
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
@@ -211,6 +229,8 @@ class CHAIR:
     def _image_ids(self, known: Collection[int]) -> list[int]:
         if self.image_ids is not None:
             return read_image_ids(self.image_ids)
+        if self.images is None:
+            return sorted(known)
         return sample_image_ids(known, self.sample, self.sample_seed)
 
     def _item(self, image_id: int, objects: Collection[str], file_name: str | None) -> Item:

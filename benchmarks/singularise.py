@@ -14,29 +14,22 @@ CHAIR puts every token through it, verbs and signs too, and its scores hold what
 import re
 from functools import lru_cache
 
-PREPOSITIONS = frozenset(
-    "about above across after among around at athwart before behind below beneath beside besides between betwixt "
-    "beyond but by during except for from in into near of off on onto out over since till to under until unto upon "
-    "with".split()
-)
-WITHOUT_PLURAL = (
-    "bison bream breeches britches carp chassis christmas clippers cod contretemps corps debris diabetes djinn eland "
-    "elk flounder gallows georgia graffiti headquarters herpes high-jinks homework innings jackanapes mackerel "
-    "measles mews mumps news pincers pliers proceedings rabies salmon scissors series shears species swine swiss "
-    "trout tuna whiting wildebeest "
-    "advice bread butter cheese electricity equipment fruit furniture garbage gravel happiness information ketchup "
-    "knowledge love luggage mathematics mayonnaise meat mustard progress research rice sand software understanding "
-    "water"
-).split()
-ENDS_WITHOUT_PLURAL = frozenset(word[start:] for word in WITHOUT_PLURAL for start in range(len(word) + 1))
-IE_PLURALS = tuple(
-    f"{word}s"
-    for word in (
-        "alergie auntie beanie birdie bogie bombie collie cookie cutie doggie eyrie freebie goonie groupie hankie "
-        "hippie hoagie hottie indie junkie laddie laramie lingerie meanie newbie nightie oldie pixie quickie reverie "
-        "rookie softie sortie stoolie sweetie techie toughie valkyrie veggie weenie yuppie zombie"
-    ).split()
-)
+_PREPOSITIONS = """about above across after among around at athwart before behind below beneath beside besides between
+betwixt beyond but by during except for from in into near of off on onto out over since till to under until unto upon
+with"""
+_WITHOUT_PLURAL = """bison bream breeches britches carp chassis christmas clippers cod contretemps corps debris diabetes
+djinn eland elk flounder gallows georgia graffiti headquarters herpes high-jinks homework innings jackanapes mackerel
+measles mews mumps news pincers pliers proceedings rabies salmon scissors series shears species swine swiss trout tuna
+whiting wildebeest
+advice bread butter cheese electricity equipment fruit furniture garbage gravel happiness information ketchup
+knowledge love luggage mathematics mayonnaise meat mustard progress research rice sand software understanding water"""
+_IE_WORDS = """alergie auntie beanie birdie bogie bombie collie cookie cutie doggie eyrie freebie goonie groupie hankie
+hippie hoagie hottie indie junkie laddie laramie lingerie meanie newbie nightie oldie pixie quickie reverie rookie
+softie sortie stoolie sweetie techie toughie valkyrie veggie weenie yuppie zombie"""
+
+PREPOSITIONS = frozenset(_PREPOSITIONS.split())
+ENDS_WITHOUT_PLURAL = frozenset(word[at:] for word in _WITHOUT_PLURAL.split() for at in range(len(word) + 1))
+IE_PLURALS = tuple(f"{word}s" for word in _IE_WORDS.split())
 IRREGULAR = {
     "atlantes": "atlas",
     "atlases": "atlas",
