@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.errors import UsageError
-from evalkit.intervals import LEVEL, RESAMPLES, Interval, Method, cluster_sums, evaluate, value_of
+from evalkit.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, cluster_sums, evaluate, value_of
 from evalkit.metrics import Array, Metric
 from evalkit.paired import McNemar, difference_intervals, holm, mcnemar, randomisation_p
 from evalkit.power import Power, paired_power
@@ -127,7 +127,7 @@ def compare(
     allow: Sequence[str] = (),
     level: float = LEVEL,
     resamples: int = RESAMPLES,
-    method: Method = "percentile",
+    method: Method = METHOD,
     seed: int = 0,
 ) -> Comparison:
     """Compare runs with the first one, or each with each.

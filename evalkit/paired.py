@@ -4,7 +4,8 @@ Rows of the two matrices belong together: row k of `base` and of `other` are the
 all items that share an image). Everything else is kept in pairs, so that what both runs find hard cancels.
 
 bootstrap      the pairs are resampled; gives the interval of a difference
-randomisation  under the hypothesis that the runs are alike, a pair may be swapped (Noreen 1989); gives the p-value
+randomisation  under the hypothesis that the runs are alike, a pair may be swapped (Noreen 1989); gives the p-value,
+               a mid-p: on yes/no items ties are many, and counting them whole makes the test reject too rarely
 McNemar        exact and mid-p, for items that are right or wrong (McNemar 1947; Fagerland et al. 2013)
 Holm           p-values of a family of tests, so that the chance of any false finding stays below the level (Holm 1979)
 """
@@ -19,8 +20,8 @@ from evalkit.intervals import (
     DISTINCT_SHARE,
     Interval,
     Method,
-    bca_quantiles,
     evaluate,
+    read_limits,
     resampled_sums,
 )
 from evalkit.metrics import Array, Metric
@@ -69,12 +70,9 @@ def _interval(
     defined = values[~np.isnan(values)]
     if value is None or len(defined) < level * len(values):
         return Interval(value)
-    quantiles = None
-    if method == "bca":
-        quantiles = bca_quantiles(value, defined, left_out_differences(metric, names, base, other), level)
-    used = "percentile" if quantiles is None else "bca"
-    low, high = np.quantile(defined, quantiles or ((1 - level) / 2, (1 + level) / 2)).tolist()
-    return Interval(value, low, high, used)
+    return read_limits(
+        value, defined, lambda: left_out_differences(metric, names, base, other), len(base), level, method
+    )
 
 
 def left_out_differences(metric: Metric, names: Sequence[str], base: Array, other: Array) -> Array:
@@ -87,8 +85,9 @@ def randomisation_p(
 ) -> list[float | None]:
     """Two-sided p-value of other - base for every metric by approximate randomisation.
 
-    Each cluster's counts are swapped between the runs with probability 1/2; p is the share of swaps, the observed one
-    included, whose difference is at least as large. A swap that leaves the metric undefined counts as large.
+    Each cluster's counts are swapped between the runs with probability 1/2; p is the share of swaps whose difference is
+    larger, plus half the share of those as large (the observed one among them). A swap that leaves the metric undefined
+    counts as larger.
     """
     observed = [_defined(difference(m, names, base.sum(axis=0), other.sum(axis=0))) for m in metrics]
     moves = _swapped_moves(other - base, resamples, np.random.default_rng(seed))
@@ -99,8 +98,10 @@ def randomisation_p(
             p_values.append(None)
             continue
         swapped = np.abs(difference(metric, names, base_sums, other_sums))
-        smaller = np.sum(swapped < abs(value) - 1e-9 * max(1.0, abs(value))).item()
-        p_values.append((1 + resamples - smaller) / (1 + resamples))
+        slack = 1e-9 * max(1.0, abs(value))  # sums of fractions in another order
+        smaller = np.sum(swapped < abs(value) - slack).item()
+        equal = 1 + np.sum(np.abs(swapped - abs(value)) <= slack).item()
+        p_values.append((1 + resamples - smaller - equal / 2) / (1 + resamples) if value else 1.0)
     return p_values
 
 

@@ -2,7 +2,8 @@
 
 The standard error of a paired difference falls with the square root of the number of clusters; it is taken from the
 jackknife over clusters. A two-sided test at level alpha sees a true difference d with probability `power` when
-d = (z(1 - alpha/2) + z(power)) * standard error. The normal approximation agrees with simulation (docs/statistics.md).
+d = (t(1 - alpha/2) + z(power)) * standard error, t of Student with clusters - 1 degrees of freedom. The approximation
+agrees with simulation (docs/statistics.md).
 """
 
 import math
@@ -12,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from evalkit.intervals import student_t
 from evalkit.metrics import Array, Metric
 from evalkit.paired import left_out_differences
 
@@ -52,7 +54,7 @@ class Power:
         if self.standard_error == 0:
             return 1.0 if difference else self.alpha
         normal, shift = NormalDist(), abs(difference) / self.standard_error
-        critical = normal.inv_cdf(1 - self.alpha / 2)
+        critical = student_t(1 - self.alpha / 2, self.clusters - 1)
         return normal.cdf(shift - critical) + normal.cdf(-shift - critical)
 
 
@@ -74,6 +76,5 @@ def paired_power(
     if math.isnan(squares):
         return Power(metric.name, items, clusters, None, None, alpha, power)
     error = math.sqrt((clusters - 1) / clusters * squares)
-    normal = NormalDist()
-    detectable = (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * error
+    detectable = (student_t(1 - alpha / 2, clusters - 1) + NormalDist().inv_cdf(power)) * error
     return Power(metric.name, items, clusters, error, detectable, alpha, power)

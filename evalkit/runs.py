@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.checks import check_samples, disqualified
 from evalkit.errors import RecordError
-from evalkit.intervals import LEVEL, RESAMPLES, Interval, Method, intervals
+from evalkit.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, intervals
 from evalkit.metrics import Metric
 from evalkit.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
 from evalkit.schema import Json
@@ -90,7 +90,7 @@ class Run:
         return [cluster_of(row) for row in self.scored]
 
     def intervals(
-        self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = "percentile", seed: int = 0
+        self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = METHOD, seed: int = 0
     ) -> dict[str, Interval]:
         """All metrics with intervals, from the records."""
         return intervals(self.metrics, self.counts(), self.clusters(), level, resamples, method, seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evalkit.errors import UsageError
-from evalkit.intervals import Interval, bca_quantiles, cluster_sums, interval, intervals, resampled_sums
+from evalkit.intervals import Interval, bca_quantiles, cluster_sums, interval, intervals, resampled_sums, student_t
 from evalkit.metrics import Metric
 
 CHAIR_I = Metric("chair_i", "100 * wrong / mentions", higher_is_better=False, role="rate")
@@ -59,7 +59,7 @@ def test_exact_limits_count_only_clusters_that_could_have_moved_the_value():
 
 
 def test_equal_ratings_give_a_point():
-    assert interval(RATING, [{"points": 3, "responses": 1}] * 9, resamples=99) == Interval(3.0, 3.0, 3.0, "percentile")
+    assert interval(RATING, [{"points": 3, "responses": 1}] * 9, resamples=99) == Interval(3.0, 3.0, 3.0, "expanded")
 
 
 def test_distribution_is_that_of_all_equally_likely_draws():
@@ -108,9 +108,22 @@ def test_bca_quantiles_agree_with_scipy_to_the_last_digit():
     data = np.random.default_rng(2).exponential(size=40)
     result = stats.bootstrap((data,), np.mean, method="BCa", n_resamples=3000, rng=np.random.default_rng(1))
     left_out = (data.sum() - data) / 39
-    low, high = bca_quantiles(data.mean().item(), result.bootstrap_distribution, left_out, 0.95)
+    low, high = bca_quantiles(data.mean().item(), result.bootstrap_distribution, left_out, 0.025)
     assert np.quantile(result.bootstrap_distribution, low) == pytest.approx(result.confidence_interval.low, rel=1e-9)
     assert np.quantile(result.bootstrap_distribution, high) == pytest.approx(result.confidence_interval.high, rel=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 5, 15, 95, 1000])
+@pytest.mark.parametrize("share", [0.95, 0.975, 0.995])
+def test_student_t_agrees_with_scipy(share, degrees):
+    assert student_t(share, degrees) == pytest.approx(stats.t.ppf(share, degrees), rel=0.03 if degrees == 3 else 0.005)
+
+
+def test_few_clusters_get_wider_limits_many_get_the_same():
+    few, many = caption_rows(16), caption_rows(3000)
+    narrow, wide = interval(CHAIR_I, few, method="percentile"), interval(CHAIR_I, few)
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(2.2 / 1.96, rel=0.04)
+    assert interval(CHAIR_I, many).high == pytest.approx(interval(CHAIR_I, many, method="percentile").high, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +136,12 @@ def test_bca_quantiles_agree_with_scipy_to_the_last_digit():
     ids=["value outside the resampled ones", "constant jackknife", "undefined jackknife"],
 )
 def test_bca_is_refused_where_it_does_not_exist(value, values, left_out):
-    assert bca_quantiles(value, np.array(values), np.array(left_out), 0.95) is None
+    assert bca_quantiles(value, np.array(values), np.array(left_out), 0.025) is None
 
 
-def test_bca_falls_back_to_percentile_and_says_so():
-    rows = [{"wrong": 0, "mentions": 3}] * 3 + [{"wrong": 1, "mentions": 1}, {"wrong": 0, "mentions": 0}]
+def test_bca_falls_back_and_says_so():
     rows = [{"points": 3, "responses": 1}] * 9
-    assert interval(RATING, rows, method="bca", resamples=99).method == "percentile"
+    assert interval(RATING, rows, method="bca", resamples=99).method == "expanded"
 
 
 def test_clusters_widen_the_interval_of_alike_rows():

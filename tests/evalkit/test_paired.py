@@ -66,18 +66,19 @@ def test_randomisation_agrees_with_the_enumeration_of_all_swaps(clusters):
         return 100 * (second[0] / second[1] - first[0] / first[1])
 
     observed = abs(change([0] * clusters))
-    exact = np.mean([abs(change(swaps)) >= observed - 1e-9 for swaps in itertools.product([0, 1], repeat=clusters)])
+    changes = np.array([abs(change(swaps)) for swaps in itertools.product([0, 1], repeat=clusters)])
+    exact = np.mean(changes > observed + 1e-9) + np.mean(np.abs(changes - observed) <= 1e-9) / 2
     (p,) = randomisation_p([CHAIR_I], ["wrong", "mentions"], base, other, 40_000, seed=0)
     assert p == pytest.approx(exact, abs=0.01)
 
 
-def test_randomisation_of_yes_no_items_is_exact_mcnemar():
+def test_randomisation_of_yes_no_items_is_mcnemars_mid_p():
     rng = np.random.default_rng(0)
     base = answers(rng.random(400) < 0.5)
     other = np.where(rng.random((400, 1)) < 0.2, answers(rng.random(400) < 0.65), base)
     b, c = int(np.sum(base[:, 0] > other[:, 0])), int(np.sum(base[:, 0] < other[:, 0]))
     (p,) = randomisation_p([ACCURACY], ["correct", "items"], base, other, 40_000, seed=0)
-    assert p == pytest.approx(discordant_p(b, c)[0], abs=0.01)
+    assert p == pytest.approx(discordant_p(b, c)[1], abs=0.01)
 
 
 def test_equal_runs_have_p_one_and_an_interval_of_zero():
@@ -142,7 +143,7 @@ def test_standard_error_of_a_proportion_difference_is_the_textbook_one():
     change = 100 * (other[:, 0] - base[:, 0])
     power = paired_power(ACCURACY, ["correct", "items"], base, other, items=160)
     assert power.standard_error == pytest.approx(stats.sem(change))
-    assert power.detectable == pytest.approx((1.959964 + 0.841621) * stats.sem(change), rel=1e-5)
+    assert power.detectable == pytest.approx((stats.t.ppf(0.975, 159) + 0.841621) * stats.sem(change), rel=1e-5)
 
 
 def test_four_times_the_items_see_half_the_difference():
@@ -152,7 +153,7 @@ def test_four_times_the_items_see_half_the_difference():
     assert power.items_for(power.detectable) == pytest.approx(1200, abs=1)
     assert power.items_for(power.detectable / 2) == pytest.approx(4800, abs=1)
     assert power.chance(power.detectable) == pytest.approx(0.8, abs=0.001)
-    assert power.chance(0) == pytest.approx(0.05)
+    assert power.chance(0) == pytest.approx(0.05, abs=0.002)
     assert power.items_for(0) is None
 
 
