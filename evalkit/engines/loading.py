@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from evalkit.errors import EngineError
 
 # What from_pretrained raises for files that are absent, torn or of another shape than the configuration says.
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, AssertionError)
+LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,10 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         from peft import PeftModel
     except ImportError as error:
         raise EngineError("adapters need PEFT: pip install 'hallu-evalkit[align]'") from error
-    from safetensors import SafetensorError
-
     try:
         wrapped = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
         result = wrapped.load_adapter(adapter, "default", autocast_adapter_dtype=False)
-    except (*LOAD_ERRORS, SafetensorError) as error:
+    except LOAD_ERRORS as error:
         raise EngineError(f"adapter {adapter} does not fit this model: {_first_line(error)}") from error
     lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
     if lost:
