@@ -4,7 +4,7 @@ A pairs file is JSON Lines, one object per pair: id, image (path or null), promp
 
 RLAIF-V (arXiv:2405.17220) makes pairs from scored candidates in four steps, each a function of indices here: all pairs
 of one prompt with a score gap (`enumerate_pairs`), drop those with unjudged claims (`keep_judged`), a few per prompt
-(`sample_per_group`), length balance over the whole set (`balance_lengths`).
+(`sample_per_group`), length balance over the whole set (`aligners.length_balance`).
 """
 
 import json
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from aligners.candidates import group_by
+from aligners.candidates import Candidate, group_by
 from evalkit.errors import DataError
 from evalkit.schema import Json
 
@@ -164,60 +164,49 @@ def sample_per_group(
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class LengthBalance:
-    """Result of `balance_lengths`; `ratio` and the means are None if no pair is left.
-
-    ratio          pairs whose chosen text is shorter by more than this fraction of the rejected one were dropped
-    kept           indices of the pairs that stay
-    mean_chosen    words; mean_rejected likewise
-    relative_gap   |mean_chosen - mean_rejected| / mean_rejected
-    """
-
-    ratio: float | None
-    kept: list[int]
-    mean_chosen: float | None
-    mean_rejected: float | None
-    relative_gap: float | None
-
-
-def balance_lengths(
-    chosen_words: Sequence[int], rejected_words: Sequence[int], identical: Sequence[bool]
-) -> LengthBalance:
-    """Drop pairs with a much shorter chosen text so that both sides have the same mean length, as far as possible.
-
-    RLAIF-V's released code: a fraction r of 0, 0.02, ... 0.98 is searched (first best), pairs with
-    (rejected - chosen) / rejected > r are dropped, and identical pairs always. Pairs with a longer chosen text stay.
-    Where the released code divides by zero (an r that keeps nothing, an empty rejected text), it is left out.
+def pairs_from_scores(
+    candidates: Sequence[Candidate],
+    scores: Sequence[float | None],
+    judged: Sequence[bool],
+    *,
+    min_gap: float,
+    pairs_per_image: int,
+    seed: int,
+) -> tuple[list[Pair], dict[str, int]]:
+    """The steps above in order: pairs of scored candidates before length balance, and how many each step left.
 
     Args:
-        chosen_words: words per chosen text.
-        rejected_words: words per rejected text.
-        identical: True where both texts are the same.
+        candidates: of any number of prompts.
+        scores: of `aligners.feedback.response_score`, per candidate.
+        judged: of `aligners.feedback.fully_judged`, per candidate.
+        min_gap: see `enumerate_pairs`.
+        pairs_per_image: pairs drawn per image (per prompt where there is none).
+        seed: of the draw.
+    Returns:
+        (pairs, counts): ids are made of the two candidates' ids, meta holds their scores; counts has candidates,
+        scored, pairs_with_gap, pairs_fully_judged, pairs_sampled.
     """
-    shortening = {
-        i: (rejected - chosen) / rejected
-        for i, (chosen, rejected, same) in enumerate(zip(chosen_words, rejected_words, identical, strict=True))
-        if rejected and not same
+    with_gap = enumerate_pairs(scores, [candidate.prompt_id for candidate in candidates], min_gap=min_gap)
+    complete = keep_judged(with_gap, judged)
+    images = [candidate.image or candidate.prompt_id for candidate in candidates]
+    sampled = sample_per_group(complete, images, limit=pairs_per_image, seed=seed)
+    counts = {
+        "candidates": len(candidates),
+        "scored": sum(score is not None for score in scores),
+        "pairs_with_gap": len(with_gap),
+        "pairs_fully_judged": len(complete),
+        "pairs_sampled": len(sampled),
     }
-    best = LengthBalance(None, [], None, None, None)
-    for step in range(50):
-        ratio = step * 0.02
-        kept = [i for i, share in shortening.items() if share <= ratio]
-        if kept:
-            mean_chosen = sum(chosen_words[i] for i in kept) / len(kept)
-            mean_rejected = sum(rejected_words[i] for i in kept) / len(kept)
-            gap = abs(mean_chosen - mean_rejected) / mean_rejected
-            if best.relative_gap is None or gap < best.relative_gap:
-                best = LengthBalance(ratio, kept, mean_chosen, mean_rejected, gap)
-    return best
+    return [_scored_pair(candidates, scores, pair) for pair in sampled], counts
 
 
-def balance_pairs(pairs: Sequence[Pair]) -> tuple[list[Pair], LengthBalance]:
-    """`balance_lengths` on texts; words are what white space separates."""
-    balance = balance_lengths(
-        [len(pair.chosen.split()) for pair in pairs],
-        [len(pair.rejected.split()) for pair in pairs],
-        [pair.chosen.strip() == pair.rejected.strip() for pair in pairs],
+def _scored_pair(candidates: Sequence[Candidate], scores: Sequence[float | None], pair: IndexPair) -> Pair:
+    chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
+    return Pair(
+        id=f"{chosen.id}>{rejected.id}",
+        image=chosen.image,
+        prompt=chosen.prompt,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        meta={"chosen_score": scores[pair.chosen], "rejected_score": scores[pair.rejected]},
     )
-    return [pairs[i] for i in balance.kept], balance

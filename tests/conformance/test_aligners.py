@@ -16,6 +16,7 @@ from aligners.candidates import best_of
 from aligners.changed import REFERENCE_DIFF, changed_spans, token_weights
 from aligners.claims import parse_list_as_released
 from aligners.feedback import Judgement, fully_judged, labeler_question, response_score
+from aligners.length_balance import balance_lengths
 from aligners.logprobs import IGNORE, entropies, gather_logps, hidden_token_logps, token_logps
 from aligners.losses import (
     RewardForm,
@@ -25,7 +26,7 @@ from aligners.losses import (
     sequence_logps,
     with_nll,
 )
-from aligners.pairs import balance_lengths, enumerate_pairs, keep_judged, sample_per_group
+from aligners.pairs import enumerate_pairs, keep_judged, sample_per_group
 from aligners.ppo import gae_advantages, policy_loss, shape_rewards, token_kl, value_loss, whiten
 from aligners.reward import (
     AnswerKind,
