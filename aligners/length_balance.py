@@ -1,7 +1,7 @@
 """Length balance: preference pairs whose chosen and rejected responses are equally long on average.
 
-RLAIF-V (arXiv:2405.17220) scores a response by a count of refuted claims, so shorter responses are chosen and the policy
-would learn to say less; the pipeline therefore drops pairs with a much shorter chosen text.
+RLAIF-V (arXiv:2405.17220) scores a response by a count of refuted claims, so shorter responses are chosen and the
+policy would learn to say less; the pipeline therefore drops pairs with a much shorter chosen text.
 """
 
 from collections.abc import Sequence
