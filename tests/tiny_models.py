@@ -156,19 +156,17 @@ def llava_next() -> tuple[Any, Any]:
     return LlavaNextForConditionalGeneration(config), processor
 
 
-def idefics3() -> tuple[Any, Any]:
-    """Idefics3: SigLIP-like tower with pixel shuffle + Llama."""
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
-    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+IDEFICS_TOKENS = {
+    "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
+    **{f"row_{r}_col_{c}": f"<row_{r}_col_{c}>" for r in range(1, 4) for c in range(1, 4)},
+}
 
-    tokenizer = tiny_tokenizer(
-        fake_image_token="<fake_token_around_image>",
-        global_image_token="<global-img>",
-        end_of_utterance_token="<end_of_utterance>",
-        **{f"row_{r}_col_{c}": f"<row_{r}_col_{c}>" for r in range(1, 4) for c in range(1, 4)},
-    )
-    config = Idefics3Config(
-        vision_config={
+
+def _idefics(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vision_config": {
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_hidden_layers": 2,
@@ -176,12 +174,21 @@ def idefics3() -> tuple[Any, Any]:
             "image_size": 32,
             "patch_size": 8,
         },
-        text_config={"model_type": "llama", **TEXT, **_ids(tokenizer)},
-        scale_factor=2,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
-    )
+        "text_config": {"model_type": "llama", **TEXT, **_ids(tokenizer)},
+        "scale_factor": 2,
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False,
+    }
+
+
+def idefics3() -> tuple[Any, Any]:
+    """Idefics3: SigLIP-like tower with pixel shuffle + Llama."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    tokenizer = tiny_tokenizer(**IDEFICS_TOKENS)
+    config = Idefics3Config(**_idefics(tokenizer))
     processor = Idefics3Processor(
         image_processor=Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
         tokenizer=tokenizer,
@@ -229,11 +236,164 @@ def gemma3() -> tuple[Any, Any]:
     return Gemma3ForConditionalGeneration(config), processor
 
 
+QWEN_TOKENS = {
+    "vision_start_token": "<|vision_start|>",
+    "vision_end_token": "<|vision_end|>",
+    "video_token": "<|video_pad|>",
+}
+
+
+def _qwen(image_patch: int, tokenizer: PreTrainedTokenizerFast, processor: Any) -> Any:
+    from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    side = 2 * image_patch
+    sizes = {"patch_size": image_patch, "merge_size": 2, "temporal_patch_size": 2}
+    return processor(
+        image_processor=Qwen2VLImageProcessor(min_pixels=4 * side**2, max_pixels=16 * side**2, **sizes),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(**sizes),
+        chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+
+
+def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {
+        "image_token_id": tokenizer.image_token_id,
+        "video_token_id": tokenizer.video_token_id,
+        "vision_start_token_id": tokenizer.vision_start_token_id,
+        "vision_end_token_id": tokenizer.vision_end_token_id,
+    }
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    """Qwen2.5-VL: window-attention tower, three-dimensional rotary positions."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+    tokenizer = tiny_tokenizer("<|image_pad|>", **QWEN_TOKENS)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    config = Qwen2_5_VLConfig(
+        text_config={**TEXT, **_ids(tokenizer), "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "fullatt_block_indexes": [1],
+            "window_size": 56,
+            "out_hidden_size": TEXT["hidden_size"],
+        },
+        **_qwen_ids(tokenizer),
+    )
+    processor = _qwen(14, tokenizer, Qwen2_5_VLProcessor)
+    return Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    """Qwen3-VL: features of several tower layers go into the text model."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+    tokenizer = tiny_tokenizer("<|image_pad|>", **QWEN_TOKENS)
+    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 1e4}
+    config = Qwen3VLConfig(
+        text_config={**TEXT, **_ids(tokenizer), "head_dim": 8, "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "out_hidden_size": TEXT["hidden_size"],
+            "deepstack_visual_indexes": [0, 1],
+            "num_position_embeddings": 64,
+        },
+        **_qwen_ids(tokenizer),
+    )
+    processor = _qwen(16, tokenizer, Qwen3VLProcessor)
+    return Qwen3VLForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    """InternVL: ViT with pixel shuffle + Qwen2."""
+    from transformers import (
+        GotOcr2ImageProcessor,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+    )
+
+    tokenizer = tiny_tokenizer(
+        "<IMG_CONTEXT>",
+        context_image_token="<IMG_CONTEXT>",
+        start_image_token="<img>",
+        end_image_token="</img>",
+        video_token="<video>",
+    )
+    config = InternVLConfig(
+        text_config={"model_type": "qwen2", **TEXT, **_ids(tokenizer)},
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": [32, 32],
+            "patch_size": [8, 8],
+        },
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=4,
+        downsample_ratio=0.5,
+        tie_word_embeddings=False,
+    )
+    size = {"height": 32, "width": 32}
+    processor = InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=True, max_patches=4),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(size=size),
+        image_seq_length=4,
+        chat_template=template("<IMG_CONTEXT>"),
+    )
+    return InternVLForConditionalGeneration(config), processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    """SmolVLM: Idefics3 with a smaller tower."""
+    from transformers import (
+        SmolVLMConfig,
+        SmolVLMForConditionalGeneration,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    tokenizer = tiny_tokenizer(**IDEFICS_TOKENS, video_token="<video>")
+    config = SmolVLMConfig(**_idefics(tokenizer))
+    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    processor = SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(**sizes),
+        tokenizer=tokenizer,
+        video_processor=SmolVLMVideoProcessor(**sizes),
+        image_seq_len=4,
+        chat_template=template("<image>"),
+    )
+    return SmolVLMForConditionalGeneration(config), processor
+
+
 FAMILIES: dict[str, Callable[..., tuple[Any, Any]]] = {
     "llava": llava,
     "llava_next": llava_next,
     "idefics3": idefics3,
     "gemma3": gemma3,
+}
+
+
+TORCHVISION_FAMILIES: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "internvl": internvl,
+    "smolvlm": smolvlm,
 }
 
 
@@ -258,6 +418,3 @@ def save_tiny(family: str, folder: Path, seed: int = 0, **sizes: int) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
-
-
-TORCHVISION_FAMILIES: dict[str, Callable[..., tuple[Any, Any]]] = {}

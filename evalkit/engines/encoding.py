@@ -23,16 +23,10 @@ from torch import Tensor
 from evalkit.errors import DataError, EngineError
 from evalkit.schema import Prompt
 
+# `<name>_token` of processor or tokenizer, over the families
 PLACEHOLDER_NAMES = (
-    "image",
-    "video",
-    "audio",
-    "boi",
-    "eoi",
-    "vision_start",
-    "vision_end",
-    "fake_image",
-    "global_image",
+    *("image", "video", "audio", "boi", "eoi", "vision_start", "vision_end"),
+    *("fake_image", "global_image", "context_image", "start_image", "end_image"),
 )
 PROBE_USER, PROBE_ANSWER = "Qz", "Zq"  # any two short texts that no template contains
 
