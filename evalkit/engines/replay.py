@@ -1,0 +1,133 @@
+"""An engine that answers from a saved run or a file of responses, joined by id or content; and one that is scripted."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.errors import DataError, EngineError
+from evalkit.formats import Answer
+from evalkit.importers import AUTO, Join, join_answers, read_answers
+from evalkit.records import MANIFEST, read_manifest
+from evalkit.sampling import Sampling
+from evalkit.schema import Item, Json, Prompt, Response
+
+
+class ReplayEngine:
+    """The responses of a run directory or of a file made elsewhere.
+
+    A prompt without a stored response is a failed response, so that a file that covers a part can be replayed; answers
+    that fit no prompt or fit one twice are errors, for then the file belongs to something else.
+
+    Args:
+        path: a run directory, or a file in one of the known formats.
+        format_name: see `formats.FORMATS`.
+    """
+
+    name = "replay"
+
+    def __init__(self, path: Path, format_name: str = AUTO) -> None:
+        self.path = path
+        self._answers: list[Answer] = read_answers(path, format_name)
+        self._stopping = False
+
+    def describe(self) -> Mapping[str, Json]:
+        """The model of the replayed run, or the file's name; where the answers came from."""
+        if self.path.is_dir() and (self.path / MANIFEST).exists():
+            told = read_manifest(self.path)
+            return {"engine": self.name, "model": told.get("label"), "replayed": told.get("model")}
+        return {"engine": self.name, "model": self.path.stem, "replayed": self.path.name}
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """See `Engine.generate`.
+
+        Raises:
+            DataError: if answers fit two prompts, or one prompt has two.
+        """
+        self._stopping = False
+        joined = self._join(prompts)
+        for prompt in prompts:
+            for sample in range(sampling.n):
+                if self._stopping:
+                    return
+                absent = Response(prompt.id, None, sample, failure=f"no response in {self.path.name}")
+                yield joined.responses.get((prompt.id, sample), absent)
+
+    def _join(self, prompts: Sequence[Prompt]) -> Join:
+        """Answers that match none of these prompts are no error here: a resumed run asks for what is left only."""
+        items = [Item(prompt.id, prompt.text, prompt.images[0] if prompt.images else None, {}) for prompt in prompts]
+        joined = join_answers([(self.path, answer) for answer in self._answers], items)
+        if joined.duplicates:
+            raise DataError(f"{self.path}: answered twice: {'; '.join(joined.duplicates[:5])}")
+        ambiguous = [reason for reason in joined.unmatched if " fits " in reason]
+        if ambiguous:
+            raise DataError(f"{self.path}: {'; '.join(ambiguous[:5])}")
+        if prompts and not joined.responses:
+            raise DataError(f"{self.path}: none of its answers fits; e.g. {joined.unmatched[0]}")
+        return joined
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """Not possible."""
+        _no_probabilities(self.name)
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """Not possible."""
+        _no_probabilities(self.name)
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class ScriptedEngine:
+    """Says what a function of the prompt says: a text, or None for a failure. For tests and for rules.
+
+    Args:
+        say: (prompt, sample) -> text or None.
+        model: its name in manifests.
+    """
+
+    name = "scripted"
+
+    def __init__(self, say: Callable[[Prompt, int], str | None], model: str = "scripted") -> None:
+        self._say, self._model = say, model
+        self._stopping = False
+        self.asked: list[tuple[str, int]] = []
+
+    def describe(self) -> Mapping[str, Json]:
+        """Engine and name."""
+        return {"engine": self.name, "model": self._model}
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """See `Engine.generate`."""
+        self._stopping = False
+        for prompt in prompts:
+            for sample in range(sampling.n):
+                if self._stopping:
+                    return
+                self.asked.append((prompt.id, sample))
+                text = self._say(prompt, sample)
+                failure = "scripted failure" if text is None else None
+                yield Response(prompt.id, text, sample, None if failure else "stop", failure=failure)
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """Not possible."""
+        _no_probabilities(self.name)
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """Not possible."""
+        _no_probabilities(self.name)
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _no_probabilities(name: str) -> NoReturn:
+    raise EngineError(f"the {name} engine has texts only: use transformers or vllm for probabilities")

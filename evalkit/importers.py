@@ -1,0 +1,182 @@
+"""Responses made elsewhere, joined to a benchmark's items by id or content, never by position.
+
+What cannot be joined is named: unknown ids, two answers for one item, items without an answer, ambiguous questions.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalkit.errors import DataError
+from evalkit.formats import Answer, detect, format_named
+from evalkit.rows import read_rows
+from evalkit.schema import Item, Response
+
+AUTO = "auto"
+SHOWN = 5  # how many of a kind an error names
+_TRAILING_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclass(slots=True)
+class Join:
+    """Answers laid on items.
+
+    responses   (item id, sample) -> response
+    unmatched   answers that belong to no item, or to several: where they stand and why
+    duplicates  second answers for the same item and sample
+    missing     ids of items without any answer
+    """
+
+    responses: dict[tuple[str, int], Response] = field(default_factory=dict)
+    unmatched: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def import_responses(
+    paths: Path | Sequence[Path], items: Sequence[Item], format_name: str = AUTO, *, partial: bool = False
+) -> list[Response]:
+    """Responses from one file or several (one per part of the items), in the order of the items.
+
+    Args:
+        format_name: a name out of `formats.FORMATS`, or "auto".
+        partial: allow items without an answer.
+    Raises:
+        DataError: if a file cannot be read, or anything is unmatched, doubled, or (unless `partial`) missing.
+    """
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    answers = [(path, answer) for path in files for answer in read_answers(path, format_name)]
+    joined = join_answers(answers, items)
+    what = ", ".join(map(str, files))
+    for names, problem in (
+        (joined.unmatched, "answers belong to no item of this benchmark"),
+        (joined.duplicates, "items are answered twice"),
+        ([] if partial else joined.missing, f"of {len(items)} items have no answer (--partial scores the others)"),
+    ):
+        if names:
+            more = f" ... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise DataError(f"{what}: {len(names)} {problem}: {'; '.join(names[:SHOWN])}{more}")
+    place = {item.id: number for number, item in enumerate(items)}
+    return sorted(joined.responses.values(), key=lambda response: (place[response.prompt_id], response.sample))
+
+
+def read_answers(path: Path, format_name: str = AUTO) -> list[Answer]:
+    """All answers of a file.
+
+    Raises:
+        DataError: if it cannot be read; the message names file and line.
+    """
+    if path.is_dir():
+        path = path / "responses.jsonl"  # a run directory
+    rows = read_rows(path)
+    reader = detect(rows[0]) if format_name == AUTO else format_named(format_name)
+    return [reader.read(row) for row in rows]
+
+
+def join_answers(answers: Iterable[tuple[Path, Answer]], items: Sequence[Item]) -> Join:
+    """Lay answers on items; nothing is raised, everything is named. The path only helps to tell parts apart."""
+    index = ItemIndex(items)
+    joined = Join()
+    places: dict[tuple[str, int], str] = {}
+    for path, answer in answers:
+        item_id, reason = index.find(answer, path.stem)
+        if item_id is None:
+            joined.unmatched.append(f"{answer.where} ({reason})")
+            continue
+        key = (item_id, answer.sample)
+        if key in places:
+            joined.duplicates.append(f"item {item_id!r} at {answer.where}, before at {places[key]}")
+            continue
+        places[key] = answer.where
+        joined.responses[key] = Response(item_id, answer.text, answer.sample, failure=answer.failure)
+    answered = {item_id for item_id, _ in places}
+    joined.missing = [item.id for item in items if item.id not in answered]
+    return joined
+
+
+class ItemIndex:
+    """Finds the one item that an answer's keys fit."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._questions = {item.id: plain_question(item.question) for item in items}
+        self._parts = {item.id: item.id.rpartition("/")[0] for item in items}
+        self._by_key: dict[tuple[str, str], set[str]] = {}
+        for item in items:
+            for kind, value in _item_keys(item):
+                self._by_key.setdefault((kind, value), set()).add(item.id)
+
+    def find(self, answer: Answer, stem: str) -> tuple[str | None, str]:
+        """The item's id, or None and why.
+
+        A match by id or image must not contradict the question, where the answer has one. Items in several parts
+        ("part/id") are told apart by further keys, then by a part's name in the file's name.
+        """
+        asked = next((plain_question(value) for kind, value in answer.keys if kind == "question"), None)
+        told = [(kind, value) for kind, value in answer.keys if kind != "question"]
+        fitting: set[str] | None = None
+        for kind, value in told:
+            found = self._candidates(kind, value)
+            if asked is not None:
+                found = {item_id for item_id in found if self._same_question(item_id, asked)}
+            if found:
+                fitting = found if fitting is None or not fitting & found else fitting & found
+        if fitting is None:
+            if asked is None or any(kind == "image" for kind, _ in told):
+                return None, f"no item with {_shown(answer)}"
+            fitting = self._by_key.get(("question", asked), set())
+        if len(fitting) > 1:
+            fitting = {item_id for item_id in fitting if self._questions[item_id] == asked} or fitting
+        if len(fitting) > 1:
+            parts = {part for part in self._parts.values() if part and part in stem}
+            fitting = {item_id for item_id in fitting if self._parts[item_id] in parts} or fitting
+        if len(fitting) == 1:
+            return next(iter(fitting)), ""
+        if not fitting:
+            return None, f"no item with {_shown(answer)}"
+        return None, f"{_shown(answer)} fits {len(fitting)} items, e.g. {', '.join(sorted(fitting)[:3])}"
+
+    def _candidates(self, kind: str, value: str) -> set[str]:
+        if kind == "image":
+            names = _image_names(value)
+            return set().union(*(self._by_key.get(("image", name), set()) for name in names[:1])) or set().union(
+                *(self._by_key.get(("image", name), set()) for name in names[1:])
+            )
+        return self._by_key.get(("id", value), set()) or self._by_key.get(("id part", value), set())
+
+    def _same_question(self, item_id: str, asked: str) -> bool:
+        """Prompts may carry more text around the question."""
+        question = self._questions[item_id]
+        return not question or question in asked or asked in question
+
+
+def plain_question(text: str) -> str:
+    """A question without image marks, case and spacing."""
+    return " ".join(re.sub(r"<image>|<ImageHere>|<image_\d+>", " ", text).split()).casefold()
+
+
+def _item_keys(item: Item) -> set[tuple[str, str]]:
+    keys = {("id", item.id), ("id part", item.id.rpartition("/")[2]), ("question", plain_question(item.question))}
+    image_id = item.reference.get("image_id")
+    if isinstance(image_id, str | int):
+        keys.add(("image", str(image_id)))
+    if item.image is not None:
+        keys |= {("image", name) for name in _image_names(item.image.name)}
+    else:
+        keys.add(("image", item.id))  # benchmarks of one item per image use the image's id
+    return keys
+
+
+def _image_names(value: str) -> list[str]:
+    """A file name, its stem, and the number at its end without leading zeros (COCO_val2014_000000310196.jpg)."""
+    name = value.replace("\\", "/").rpartition("/")[2]
+    stem = name.rpartition(".")[0] or name
+    number = _TRAILING_NUMBER.search(stem)
+    names = [value, name, stem]
+    if number:
+        names.append(str(int(number[1][:18])))
+    return list(dict.fromkeys(names))
+
+
+def _shown(answer: Answer) -> str:
+    return ", ".join(f"{kind} {value[:40]!r}" for kind, value in answer.keys)
