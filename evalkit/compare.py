@@ -129,6 +129,7 @@ def compare(
     resamples: int = RESAMPLES,
     method: Method = METHOD,
     seed: int = 0,
+    groups: bool = True,
 ) -> Comparison:
     """Compare runs with the first one, or each with each.
 
@@ -139,6 +140,7 @@ def compare(
         force: compare runs whose protocols differ; the result lists the fields.
         allow: protocol fields that may differ because they are what is compared, e.g. ("T", "beams").
         method: of the intervals.
+        groups: also compare within the items' groups.
     Raises:
         UsageError: if the runs cannot be compared; the message names the field that differs.
     """
@@ -153,7 +155,7 @@ def compare(
     pairs = []
     for first, second in indices:
         differing = check_alike(loaded[first], loaded[second], labels[first], labels[second], force, allow)
-        settings = _Settings(chosen, level, resamples, method, seed)
+        settings = _Settings(chosen, level, resamples, method, seed, groups)
         pairs.append(_pair(loaded[first], loaded[second], (labels[first], labels[second]), differing, settings))
     effects = _holm([effect for pair in pairs for effect in pair.effects])
     corrected = []
@@ -212,6 +214,7 @@ class _Settings:
     resamples: int
     method: Method
     seed: int
+    groups: bool
 
 
 def _chosen_metrics(runs: Sequence[Run], names: Sequence[str] | None) -> list[Metric]:
@@ -261,9 +264,8 @@ def _pair(
         for flag in run.checks["flags"]
     )
     effects = tuple(_effects(items, settings))
-    return Pair(
-        *labels, len(shared), len(ours), len(theirs), total, effects, _groups(items, settings), differing, warnings
-    )
+    groups = _groups(items, settings) if settings.groups else {}
+    return Pair(*labels, len(shared), len(ours), len(theirs), total, effects, groups, differing, warnings)
 
 
 def _item_counts(run: Run, names: Sequence[str]) -> dict[str, Array]:

@@ -48,6 +48,7 @@ def test_mcnemar_reads_items_that_are_right_or_wrong(base, other, expected):
     assert mcnemar(np.array(base, float), np.array(other, float)) == expected
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_agrees_with_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())

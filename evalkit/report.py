@@ -1,0 +1,217 @@
+"""Reports of runs: terminal, Markdown, LaTeX, CSV, JSON, and the snippet of a model card.
+
+Every number has its interval, the number of samples behind it and its signature. Runs that were not measured alike
+stand in tables of their own; published figures stand in rows of their own, with their source.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit import __version__
+from evalkit.errors import UsageError
+from evalkit.intervals import Interval
+from evalkit.leaderboard import Board, Entry, Published, boards
+from evalkit.metrics import Metric
+from evalkit.runs import Run, load_run
+from evalkit.tables import Cell, Table, arrow, csv_text, one_line, render
+
+Format = Literal["terminal", "markdown", "latex", "csv", "json", "card"]
+CSV_COLUMNS = (
+    "benchmark", "kind", "label", "group", "group_value", "metric", "higher_is_better", "value", "low", "high",
+    "method", "n_scored", "n_total", "flags", "signature", "source",
+)  # fmt: skip
+
+
+def table(paths: Sequence[Path | str], groups: bool = False, signatures: bool = False) -> str:
+    """The terminal report of run directories."""
+    return report([load_run(path) for path in paths], "terminal", groups, signatures)
+
+
+def report(
+    runs: Sequence[Run],
+    format: Format = "terminal",
+    groups: bool = False,
+    signatures: bool = False,
+    published: Sequence[Published] = (),
+) -> str:
+    """Runs as a report.
+
+    Args:
+        groups: also the metrics by group.
+        signatures: long signatures, one per run, instead of one short line per table.
+        published: published rows to show beside one's own.
+    Raises:
+        UsageError: if there is no run, or for an unknown format.
+    """
+    if not runs:
+        raise UsageError("no scored run to report; `evalkit run` makes one")
+    shown = boards(runs, published, mark_best=format in ("terminal", "markdown", "latex"))
+    if format == "json":
+        return json.dumps([_board_json(board) for board in shown], ensure_ascii=False, indent=1)
+    if format == "csv":
+        return csv_text((row for board in shown for row in _board_rows(board)), CSV_COLUMNS)
+    if format == "card":
+        return model_card(runs)
+    return "\n\n".join(render(part, format) for board in shown for part in _board_tables(board, groups, signatures))
+
+
+def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:
+    columns = ["model", *map(arrow, board.metrics), "n", "failed"]
+    rows = [_entry_cells(entry, board.metrics) for entry in board.entries]
+    rows += [_published_cells(number, row, board.metrics) for number, row in enumerate(board.published, 1)]
+    notes = [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
+    notes += [_source_note(number, row) for number, row in enumerate(board.published, 1)]
+    if any(entry.best for entry in board.entries):
+        notes.append("bold or *: better than every other run here, p < 0.05 after Holm's correction")
+    if signatures:
+        notes += [f"{entry.label}: {entry.run.signature.long()}" for entry in board.entries]
+    else:
+        notes.append(board.signature)
+    yield Table(columns, rows, board.benchmark, notes)
+    if groups:
+        yield from _group_tables(board)
+
+
+def _entry_cells(entry: Entry, metrics: Sequence[Metric]) -> list[Cell]:
+    values = [
+        Cell(entry.values.get(metric.name, Interval(None)).text(), metric.name in entry.best) for metric in metrics
+    ]
+    failed = ", ".join(f"{stage} {count}" for stage, count in entry.run.failures.items()) or "-"
+    n = f"{len(entry.run.scored)}/{len(entry.run.rows)}"
+    return [Cell(entry.label + (" !" if entry.flags else "")), *values, Cell(n), Cell(failed)]
+
+
+def _published_cells(number: int, row: Published, metrics: Sequence[Metric]) -> list[Cell]:
+    values = [Cell(f"{row.values[m.name]:g}" if m.name in row.values else "-") for m in metrics]
+    model = f"{row.model}, {row.subset}" if row.subset else row.model
+    return [Cell(f"published: {model} [{number}]"), *values, Cell("-"), Cell("-")]
+
+
+def _source_note(number: int, row: Published) -> str:
+    source = row.source
+    printed = "" if source.direction == "rate" else ", printed as 100 minus the value"
+    doubts = "".join(f"; {metric}: {doubt}" for metric, doubt in row.doubtful.items())
+    return (
+        f"[{number}] {source.paper}, {source.version}, {source.table}; measured by {source.measured_by}; "
+        f"judge {source.judge}; evidence: {source.evidence}{printed}{doubts}"
+    )
+
+
+def _group_tables(board: Board) -> Iterator[Table]:
+    for name in dict.fromkeys(name for entry in board.entries for name in entry.groups):
+        found = [entry.groups.get(name, {}) for entry in board.entries]
+        shown = [m for m in board.metrics if any(m.name in row["metrics"] for own in found for row in own.values())]
+        rows = [
+            [
+                Cell(f"{entry.label}: {value}"),
+                *(Cell(Interval(**row["metrics"].get(metric.name, {"value": None})).text()) for metric in shown),
+                Cell(str(row["n"])),
+            ]
+            for entry, own in zip(board.entries, found, strict=True)
+            for value, row in own.items()
+        ]
+        yield Table([name, *map(arrow, shown), "n"], rows, f"{board.benchmark} by {name}")
+
+
+def _board_json(board: Board) -> dict[str, Any]:
+    return {
+        "benchmark": board.benchmark,
+        "signature": board.signature,
+        "metrics": [metric.as_dict() for metric in board.metrics],
+        "runs": [
+            {
+                "label": entry.label,
+                "path": str(entry.run.path) if entry.run.path else None,
+                "metrics": {name: value.as_dict() for name, value in entry.values.items()},
+                "groups": entry.groups,
+                "n_scored": len(entry.run.scored),
+                "n_total": len(entry.run.rows),
+                "failures": entry.run.failures,
+                "checks": dict(entry.run.checks),
+                "disqualified": entry.disqualified,
+                "signature": entry.run.signature.long(),
+            }
+            for entry in board.entries
+        ],
+        "published": [
+            {"model": row.model, "subset": row.subset, "values": dict(row.values), "source": _source_note(number, row)}
+            for number, row in enumerate(board.published, 1)
+        ],
+    }
+
+
+def _board_rows(board: Board) -> Iterator[dict[str, Any]]:
+    for entry in board.entries:
+        common = {
+            "benchmark": board.benchmark,
+            "kind": "run",
+            "label": entry.label,
+            "flags": "; ".join(flag.text for flag in entry.flags),
+            "signature": entry.run.signature.long(),
+        }
+        whole = {"n_scored": len(entry.run.scored), "n_total": len(entry.run.rows)}
+        for metric in board.metrics:
+            yield common | whole | _metric_row(metric, entry.values.get(metric.name, Interval(None)))
+        for name, values in entry.groups.items():
+            for value, row in values.items():
+                place = {"group": name, "group_value": value, "n_scored": row["n"]}
+                for metric in board.metrics:
+                    if metric.name in row["metrics"]:
+                        yield common | place | _metric_row(metric, Interval(**row["metrics"][metric.name]))
+    for number, published in enumerate(board.published, 1):
+        source = _source_note(number, published)
+        for name, figure in published.values.items():
+            label = {"label": published.model, "group_value": published.subset or None}
+            yield (
+                {"benchmark": board.benchmark, "kind": "published", "metric": name, "value": figure}
+                | label
+                | {"source": source}
+            )
+
+
+def _metric_row(metric: Metric, value: Interval) -> dict[str, Any]:
+    return {"metric": metric.name, "higher_is_better": metric.higher_is_better, **value.as_dict()}
+
+
+def model_card(runs: Sequence[Run]) -> str:
+    """YAML for the head of a model card (`model-index`), one model per label."""
+    lines = ["model-index:"]
+    for label in dict.fromkeys(run.label for run in runs):
+        lines += [f"- name: {_yaml(label)}", "  results:"]
+        for run in runs:
+            if run.label == label:
+                lines += _card_result(run)
+    return "\n".join(lines)
+
+
+def _card_result(run: Run) -> list[str]:
+    (board,) = boards([run], mark_best=False)
+    (entry,) = board.entries
+    lines = [
+        "  - task:",
+        "      type: image-text-to-text",
+        "    dataset:",
+        f"      name: {_yaml(run.benchmark)}",
+        f"      type: {_yaml(run.benchmark)}",
+        "    metrics:",
+    ]
+    for metric in run.metrics:
+        value = entry.values.get(metric.name, Interval(None))
+        if value.value is None:
+            continue
+        limits = "" if value.low is None else f", 95 % interval {value.low:.2f} to {value.high:.2f}"
+        scored = f"n = {len(run.scored)}/{len(run.rows)}"
+        lines += [
+            f"    - name: {_yaml(f'{arrow(metric)} ({metric.unit}{limits}, {scored})')}",
+            f"      type: {_yaml(metric.name)}",
+            f"      value: {value.value:.4g}",
+        ]
+    source = f"hallu-evalkit {__version__}: {run.signature.short()}"
+    lines += ["    source:", f"      name: {_yaml(source)}"]
+    return lines + [f"    # {one_line(flag.text)}" for flag in entry.flags]
+
+
+def _yaml(text: str) -> str:
+    return json.dumps(one_line(text), ensure_ascii=False)  # a JSON string is a YAML string

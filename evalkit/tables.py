@@ -1,0 +1,154 @@
+"""One table, four spellings: terminal, Markdown, LaTeX (booktabs), CSV."""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from evalkit.errors import UsageError
+from evalkit.metrics import Metric
+from evalkit.schema import Json
+
+TableFormat = Literal["terminal", "markdown", "latex"]
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "→": r"$\to$",
+    "±": r"$\pm$",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, bold where it is the best of its column."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows and columns; the first column is aligned left, the others right; notes stand below."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    notes: Sequence[str] = ()
+
+
+def render(table: Table, format: TableFormat) -> str:
+    """A table as text, without a newline at its end.
+
+    Raises:
+        UsageError: for an unknown format.
+    """
+    if format == "terminal":
+        return _terminal(table)
+    if format == "markdown":
+        return _markdown(table)
+    if format == "latex":
+        return _latex(table)
+    raise UsageError(f"unknown table format {format!r}; known: {', '.join(get_args(TableFormat))}")
+
+
+def csv_text(rows: Iterable[Mapping[str, Json]], columns: Sequence[str]) -> str:
+    """Rows as CSV with a header; None is empty; an apostrophe keeps a text from being a spreadsheet formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_cell(row.get(column)) for column in columns])
+    return out.getvalue().rstrip("\n")
+
+
+def _csv_cell(value: Json) -> Json:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and len(value) > 1 else value
+
+
+def arrow(metric: Metric) -> str:
+    """Name of a metric with its better direction: "chair_i ↓"."""
+    return metric.name + {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
+
+
+def one_line(text: str) -> str:
+    """A text from outside made fit for a cell: no line breaks, no control characters."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") else c for c in text)
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in text)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _terminal(table: Table) -> str:
+    lines = [[one_line(column) for column in table.columns]]
+    lines += [[one_line(cell.text) + ("*" if cell.bold else "") for cell in row] for row in table.rows]
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(table.columns))]
+    shown = [
+        "  ".join(
+            _padded(text, width, column > 0) for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    rule = "-" * max(_width(line) for line in shown)
+    body = [shown[0].rstrip(), rule, *(line.rstrip() for line in shown[1:])]
+    return "\n".join([*([table.title] if table.title else []), *body, *map(one_line, table.notes)])
+
+
+def _markdown(table: Table) -> str:
+    def line(texts: Iterable[str]) -> str:
+        return "| " + " | ".join(one_line(text).replace("|", "\\|") for text in texts) + " |"
+
+    rows = [line(f"**{cell.text}**" if cell.bold else cell.text for cell in row) for row in table.rows]
+    rule = "|" + "|".join(":---" if column == 0 else "---:" for column in range(len(table.columns))) + "|"
+    notes = [f"- {one_line(note)}" for note in table.notes]
+    title = [f"### {one_line(table.title)}", ""] if table.title else []
+    return "\n".join([*title, line(table.columns), rule, *rows, *([""] if notes else []), *notes])
+
+
+def latex_escaped(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
+
+
+def _latex(table: Table) -> str:
+    def line(texts: Iterable[str]) -> str:
+        return "  " + " & ".join(texts) + r" \\"
+
+    rows = [
+        line(rf"\textbf{{{latex_escaped(cell.text)}}}" if cell.bold else latex_escaped(cell.text) for cell in row)
+        for row in table.rows
+    ]
+    return "\n".join(
+        [
+            *([f"% {one_line(table.title)}"] if table.title else []),
+            *(f"% {one_line(note)}" for note in table.notes),
+            r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
+            r"  \toprule",
+            line(latex_escaped(column) for column in table.columns),
+            r"  \midrule",
+            *rows,
+            r"  \bottomrule",
+            r"\end{tabular}",
+        ]
+    )
