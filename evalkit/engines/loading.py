@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from evalkit.errors import EngineError
@@ -37,6 +37,7 @@ def load_checkpoint(
     device: str | None = None,
     device_map: str | None = None,
     adapter: Path | None = None,
+    image_backend: str = "pil",
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub name, or an adapter folder (with the base that it names).
 
@@ -47,6 +48,8 @@ def load_checkpoint(
         device: e.g. "cuda:1"; None is CUDA where there is one, else the CPU.
         device_map: e.g. "auto" to spread the model over several GPUs; then `device` is not used.
         adapter: folder of a PEFT adapter to put on top (kept apart, not merged).
+        image_backend: "pil" or "torchvision". They resize a little differently, so it is a setting; transformers by
+            itself would take whichever is installed.
     Raises:
         EngineError: if the folder is missing, it is no vision-language checkpoint, weights are missing, or the adapter
             does not fit.
@@ -70,7 +73,7 @@ def load_checkpoint(
         model = _with_adapter(model, adapter)
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    processor = _load_processor([folder for folder in (adapter, base) if folder is not None], base, revision)
+    processor = _load_processor(_processor_source(adapter, base), base, revision, image_backend)
     commit = getattr(model.config, "_commit_hash", None)
     return Checkpoint(model.eval(), processor, base, str(adapter) if adapter else None, commit or revision)
 
@@ -123,17 +126,30 @@ def _check_family(base: str, revision: str | None) -> None:
         )
 
 
-def _load_processor(folders: list[str | Path], base: str, revision: str | None) -> Any:
-    """The processor, from the adapter folder where it holds one, else from the base."""
-    source = next((f for f in folders if list(Path(f).glob("*processor_config.json"))), base)
+def _processor_source(adapter: Path | None, base: str) -> str:
+    """The adapter folder where it holds a processor, else the base."""
+    return str(adapter) if adapter is not None and any(adapter.glob("*processor_config.json")) else base
+
+
+def _load_processor(source: str, base: str, revision: str | None, image_backend: str) -> Any:
+    if image_backend not in ("pil", "torchvision"):
+        raise EngineError(f"unknown image_backend {image_backend!r}; known: pil, torchvision")
+    revision = revision if source == base else None
     try:
-        return AutoProcessor.from_pretrained(source, revision=revision if str(source) == base else None)
+        processor = AutoProcessor.from_pretrained(source, revision=revision)
+        if hasattr(processor, "image_processor"):  # the video processor of some families knows torchvision only
+            processor.image_processor = AutoImageProcessor.from_pretrained(
+                source, revision=revision, backend=image_backend
+            )
     except LOAD_ERRORS as error:
+        wants_torchvision = "torchvision" in str(error).lower() or "video" in str(error).lower()
         remedy = " (this family's processor needs torchvision: pip install 'hallu-evalkit[vlm]')"
         raise EngineError(
-            f"cannot load the processor of {source}: {_first_line(error)}"
-            + (remedy if "torchvision" in str(error).lower() or "video" in str(error).lower() else "")
+            f"cannot load the processor of {source}: {_first_line(error)}{remedy if wants_torchvision else ''}"
         ) from error
+    if image_backend == "torchvision" and type(getattr(processor, "image_processor", None)).__name__.endswith("Pil"):
+        raise EngineError(f"image_backend torchvision: torchvision is not usable here for the processor of {source}")
+    return processor
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:

@@ -50,6 +50,7 @@ class TransformersEngine:
         batch_size: int = 8,
         adapter: Path | None = None,
         chat_template: str | None = None,
+        image_backend: str = "pil",
         name: str | None = None,
     ) -> None:
         """Load a checkpoint; see `load_checkpoint` for the arguments it shares.
@@ -62,7 +63,13 @@ class TransformersEngine:
             EngineError: if the checkpoint, its processor, its chat template or the adapter is missing or broken.
         """
         checkpoint = load_checkpoint(
-            model, revision=revision, dtype=dtype, device=device, device_map=device_map, adapter=adapter
+            model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            adapter=adapter,
+            image_backend=image_backend,
         )
         self._set_up(checkpoint, name or str(model), batch_size, chat_template)
 

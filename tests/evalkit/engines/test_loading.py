@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_models import build_tiny, save_tiny
+from tiny_models import build_tiny, save_tiny, torchvision_problem
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evalkit.engines.loading import load_checkpoint
@@ -147,6 +147,18 @@ def test_checkpoint_without_processor_is_refused(checkpoint: Path, tmp_path: Pat
 def test_unknown_dtype_lists_the_known(checkpoint: Path) -> None:
     with pytest.raises(EngineError, match=r"float31.*bfloat16"):
         load_checkpoint(checkpoint, dtype="float31")
+
+
+def test_image_backend_is_pil_whatever_is_installed(checkpoint: Path) -> None:
+    assert type(load_checkpoint(checkpoint).processor.image_processor).__name__ == "CLIPImageProcessorPil"
+
+
+def test_image_backend_that_is_not_there_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(EngineError, match=r"known: pil, torchvision"):
+        load_checkpoint(checkpoint, image_backend="cv2")
+    if torchvision_problem() is not None:
+        with pytest.raises(EngineError, match="not usable here"):
+            load_checkpoint(checkpoint, image_backend="torchvision")
 
 
 def test_folder_that_is_no_adapter_is_refused(checkpoint: Path, tmp_path: Path) -> None:

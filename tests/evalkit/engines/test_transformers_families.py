@@ -1,5 +1,6 @@
 """Every model family goes through generate, logprobs and choices, checked against a plain call of the model."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ def family_engine(family: str) -> TransformersEngine:
     problem = torchvision_problem() if family in TORCHVISION_FAMILIES else None
     if problem is not None:
         pytest.skip(problem)
+    if family == "smolvlm":
+        pytest.importorskip("num2words")
     model, processor = build_tiny(family)
     return TransformersEngine.from_live(model, processor, name=family)
 
@@ -149,6 +152,18 @@ def test_parity_holds_in_float32(engine: TransformersEngine, prompts: list[Promp
     report = check_parity(engine, prompts, n=len(prompts), batch_sizes=(4, 8), max_new_tokens=10)
     assert report.identical
     assert (report.checked, report.dtype) == (len(prompts), "float32")
+
+
+def test_saved_checkpoint_loads_and_answers_alike(
+    engine: TransformersEngine, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    """The live processors of the torchvision families use torchvision, so the loaded ones are asked to."""
+    engine.model.save_pretrained(tmp_path)
+    engine.encoder.processor.save_pretrained(tmp_path)
+    is_pil = type(engine.encoder.processor.image_processor).__name__.endswith("Pil")
+    loaded = TransformersEngine(tmp_path, image_backend="pil" if is_pil else "torchvision")
+    assert by_key(loaded.generate(prompts, GREEDY)) == by_key(engine.generate(prompts, GREEDY))
+    assert loaded.encoder.placeholder_ids == engine.encoder.placeholder_ids
 
 
 def test_placeholder_tokens_are_never_written(engine: TransformersEngine, prompts: list[Prompt]) -> None:
