@@ -18,7 +18,6 @@ Differs from the authors' script: word similarities come from a fixed table (see
 there are intervals. The prompt of one question differs between the authors' query files; query_all.json is read.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +27,8 @@ from benchmarks.amber_answers import READINGS, answer_metrics, f1_formula, score
 from benchmarks.amber_data import AmberFiles
 from benchmarks.amber_nouns import Lexicon, score_description, vocabulary_of
 from benchmarks.amber_report import amber_score, official_figures
-from benchmarks.response_files import join_responses, read_rows
 from benchmarks.similarity import open_similarity
+from evalkit.cache import cache_folder
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
@@ -94,7 +93,7 @@ class AMBER:
             similarity: identity, table:FILE, or spacy:MODEL ("spacy": en_core_web_lg); see similarity.py.
             dimensions: all, generative, discriminative, existence, attribute, relation; several are joined.
             partial: print official figures also for a part of the items.
-            cache: folder for tables computed from a spaCy model; default: ~/.cache/evalkit/amber.
+            cache: folder for tables computed from a spaCy model; default: the program's own.
         """
         unknown = [name for name in dimensions if name not in SELECTIONS]
         if unknown or not dimensions:
@@ -106,7 +105,7 @@ class AMBER:
         self.metrics: Sequence[Metric] = (*plain_metrics(self.dimensions), *lenient_metrics(self.dimensions))
         self.data, self.images, self.partial = data, images, partial
         self.similarity = similarity
-        self.cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalkit" / "amber"
+        self.cache = cache or cache_folder() / "similarity"
 
     @classmethod
     def miniature(cls, world: Path, dimensions: Sequence[str] = ("all",), partial: bool = False) -> Self:
@@ -188,18 +187,6 @@ class AMBER:
         if "amber_score" in values:
             values["amber_score"] = amber_score(blocks)
         return values
-
-    def read_responses(self, path: Path) -> dict[str, str]:
-        """Item id -> response from a file in the script's input format, `[{"id": 1, "response": "..."}]`.
-
-        JSON lines are read too. Joined by id.
-
-        Raises:
-            DataError: for unknown or repeated ids, wrong types, and (unless `partial`) items without a response.
-        """
-        rows = read_rows(path)
-        found = ((row.where, str(row.get("id", int)), str(row.get("response", str))) for row in rows)
-        return join_responses(found, [item.id for item in self.items()], self.partial, str(path))
 
     @cached_property
     def lexicon(self) -> Lexicon:

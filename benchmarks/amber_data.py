@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.response_files import Row, read_json, read_rows, read_text
+from benchmarks.json_fields import field, read_object, read_text, words
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.rows import Row, read_rows
 from evalkit.schema import Item, Json
 
 FILES = ("annotations.json", "relation.json", "safe_words.txt", "query/query_all.json")
@@ -70,10 +71,8 @@ class AmberFiles:
             DataError: if the file is not an object of lists of strings.
         """
         path = self.paths["relation.json"]
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise DataError(f"{path}: expected an object of word -> list of words")
-        return {word: Row(f"{path}: {word!r}", {"words": names}).words("words") for word, names in content.items()}
+        row = Row(str(path), read_object(path))
+        return {word: words(row, word) for word in row.fields}
 
     def items(self) -> tuple[Item, ...]:
         """Every item, in the order of the query file.
@@ -93,14 +92,14 @@ class AmberFiles:
         return tuple(self._item(number, row, annotations[number], images) for number, row in queries.items())
 
     def _item(self, number: int, query: Row, annotation: Row, images: Path) -> Item:
-        kind = annotation.get("type", str)
+        kind = field(annotation, "type", str)
         if kind not in TYPES:
             raise DataError(f"{annotation.where}: item {number}: unknown type {kind!r}; known: {', '.join(TYPES)}")
         dimension, name = TYPES[kind]
-        image = query.get("image", str)
+        image = field(query, "image", str)
         return Item(
             id=str(number),
-            question=query.get("query", str),
+            question=field(query, "query", str),
             image=ImageFile(images, image),
             reference=self._words(annotation) if dimension == "generative" else _polar(number, annotation),
             groups={"dimension": dimension, "type": name},
@@ -109,7 +108,7 @@ class AmberFiles:
 
     def _words(self, annotation: Row) -> dict[str, Json]:
         """Objects present and objects likely to be hallucinated; all must be entries of the associations."""
-        reference = {name: annotation.words(name) for name in ("truth", "hallu")}
+        reference = {name: words(annotation, name) for name in ("truth", "hallu")}
         for word in (*reference["truth"], *reference["hallu"]):
             if word not in self.associations:
                 raise DataError(f"{annotation.where}: {word!r} has no entry in {self.paths['relation.json']}")
@@ -119,7 +118,7 @@ class AmberFiles:
 def _by_id(path: Path) -> dict[int, Row]:
     rows: dict[int, Row] = {}
     for row in read_rows(path):
-        number = row.get("id", int)
+        number = field(row, "id", int)
         if number in rows:
             raise DataError(f"{row.where}: id {number} stands already at {rows[number].where}")
         rows[number] = row
@@ -127,7 +126,7 @@ def _by_id(path: Path) -> dict[int, Row]:
 
 
 def _polar(number: int, annotation: Row) -> dict[str, Json]:
-    truth = annotation.get("truth", str)
+    truth = field(annotation, "truth", str)
     if truth not in ("yes", "no"):
         raise DataError(f"{annotation.where}: item {number}: 'truth' must be yes or no, found {truth!r}")
     return {"truth": truth}

@@ -11,7 +11,7 @@ yes_ratio   answers yes / questions, in %: 50 is right, far more is a model that
 Answers are read as in the authors' script: no, if "No", "not" or "no" stands before the first full stop, else yes. The
 suffix _strict marks the same metrics over answers that begin with the word yes or no; any other is wrong and neither
 (unread_strict). Papers report each split (groups) or the mean of the three; the metrics here pool the questions.
-Differs from the authors' script: answers are joined by id, not by position, and empty denominators are undefined.
+Differs from the authors' script: answers are joined by id, never by position, and empty denominators are undefined.
 """
 
 import hashlib
@@ -20,11 +20,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from benchmarks.response_files import Row, join_responses, read_rows, read_text
+from benchmarks.json_fields import field, read_text
 from benchmarks.yes_no import read_first_sentence, read_leading
 from evalkit.errors import DataError, UsageError
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
+from evalkit.rows import Row, read_rows
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
 
@@ -172,26 +173,6 @@ class POPE:
             }
         return rows
 
-    def read_responses(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """Item id -> response from one file of answers a split: JSON lines or a list of {"question_id", "answer"}.
-
-        "text" and "response" may stand for "answer". Files without ids cannot be joined and are refused.
-
-        Raises:
-            DataError: for an unknown split, unknown or repeated ids, wrong types, and (unless `partial`) questions
-                without an answer.
-        """
-        unknown = [split for split in files if split not in self.splits]
-        if unknown:
-            raise DataError(f"pope: unknown split {', '.join(unknown)}; known: {', '.join(self.splits)}")
-        found = [
-            (row.where, f"{split}/{row.get('question_id', int)}", _answer(row))
-            for split, path in files.items()
-            for row in read_rows(path)
-        ]
-        what = ", ".join(map(str, files.values())) or "no file"
-        return join_responses(found, [item.id for item in self.items()], self.partial, what)
-
     @cached_property
     def _paths(self) -> dict[str, Path]:
         if self.data is not None:
@@ -233,7 +214,7 @@ def _questions(split: str, path: Path, images: Path) -> list[Item]:
     places: dict[int, str] = {}
     items = []
     for row in read_rows(path):
-        number = row.get("question_id", int)
+        number = field(row, "question_id", int)
         if number in places:
             raise DataError(f"{row.where}: question_id {number} stands already at {places[number]}")
         places[number] = row.where
@@ -242,19 +223,14 @@ def _questions(split: str, path: Path, images: Path) -> list[Item]:
 
 
 def _question(split: str, number: int, row: Row, images: Path) -> Item:
-    truth, image = row.get("label", str), row.get("image", str)
+    truth, image = field(row, "label", str), field(row, "image", str)
     if truth not in ("yes", "no"):
         raise DataError(f"{row.where}: 'label' must be yes or no, found {truth!r}")
     return Item(
         id=f"{split}/{number}",
-        question=row.get("text", str),
+        question=field(row, "text", str),
         image=ImageFile(images, image),
         reference={"truth": truth},
         groups={"split": split},
         cluster=image,
     )
-
-
-def _answer(row: Row) -> str:
-    name = next((name for name in ("answer", "text", "response") if name in row.fields), "answer")
-    return str(row.get(name, str))

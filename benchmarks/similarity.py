@@ -12,13 +12,14 @@ between releases, so the release is part of the name that a score carries.
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.response_files import read_json
+from benchmarks.json_fields import read_object
 from evalkit.errors import DataError
 
 THRESHOLD = 0.8  # AMBER's default; two words are similar if their similarity is strictly greater
@@ -98,8 +99,8 @@ def read_table(path: Path, vocabulary: Collection[str]) -> Similarity:
     Raises:
         DataError: if the file is malformed, made with another threshold or for another vocabulary.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):
+    content = read_object(path)
+    if not isinstance(content.get("pairs"), list):
         raise DataError(f'{path}: expected a similarity table {{"pairs": [[word, word, similarity], ...]}}')
     threshold = content.get("threshold_strictly_greater_than", THRESHOLD)
     if threshold != THRESHOLD:
@@ -143,7 +144,9 @@ def compute(nlp: Any, vocabulary: Collection[str]) -> Similarity:
         raise DataError(f"spaCy model {name} has no word vectors; AMBER is defined with {DEFAULT_MODEL}")
     words = sorted(vocabulary)
     docs = {word: nlp.make_doc(word) for word in words}
-    pairs = [(a, b, float(docs[a].similarity(docs[b]))) for a, b in combinations(words, 2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # spaCy warns of every word without a vector; its similarity is 0
+        pairs = [(a, b, float(docs[a].similarity(docs[b]))) for a, b in combinations(words, 2)]
     margin = min((abs(value - THRESHOLD) for _, _, value in pairs), default=None)
     return _relate(f"spacy-{name}-{nlp.meta['version']}", vocabulary, pairs, margin)
 

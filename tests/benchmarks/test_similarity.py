@@ -70,7 +70,7 @@ def test_the_name_of_a_table_tells_different_pairs_apart(tmp_path):
     ("content", "message"),
     [
         ("", "empty"),
-        ("[1]", "expected a similarity table"),
+        ("[1]", "expected a JSON object"),
         ({"pairs": {}}, "expected a similarity table"),
         ({"pairs": [["cat", "dog"]]}, "pair 1 must be"),
         ({"pairs": [["cat", "dog", "0.9"]]}, "pair 1 must be"),
