@@ -16,7 +16,6 @@ denominator gives no value. Everything else agrees with them (see the conformanc
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,8 @@ from benchmarks.coco import (
     sample_image_ids,
 )
 from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, check_variant, read_synonyms
-from evalkit.errors import AssetError, DataError, UsageError
+from evalkit.assets import asset
+from evalkit.errors import DataError, UsageError
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
@@ -91,21 +91,6 @@ def finished_part(response: str) -> str:
     return response[: ends[-1]] if ends else ""
 
 
-def official_synonyms() -> Path:
-    """The authors' synonyms table in the mirror folder of official data.
-
-    Raises:
-        AssetError: if it is not there.
-    """
-    path = Path(os.environ.get("EVALKIT_ASSETS", "")) / "chair" / "synonyms.txt"
-    if "EVALKIT_ASSETS" not in os.environ or not path.is_file():
-        raise AssetError(
-            "the synonyms table of CHAIR is not installed; name it with the option `synonyms`, or put "
-            "data/synonyms.txt of github.com/LisaAnne/Hallucination into $EVALKIT_ASSETS/chair/"
-        )
-    return path
-
-
 @dataclass(frozen=True, slots=True)
 class ChairResult:
     """Scores by image id, and the metrics of their sums: percent; length in words; None for an empty denominator."""
@@ -139,9 +124,9 @@ class CHAIR:
         """Point the benchmark at its files; they are read by `items`.
 
         Args:
-            synonyms: the table of categories and their synonyms; default: the authors' table in EVALKIT_ASSETS.
+            synonyms: the table of categories and their synonyms; default: the authors' table, an official asset.
             annotations: folder of instances_<split>.json and captions_<split>.json.
-            references: or a ready file of reference objects, JSON {image id: [categories]}.
+            references: instead of them, a ready file of reference objects, JSON {image id: [categories]}.
             images: folder of the images; without it responses made elsewhere can be scored.
             image_ids: file of image ids; without it, `sample` ids are drawn from the splits or the references.
                 Where there are no images either, every known image is an item, so that responses find theirs.
@@ -150,12 +135,11 @@ class CHAIR:
             sample_seed: decides which ids are drawn.
             unfinished: "drop" removes the unfinished last sentence of a response that ran into the token limit.
         """
-        if (annotations is None) == (references is None):
-            raise UsageError("chair: give the reference objects either as `annotations` or as `references`")
+        if annotations is None and references is None:
+            raise UsageError("chair: give the reference objects as `annotations` (COCO's files) or `references`")
         if sample < 1:
             raise UsageError(f"chair: sample must be at least 1, got {sample}")
-        self.synonyms = official_synonyms() if synonyms is None else synonyms
-        self.annotations, self.references = annotations, references
+        self.synonyms, self.annotations, self.references = synonyms, annotations, references
         self.images, self.image_ids, self.variant = images, image_ids, check_variant(variant)
         self.question, self.splits = question, tuple(splits)
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
@@ -207,23 +191,29 @@ class CHAIR:
         return ChairResult({metric.name: metric.value(counts) for metric in cls.metrics}, counts, scores)
 
     @cached_property
+    def table(self) -> Path:
+        """The synonyms table."""
+        return self.synonyms or asset("chair/synonyms.txt")
+
+    @cached_property
     def finder(self) -> MentionFinder:
         """Finds mentions with this benchmark's table and variant."""
-        return MentionFinder(Vocabulary(read_synonyms(self.synonyms), CHAIR_DOUBLE_WORDS), self.variant)
+        return MentionFinder(Vocabulary(read_synonyms(self.table), CHAIR_DOUBLE_WORDS), self.variant)
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         file_names: Mapping[int, str] = {}
-        if self.annotations is not None:
+        if self.references is not None:
+            known = read_reference_objects(self.references, self.finder.vocabulary.objects)
+            image_ids = self._image_ids(known)
+            check_known(image_ids, known, str(self.references))
+            objects: Mapping[int, Collection[str]] = known
+        else:
+            assert self.annotations is not None
             source = Annotations(self.annotations, self.splits)
             file_names = source.file_names
             image_ids = self._image_ids(file_names)
-            objects: Mapping[int, Collection[str]] = source.reference_objects(image_ids, self.finder)
-        else:
-            assert self.references is not None
-            objects = read_reference_objects(self.references, self.finder.vocabulary.objects)
-            image_ids = self._image_ids(objects)
-            check_known(image_ids, objects, str(self.references))
+            objects = source.reference_objects(image_ids, self.finder)
         return tuple(self._item(image, objects[image], file_names.get(image)) for image in image_ids)
 
     def _image_ids(self, known: Collection[int]) -> list[int]:
@@ -262,11 +252,11 @@ class CHAIR:
 
     def settings(self) -> Mapping[str, str]:
         """Everything here that moves a score."""
-        data = "references" if self.annotations is None else "+".join(self.splits)
+        data = "+".join(self.splits) if self.references is None else "ready"
         return {
             "data": data,
             "variant": self.variant,
-            "synonyms": _short_hash(self.synonyms),
+            "synonyms": _short_hash(self.table),
             "references": self._reference_hash(),
             "unfinished": self.unfinished,
         }

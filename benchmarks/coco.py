@@ -14,12 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmarks.json_fields import read_object, read_text
 from benchmarks.json_stream import stream_arrays
 from benchmarks.mentions import MentionFinder
-from benchmarks.response_files import read_json, read_text
 from evalkit.cache import cache_folder, content_key
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.rows import parse_json
 
 CACHE_FORMAT = 1
 SMALL = 1 << 20  # bytes of an instances file that is quicker read than kept
@@ -168,9 +169,9 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
     Raises:
         DataError: if the file is no such JSON, or names an object that is no category.
     """
-    rows = read_json(path)
-    if not isinstance(rows, dict) or not rows:
-        raise DataError(f"{path}: expected a JSON object {{image id: [object, ...]}}")
+    rows = read_object(path)
+    if not rows:
+        raise DataError(f"{path}: no images; expected {{image id: [object, ...]}}")
     known = frozenset(known_objects)
     references: dict[int, frozenset[str]] = {}
     for key, names in rows.items():
@@ -193,10 +194,10 @@ def read_image_ids(path: Path) -> list[int]:
     """
     text = read_text(path)
     if text.lstrip().startswith("["):
-        entries = [(f"{path}: entry {number}", entry) for number, entry in enumerate(_parse(text, str(path)), 1)]
+        entries = [(f"{path}: entry {number}", entry) for number, entry in enumerate(parse_json(text, str(path)), 1)]
     else:
         lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        entries = [(where, _parse(line, where) if line.startswith("{") else line) for where, line in lines]
+        entries = [(where, parse_json(line, where) if line.startswith("{") else line) for where, line in lines]
     first: dict[int, str] = {}
     for where, entry in entries:
         image = parse_image_id(entry.get("image_id") if isinstance(entry, dict) else entry, where)
@@ -248,10 +249,3 @@ def find_image(folder: Path, image_id: int, splits: Sequence[str], file_name: st
         if (folder / name).is_file():
             return ImageFile(folder, name)
     raise DataError(f"image {image_id} is not in {folder}; looked for {file_name or ', '.join(guesses[:2])}")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON: {error}") from error

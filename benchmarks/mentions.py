@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -144,7 +144,8 @@ class MentionFinder:
             AssetError: if the variant needs NLTK data that are not installed.
         """
         words = self.read(response)
-        found = [entry for entry in enumerate(map(self._forms.__getitem__, words.texts)) if entry[1]]
+        forms = list(map(self._forms.__getitem__, words.texts))
+        found = list(compress(enumerate(forms), forms))
         joined, joins = _join(self._settle(words.texts, found), self.vocabulary.pairs)
         named = self._named(joined)
         synonyms = self.vocabulary.synonyms
@@ -276,9 +277,8 @@ def _response_spans(response: str, words: Words, entries: Sequence[_Joined]) -> 
     """Spans of joined words in the response itself, whose letters lower() may have lengthened ("İ")."""
     if not entries:
         return []
-    starts = words.spans([entry.first for entry in entries])
-    ends = words.spans([entry.last for entry in entries])
-    spans = [(start, end) for (start, _), (_, end) in zip(starts, ends, strict=True)]
+    places = words.spans([place for entry in entries for place in (entry.first, entry.last)])
+    spans = [(start, end) for (start, _), (_, end) in zip(places[::2], places[1::2], strict=True)]
     lengths = [len(letter.lower()) for letter in response] if not response.isascii() else []
     if sum(lengths) == len(lengths):
         return spans

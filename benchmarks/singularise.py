@@ -111,7 +111,9 @@ RULES = (
     ("n", "ews", "ews"),
     ("", "s", ""),
 )
-_COMPILED = [(re.compile(f"({before}){ending}$", re.IGNORECASE), new) for before, ending, new in RULES]
+_IRREGULAR_PLURALS = tuple(IRREGULAR)
+_ENDINGS = tuple({ending for _, ending, _ in RULES})
+_RULES = [(re.compile(f"({before}){ending}\\Z", re.IGNORECASE), ending, new) for before, ending, new in RULES]
 
 
 @lru_cache(maxsize=200_000)
@@ -131,10 +133,11 @@ def singularise(word: str) -> str:
         return word
     if lowered.endswith(IE_PLURALS):
         return lowered
-    for plural, singular in IRREGULAR.items():
-        if lowered.endswith(plural):
-            return word[: -len(plural)] + singular
-    for pattern, new in _COMPILED:
-        if match := pattern.search(word):
-            return word[: match.end(1)] + new + word[match.end() :]
+    if lowered.endswith(_IRREGULAR_PLURALS):
+        plural = next(plural for plural in IRREGULAR if lowered.endswith(plural))
+        return word[: -len(plural)] + IRREGULAR[plural]
+    if lowered.endswith(_ENDINGS):
+        for pattern, ending, new in _RULES:
+            if lowered.endswith(ending) and (match := pattern.search(word)):
+                return word[: match.end(1)] + new
     return word

@@ -21,7 +21,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, cast
 
 from evalkit.errors import AssetError
@@ -38,7 +38,7 @@ CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memo
 _ODD = re.compile(r"[^ \t\n\r\f\v!-~À-ÖØ-öø-ÿ\u2012-\u2015\u2018\u2019\u201c\u201d]")
 # A chunk that is cut differently in different surroundings: quotes (unless inside a word), leading or lone closers.
 _CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-9])[’']|^[)\]}]|^[\])}>]+$")
-_PLAIN = re.compile(r"([A-Za-z]+)([,;:.?!]?)")
+_PLAIN = re.compile(r"([A-Za-z0-9]+(?:-[A-Za-z0-9]+)*)([,;:.?!]?)")
 _CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
 _PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
 _CHUNK = re.compile(r"\S+")
@@ -84,7 +84,8 @@ class _Chunks(dict[str, "_Chunk | None"]):
         return found
 
     def _read(self, chunk: str) -> _Chunk | None:
-        if (plain := _PLAIN.fullmatch(chunk)) and plain[1].lower() not in _CONTRACTIONS:
+        plain = _PLAIN.fullmatch(chunk)
+        if plain and _CONTRACTIONS.isdisjoint(plain[1].lower().split("-")):
             return self._plain(chunk, *plain.groups())
         if _CONTEXTUAL.search(chunk):
             return None
@@ -119,30 +120,52 @@ class _Chunks(dict[str, "_Chunk | None"]):
 class Words:
     """The tokens of a text: `texts`, and on demand where they stand."""
 
-    __slots__ = ("_cuts", "_spans", "_text", "texts")
+    __slots__ = ("_cuts", "_lasts", "_parts", "_spans", "_text", "texts")
 
-    def __init__(
-        self, text: str, texts: list[str], cuts: list[tuple[Span, ...]] | None, spans: list[Span] | None
-    ) -> None:
+    def __init__(self, text: str, texts: list[str], spans: list[Span]) -> None:
         self.texts = texts
-        self._text, self._cuts, self._spans = text, cuts, spans
+        self._text = text
+        self._spans: list[Span] | None = spans
+        self._parts: list[str] = []
+        self._cuts: list[_Chunk] = []
+        self._lasts: set[int] = set()
+
+    @classmethod
+    def of_chunks(cls, text: str, parts: list[str], entries: list[_Chunk], lasts: set[int]) -> "Words":
+        """The tokens of chunks, those at `lasts` being the last of their sentences."""
+        words = cls(text, [], [])
+        tokens = [entry.inner for entry in entries]
+        for index in lasts:
+            tokens[index] = entries[index].last
+        words.texts = list(chain.from_iterable(tokens))
+        words._parts, words._cuts, words._lasts, words._spans = parts, entries, lasts, None
+        return words
 
     def spans(self, positions: Iterable[int] | None = None) -> list[Span]:
         """Spans (start, end), in characters, of the tokens at `positions` (default: all)."""
-        if self._spans is None:
-            assert self._cuts is not None
-            starts = [match.start() for match in _CHUNK.finditer(self._text)]
-            if positions is None:
-                return [(s + low, s + high) for s, cut in zip(starts, self._cuts, strict=True) for low, high in cut]
-            ends = list(accumulate(map(len, self._cuts)))
-            return [self._span(starts, ends, position) for position in positions]
-        return self._spans if positions is None else [self._spans[position] for position in positions]
+        if self._spans is not None:
+            return self._spans if positions is None else [self._spans[position] for position in positions]
+        cuts = [entry.inner_spans for entry in self._cuts]
+        for index in self._lasts:
+            cuts[index] = self._cuts[index].last_spans
+        starts = self._starts()
+        if positions is None:
+            return [(start + low, start + high) for start, cut in zip(starts, cuts, strict=True) for low, high in cut]
+        ends = list(accumulate(map(len, cuts)))  # how many tokens the chunks up to each hold
+        spans = []
+        for position in positions:
+            chunk = bisect_right(ends, position)
+            low, high = cuts[chunk][position - ends[chunk]]  # negative: counted from the chunk's last token
+            spans.append((starts[chunk] + low, starts[chunk] + high))
+        return spans
 
-    def _span(self, starts: list[int], ends: list[int], position: int) -> Span:
-        assert self._cuts is not None
-        chunk = bisect_right(ends, position)
-        low, high = self._cuts[chunk][position - ends[chunk]]  # negative index: counted from the chunk's end
-        return starts[chunk] + low, starts[chunk] + high
+    def _starts(self) -> list[int]:
+        """Where each chunk begins."""
+        lengths = list(map(len, self._parts))
+        if len(self._text) == sum(lengths) + len(lengths) - 1:  # one blank between chunks, none around
+            ends = accumulate(lengths[:-1], initial=0)
+            return [end + blanks for blanks, end in enumerate(ends)]
+        return [match.start() for match in _CHUNK.finditer(self._text)]
 
 
 class _Tokenizer:
@@ -162,22 +185,21 @@ class _Tokenizer:
             if None not in entries:
                 return self._by_chunks(text, parts, cast("list[_Chunk]", entries))
         tokens = self._by_sentences(text)
-        return Words(text, [word for word, _, _ in tokens], None, [(start, end) for _, start, end in tokens])
+        return Words(text, [word for word, _, _ in tokens], [(start, end) for _, start, end in tokens])
 
     def _by_chunks(self, text: str, parts: list[str], entries: list[_Chunk]) -> Words:
-        texts: list[str] = []
-        cuts: list[tuple[Span, ...]] = []
-        final = len(parts) - 1
-        for index, (breaks, inner, last, inner_spans, last_spans) in enumerate(entries):
-            if breaks is None and index < final:
-                breaks = self._breaks_between(parts[index], parts[index + 1])
-            if breaks or index == final:
-                texts += last
-                cuts.append(last_spans)
-            else:
-                texts += inner
-                cuts.append(inner_spans)
-        return Words(text, texts, cuts, None)
+        lasts = {
+            index
+            for index, entry in enumerate(entries)
+            if entry[0] is not False and (entry[0] or self._breaks_behind(parts, index))
+        }
+        if parts:
+            lasts.add(len(parts) - 1)
+        return Words.of_chunks(text, parts, entries, lasts)
+
+    def _breaks_behind(self, parts: list[str], index: int) -> bool:
+        """Whether Punkt ends a sentence between this chunk and the next."""
+        return index + 1 < len(parts) and self._breaks_between(parts[index], parts[index + 1])
 
     def _breaks_between(self, part: str, following: str) -> bool:
         known = self.pairs.get((part, following))
@@ -201,12 +223,13 @@ class _Tokenizer:
         return tokens
 
     def _sentence(self, sentence: str) -> Iterable[tuple[str, Span]]:
-        entries = [None] if _ODD.search(sentence) else [self.chunks[part] for part in sentence.split()]
+        parts = sentence.split()
+        entries = [None] if _ODD.search(sentence) else [self.chunks[part] for part in parts]
         if None in entries:
             texts = self.cut(sentence)
             return zip(texts, _align(texts, sentence), strict=True)
-        cuts = [entry._replace(breaks=False) for entry in cast("list[_Chunk]", entries)]
-        words = self._by_chunks(sentence, [""] * len(cuts), cuts)
+        found = cast("list[_Chunk]", entries)
+        words = Words.of_chunks(sentence, parts, found, {len(parts) - 1} if parts else set())
         return zip(words.texts, words.spans(), strict=True)
 
 

@@ -216,17 +216,19 @@ def test_official_figures_are_fractions_of_the_scored_samples(world):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"annotations": Path("a"), "references": Path("b")}, {"references": Path("b"), "sample": 0}]
+    "options", [{}, {"references": Path("b"), "sample": 0}, {"references": Path("b"), "variant": "stem"}]
 )
 def test_contradictory_options_are_an_error(world, options):
     with pytest.raises(UsageError):
         CHAIR(world / "synonyms.txt", **options)
 
 
-def test_a_missing_official_table_names_the_remedy(monkeypatch):
+def test_the_official_table_is_the_default(world, monkeypatch):
     monkeypatch.delenv("EVALKIT_ASSETS", raising=False)
-    with pytest.raises(AssetError, match="LisaAnne/Hallucination"):
-        CHAIR(references=Path("gt.json"))
+    monkeypatch.setenv("EVALKIT_OFFLINE", "1")
+    (world / "gt.json").write_text('{"5": ["dog"]}')
+    with pytest.raises(AssetError, match=r"chair/synonyms\.txt"):
+        CHAIR(references=world / "gt.json").items()
 
 
 def test_scoring_imports_no_torch():
