@@ -65,12 +65,11 @@ class Format:
         """
         if self.answer is not None:
             return self.answer(row)
-        name = next((name for name in self.text if name in row.fields), None)
-        if name is None and not self.lenient:
+        text = next((row.fields[name] for name in self.text if row.fields.get(name) is not None), None)
+        if text is None and isinstance(row.fields.get("failure"), str):
+            return Answer(row.where, None, row.fields["failure"], _sample(row), self._keys(row))
+        if not self.lenient and not any(name in row.fields for name in self.text):
             raise DataError(f"{row.where}: no field {_either(self.text)}; found {_names(row.fields)}")
-        text = row.fields.get(name) if name else None
-        if "failure" in row.fields and text is None:
-            return Answer(row.where, None, str(row.fields["failure"]), _sample(row), self._keys(row))
         return _answer(row, text, _sample(row), self._keys(row), self.lenient)
 
     def _keys(self, row: Row) -> tuple[tuple[Kind, str], ...]:

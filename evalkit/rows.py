@@ -78,6 +78,9 @@ def decode(data: bytes, path: Path, first_line: int = 1) -> str:
     Raises:
         DataError: naming the line where it is something else.
     """
+    if (nul := data.find(b"\x00")) >= 0:
+        line = first_line + data.count(b"\n", 0, nul)
+        raise DataError(f"{path}:{line}: not UTF-8 text (holds NUL bytes, UTF-16?); convert the file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -151,7 +154,7 @@ def _table(path: Path) -> Iterator[Row]:
                 )
             yield Row(where, fields)
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not a table: {error}") from error
+        raise DataError(f"{path}:{reader.reader.line_num}: not a table: {error}") from error
 
 
 def _header(names: list[str], where: str) -> None:
