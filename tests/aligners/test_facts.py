@@ -78,4 +78,5 @@ def test_the_order_of_facts_is_drawn_per_use_and_reproducible():
     assert sorted(first) == list(facts)
     assert first == shuffled(facts, seed=0, key="row 1, epoch 1")
     assert any(shuffled(facts, seed=0, key=f"row {i}") != first for i in range(5))
+    assert any(shuffled(facts, seed=i, key="row 1, epoch 1") != first for i in range(1, 6))
     assert facts == tuple("abcdef")

@@ -105,6 +105,8 @@ def test_sampling_is_seeded_limited_and_independent_of_other_groups():
     assert first[2:] == alone
     assert any(sample_per_group(pairs, groups, limit=2, seed=s) != first for s in range(2, 6))
     assert sample_per_group(pairs, groups, limit=99, seed=1) == pairs
+    positions = [[pairs.index(p) for p in first[:2]], [pairs.index(p) - len(pairs) // 2 for p in first[2:]]]
+    assert positions[0] != positions[1]  # each group has a draw of its own
 
 
 def test_scored_candidates_become_pairs_and_every_step_is_counted():
