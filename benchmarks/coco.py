@@ -14,13 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.json_fields import read_object, read_text
 from benchmarks.json_stream import stream_arrays
 from benchmarks.mentions import MentionFinder
 from evalkit.cache import cache_folder, content_key
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
-from evalkit.rows import parse_json
+from evalkit.rows import decode, parse_json
 
 CACHE_FORMAT = 1
 SMALL = 1 << 20  # bytes of an instances file that is quicker read than kept
@@ -169,9 +168,9 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
     Raises:
         DataError: if the file is no such JSON, or names an object that is no category.
     """
-    rows = read_object(path)
-    if not rows:
-        raise DataError(f"{path}: no images; expected {{image id: [object, ...]}}")
+    rows = parse_json(_read_text(path), str(path))
+    if not isinstance(rows, dict) or not rows:
+        raise DataError(f"{path}: expected a JSON object {{image id: [object, ...]}}")
     known = frozenset(known_objects)
     references: dict[int, frozenset[str]] = {}
     for key, names in rows.items():
@@ -192,7 +191,7 @@ def read_image_ids(path: Path) -> list[int]:
     Raises:
         DataError: if the file is empty, an entry is no id, or an id stands there twice.
     """
-    text = read_text(path)
+    text = _read_text(path)
     if text.lstrip().startswith("["):
         entries = [(f"{path}: entry {number}", entry) for number, entry in enumerate(parse_json(text, str(path)), 1)]
     else:
@@ -249,3 +248,13 @@ def find_image(folder: Path, image_id: int, splits: Sequence[str], file_name: st
         if (folder / name).is_file():
             return ImageFile(folder, name)
     raise DataError(f"image {image_id} is not in {folder}; looked for {file_name or ', '.join(guesses[:2])}")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = decode(path.read_bytes(), path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty")
+    return text

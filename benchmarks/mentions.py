@@ -274,13 +274,13 @@ def _back(position: int, places: int, doubles: Sequence[int]) -> int:
 
 
 def _response_spans(response: str, words: Words, entries: Sequence[_Joined]) -> list[Span]:
-    """Spans of joined words in the response itself, whose letters lower() may have lengthened ("İ")."""
+    """Spans of joined words in the response itself, which lower() has lengthened where it holds an "İ", the only such letter."""
     if not entries:
         return []
     places = words.spans([place for entry in entries for place in (entry.first, entry.last)])
     spans = [(start, end) for (start, _), (_, end) in zip(places[::2], places[1::2], strict=True)]
-    lengths = [len(letter.lower()) for letter in response] if not response.isascii() else []
-    if sum(lengths) == len(lengths):
+    if "İ" not in response:
         return spans
+    lengths = [len(letter.lower()) for letter in response]
     origin = [place for place, length in enumerate(lengths) for _ in range(length)] + [len(response)]
     return [(origin[start], origin[end - 1] + 1) for start, end in spans]

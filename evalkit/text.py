@@ -41,7 +41,7 @@ _CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-
 _PLAIN = re.compile(r"([A-Za-z0-9]+(?:-[A-Za-z0-9]+)*)([,;:.?!]?)")
 _CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
 _PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
-_CHUNK = re.compile(r"\S+")
+_WIDE_GAP = re.compile(r"\s{2,}")
 _QUOTES = {"``": ('"', "``", "''"), "''": ('"', "''", "``")}
 
 Span = tuple[int, int]
@@ -160,12 +160,16 @@ class Words:
         return spans
 
     def _starts(self) -> list[int]:
-        """Where each chunk begins."""
+        """Where each chunk begins: one blank behind the one before, but for wider gaps."""
         lengths = list(map(len, self._parts))
-        if len(self._text) == sum(lengths) + len(lengths) - 1:  # one blank between chunks, none around
-            ends = accumulate(lengths[:-1], initial=0)
-            return [end + blanks for blanks, end in enumerate(ends)]
-        return [match.start() for match in _CHUNK.finditer(self._text)]
+        lead = len(self._text) - len(self._text.lstrip())
+        starts = [lead + end + blanks for blanks, end in enumerate(accumulate(lengths[:-1], initial=0))]
+        if lengths and len(self._text) > starts[-1] + lengths[-1]:
+            for gap in _WIDE_GAP.finditer(self._text, lead):
+                behind = bisect_right(starts, gap.start())
+                wider = gap.end() - gap.start() - 1
+                starts[behind:] = [start + wider for start in starts[behind:]]
+        return starts[: len(lengths)]
 
 
 class _Tokenizer:

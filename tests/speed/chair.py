@@ -78,7 +78,7 @@ class Baseline:
                 return re.sub(f"(?i){plural}$", singular, word)
         for rule, new in self.rules:
             if rule.search(word):
-                return rule.sub(lambda match: (match[1] or "") + new, word)
+                return rule.sub(rf"\g<1>{new}", word)
         return word
 
     def objects_of(self, caption: str) -> list[str]:
