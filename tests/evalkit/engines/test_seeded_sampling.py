@@ -60,3 +60,12 @@ def test_chooser_leaves_the_drawn_token_and_greedy_scores() -> None:
     greedy = TokenChooser([0], Sampling(), [], prompt_width=4)(ids, scores)
     assert torch.equal(greedy[:, 1:], scores[:, 1:])
     assert (greedy[:, 0] == float("-inf")).all()
+
+
+def test_every_step_uses_a_number_of_its_own() -> None:
+    steps, seeds = 5, [7, 8]
+    sampling = Sampling(temperature=1.0, max_new_tokens=steps)
+    chooser, scores = TokenChooser([], sampling, seeds, prompt_width=3), torch.zeros(2, 1000)
+    for step in range(steps):
+        chosen = chooser(torch.zeros(2, 3 + step, dtype=torch.long), scores).argmax(1)
+        assert chosen.tolist() == (uniforms(seeds, steps)[:, step] * 1000).long().tolist()

@@ -89,11 +89,11 @@ def test_more_samples_than_rows_in_a_batch_are_split(engine: TransformersEngine,
     assert sorted(few) == list(range(7))
 
 
-def test_checkpoints_own_penalties_are_not_applied(engine: TransformersEngine, folder: Path) -> None:
-    before = texts(engine.generate([ask(folder, "0")], GREEDY))
+def test_checkpoints_own_decoding_settings_are_not_applied(engine: TransformersEngine, folder: Path) -> None:
+    (before,) = engine.generate([ask(folder, "0")], GREEDY)
+    engine.model.generation_config.suppress_tokens = list(before.token_ids or ())
     engine.model.generation_config.repetition_penalty = 50.0
-    engine.model.generation_config.min_new_tokens = 3
-    assert texts(engine.generate([ask(folder, "0")], GREEDY)) == before
+    assert list(engine.generate([ask(folder, "0")], GREEDY)) == [before]
     assert engine.model.generation_config.repetition_penalty == 50.0
 
 
