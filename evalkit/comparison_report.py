@@ -39,7 +39,7 @@ def _tables(comparison: Comparison, power: Sequence[float]) -> Iterator[Table]:
         notes.append(
             f"difference = {pair.other} minus {pair.base}, {comparison.level:.0%} paired bootstrap over "
             f"{pair.effects[0].power.clusters} clusters; p: randomisation ({comparison.resamples:,} draws), "
-            f"Holm over {comparison.tests} tests"
+            f"Holm over {comparison.tests} tests; bold or *: p Holm < {1 - comparison.level:.2g}"
         )
         notes.append(comparison.signature)
         columns = [
@@ -88,7 +88,12 @@ def _power_table(pair: Pair, power: Sequence[float]) -> Table:
         seen = "-" if found.detectable is None else f"{found.detectable:.2f}"
         needed = ["-" if (n := found.items_for(size)) is None else f"{n:,}" for size in power]
         rows.append([Cell(arrow(effect.metric)), Cell(f"{found.items:,}"), Cell(seen), *map(Cell, needed)])
-    columns = ["metric", "items", "smallest difference seen", *(f"items for {size:g}" for size in power)]
+    columns = [
+        "metric",
+        "items",
+        "smallest difference it can see",
+        *(f"items for a difference of {size:g}" for size in power),
+    ]
     first = pair.effects[0].power
     note = f"with probability {first.power:.0%} at level {first.alpha:.2g}, before any correction for several tests"
     return Table(columns, rows, f"power: {pair.base} → {pair.other}", [note])

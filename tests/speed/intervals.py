@@ -1,0 +1,85 @@
+"""10,000 bootstrap resamples of 15,220 items, and the paired comparison of two such runs.
+
+    python tests/speed/intervals.py
+
+The peer is a loop over resamples, as scipy.stats.bootstrap does it in batches: draw indices, gather, sum, divide. It is
+timed on a part of the resamples and scaled up.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from evalkit.intervals import intervals
+from evalkit.metrics import Metric, count_matrix
+from evalkit.paired import difference_intervals, randomisation_p
+
+ITEMS, IMAGES, RESAMPLES, PEER_RESAMPLES = 15_220, 1004, 10_000, 200
+LIMIT_S = 1.0
+METRICS = [
+    Metric("chair_i", "100 * wrong / mentions", higher_is_better=False, role="rate"),
+    Metric("chair_s", "100 * bad / responses", higher_is_better=False, role="rate"),
+    Metric("f1", "200 * tp / (2 * tp + fp + fn)", higher_is_better=True),
+]
+NAMES = ["wrong", "mentions", "bad", "responses", "tp", "fp", "fn"]
+
+
+def rows_of(seed: int) -> list[dict[str, float]]:
+    """Caption-like counts of every item."""
+    rng = np.random.default_rng(seed)
+    mentions = rng.poisson(6, ITEMS)
+    wrong = rng.binomial(mentions, 0.12)
+    outcome = rng.integers(0, 4, ITEMS)
+    return [
+        {"wrong": float(w), "mentions": float(m), "bad": float(w > 0), "responses": 1.0}
+        | {name: float(o == number) for number, name in enumerate(("tp", "fp", "fn"))}
+        for m, w, o in zip(mentions, wrong, outcome, strict=True)
+    ]
+
+
+def peer(matrix: np.ndarray) -> None:
+    """A loop over resamples, PEER_RESAMPLES of them."""
+    rng = np.random.default_rng(0)
+    for _ in range(PEER_RESAMPLES):
+        matrix[rng.integers(0, len(matrix), len(matrix))].sum(axis=0)
+
+
+def seconds(work: Callable[[], object], rounds: int = 3) -> float:
+    """The fastest of some rounds."""
+    taken = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begin)
+    return min(taken)
+
+
+def main() -> list[dict[str, object]]:
+    """Rows: what, seconds, seconds of the loop, ratio."""
+    base, other = rows_of(0), rows_of(1)
+    images = [index % IMAGES for index in range(ITEMS)]
+    matrix, second = count_matrix(base, NAMES), count_matrix(other, NAMES)
+    jittered = [{name: value * (1 + 1e-9 * index) for name, value in row.items()} for index, row in enumerate(base)]
+    loop = seconds(lambda: peer(matrix)) * RESAMPLES / PEER_RESAMPLES
+    works: dict[str, Callable[[], object]] = {
+        "three metrics, items": lambda: intervals(METRICS, base),
+        "three metrics, clustered by image": lambda: intervals(METRICS, base, images),
+        "one yes/no metric, items": lambda: intervals(METRICS[1:2], base),
+        "three metrics, no two items alike": lambda: intervals(METRICS, jittered),
+        "paired difference, three metrics": lambda: difference_intervals(
+            METRICS, NAMES, matrix, second, 0.95, RESAMPLES, "expanded", 0
+        ),
+        "randomisation test, three metrics": lambda: randomisation_p(METRICS, NAMES, matrix, second, RESAMPLES, 0),
+    }
+    rows: list[dict[str, object]] = []
+    for name, work in works.items():
+        taken = seconds(work)
+        rows.append({"what": name, "seconds": taken, "loop_seconds": loop, "ratio": loop / taken})
+        print(f"{name:<36}{taken:7.2f} s   loop {loop:6.1f} s   {loop / taken:5.1f} x")
+    print(f"limit: {LIMIT_S} s for the intervals of {ITEMS:,} items with {RESAMPLES:,} resamples")
+    return rows
+
+
+if __name__ == "__main__":
+    main()
