@@ -1,8 +1,8 @@
 """Prompts for judges: the authors' own, read from their pinned script, or this project's.
 
-The authors' prompts are not part of this repository. They are string constants inside published scripts; a script that
-lies at hand is parsed (never run) and the constant's sha256 is checked. Without it this project's own prompt stands in,
-and the name says so in the settings of every run.
+The authors' prompts are not part of this repository. They are string constants inside published scripts, which are
+official files like others; a script is parsed (never run) and the constant's sha256 is checked. Where it is not here
+and cannot be fetched, this project's own prompt stands in, and the name says so in the settings of every run.
 """
 
 import ast
@@ -10,8 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
+from evalkit.assets import asset, find_asset, is_offline, state
 from evalkit.errors import AssetError
+
+PromptChoice = Literal["auto", "official", "own"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,41 @@ class JudgePrompt:
 
 @dataclass(frozen=True, slots=True)
 class PinnedPrompt:
-    """Where the authors' prompt stands: module-level name in their script, and sha256 of the text."""
+    """A prompt in two versions.
 
+    script    official file that holds the authors' prompt (see evalkit/assets.py)
+    variable  module-level name of the prompt in it
+    sha256    of the prompt's text
+    own       this project's prompt, benchmarks/prompts/<own>.txt
+    """
+
+    script: str
     variable: str
     sha256: str
+    own: str
+
+
+def judge_prompt(pin: PinnedPrompt, choice: PromptChoice = "auto", script: Path | None = None) -> JudgePrompt:
+    """The prompt of a judge.
+
+    Args:
+        choice: "official"; "own"; "auto": the official one, or our own where it is neither here nor can be fetched
+            because downloads are forbidden.
+        script: the authors' script, in place of the official file.
+    Raises:
+        AssetError: if the script is needed and missing, or holds another text than the pinned one.
+    """
+    if choice == "own":
+        return own_prompt(pin.own)
+    if script is not None:
+        return official_prompt(script, pin)
+    if choice == "auto" and is_offline() and state(find_asset(pin.script)).path is None:
+        return own_prompt(pin.own)
+    try:
+        path = asset(pin.script)
+    except AssetError as error:
+        raise AssetError(f"{error} (or choose this project's own prompt: prompt=own)") from error
+    return official_prompt(path, pin)
 
 
 def official_prompt(script: Path, pin: PinnedPrompt) -> JudgePrompt:

@@ -14,11 +14,12 @@ points of the rate. The published numbers come from gpt-4-0314 or gpt-4-1106-pre
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from benchmarks.judge_prompts import JudgePrompt, PinnedPrompt, official_prompt, own_prompt
+from benchmarks.judge_prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
 from benchmarks.mmhal_data import Record, find_image, read_records
 from benchmarks.ratings import (
     UnreadableRatingError,
@@ -27,9 +28,10 @@ from benchmarks.ratings import (
     official_rating,
     robust_rating,
 )
+from evalkit.assets import asset
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
-from evalkit.metrics import Metric
+from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
 
@@ -39,8 +41,13 @@ QUESTION_TYPES = (
     *("relation", "environment", "holistic", "other"),
 )
 
-# eval_gpt_mmhal.py of llava-rlhf/LLaVA-RLHF at 830a083; the same text in RLHF-V/RLHF-V and RLHF-V/RLAIF-V.
-JUDGE = PinnedPrompt("template", "2c73d8c50f1740d000fae62cfeed103c2f7a5bcfa904b27e6e09900e7ce600cc")
+# The same text stands in llava-rlhf/LLaVA-RLHF at 830a083, RLHF-V/RLHF-V at 8daac8a and RLHF-V/RLAIF-V at 83d917b.
+JUDGE = PinnedPrompt(
+    script="mmhal/eval_gpt_mmhal.py",
+    variable="template",
+    sha256="2c73d8c50f1740d000fae62cfeed103c2f7a5bcfa904b27e6e09900e7ce600cc",
+    own="mmhal_judge",
+)
 
 
 class MMHalBench:
@@ -57,34 +64,41 @@ class MMHalBench:
 
     def __init__(
         self,
-        data: Path,
+        data: Path | None = None,
         images: Path | None = None,
         without_images: bool = False,
+        prompt: PromptChoice = "auto",
         prompt_script: Path | None = None,
         partial: bool = False,
     ) -> None:
         """Point the benchmark at its files; they are read by `items`.
 
         Args:
-            data: mmhal-bench_answer_template.json, or the Hub's file (parquet, JSON, JSON lines).
+            data: mmhal-bench_answer_template.json (default: the official file), or the Hub's (parquet, JSON lines).
             images: folder of the photographs, named as in `image_src` or `image_path`, or <image_id>.jpg; images that
                 the data file embeds are extracted to it (default: a folder of the cache).
             without_images: items without images, enough to score responses made elsewhere.
-            prompt_script: the authors' eval_gpt_mmhal.py; without it this project's own prompt is used.
+            prompt: the authors' judge prompt, this project's own, or the latter only if the former is not here.
+            prompt_script: the authors' eval_gpt_mmhal.py; default: the official file.
             partial: accept another number of items than 96.
         """
-        self.data, self.images, self.without_images = data, images, without_images
-        self.prompt_script, self.partial = prompt_script, partial
+        self._data, self.images, self.without_images = data, images, without_images
+        self.prompt_choice, self.prompt_script, self.partial = prompt, prompt_script, partial
 
     @classmethod
     def miniature(cls, world: Path) -> Self:
         """The benchmark over a miniature world's files."""
-        return cls(data=world / "mmhal" / "mmhal-bench_answer_template.json", images=world / "images")
+        return cls(data=world / "mmhal" / "mmhal-bench_answer_template.json", images=world / "images", prompt="own")
 
     @cached_property
     def judge_template(self) -> JudgePrompt:
-        """The judge's template: the authors' where their script is given, else our own."""
-        return official_prompt(self.prompt_script, JUDGE) if self.prompt_script else own_prompt("mmhal_judge")
+        """The judge's template."""
+        return judge_prompt(JUDGE, self.prompt_choice, self.prompt_script)
+
+    @cached_property
+    def data(self) -> Path:
+        """The question file."""
+        return self._data or asset("mmhal/mmhal-bench_answer_template.json")
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
@@ -164,13 +178,7 @@ class MMHalBench:
         except UnreadableRatingError as error:
             return Score(counts=None, failure=f"{error} (item {item.id})", details=details)
         return Score(
-            counts={
-                "responses": 1,
-                "rating": rating,
-                "hallucinated_responses": int(is_hallucinated(rating)),
-                "informativeness": informativeness(rating),
-                "words": len(response.split()),
-            },
+            counts={**rating_counts(rating), "words": len(response.split())},
             details={**details, "rating": rating},
         )
 
@@ -192,6 +200,48 @@ def _first_text(sample: Sample) -> str | None:
             return raw
     text = sample.score.details.get("judge_text")
     return text if isinstance(text, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Stored judge texts read again: metrics of the readable ones, why the others are not, the authors' figures."""
+
+    metrics: Mapping[str, float | None]
+    unreadable: Mapping[int, str]
+    official: Mapping[str, Json]
+
+
+def reread(texts: Mapping[int, str]) -> Reread:
+    """Both readings of stored judge texts, without asking anybody.
+
+    >>> result = reread({0: "Rating: 6", 1: "**Rating:** 2", 2: "I can't say."})
+    >>> result.metrics["score"], result.metrics["hallucination_rate"], list(result.unreadable)
+    (4.0, 50.0, [2])
+    >>> result.official["average_score"], result.official["hallucination_rate"]
+    (2.0, 0.6666666666666666)
+
+    Args:
+        texts: index of the question (0..95) -> the judge's text.
+    """
+    counts, unreadable = [], {}
+    for index, text in texts.items():
+        try:
+            counts.append(rating_counts(robust_rating(text)))
+        except UnreadableRatingError as error:
+            unreadable[index] = str(error)
+    sums = sum_counts(counts)
+    metrics = {metric.name: metric.value(sums) for metric in MMHalBench.metrics if metric.role != "length"}
+    return Reread(metrics, unreadable, official_figures(texts))
+
+
+def rating_counts(rating: int) -> dict[str, float]:
+    """What one rating adds to the sums."""
+    return {
+        "responses": 1,
+        "rating": rating,
+        "hallucinated_responses": int(is_hallucinated(rating)),
+        "informativeness": informativeness(rating),
+    }
 
 
 def official_figures(texts: Mapping[int, str]) -> dict[str, Json]:

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.response_files import Row, read_rows
+from benchmarks.json_fields import field, words
 from evalkit.cache import cache_folder
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.rows import Row, read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def read_records(path: Path) -> list[Record]:
     """
     records = [_record(row) for row in (_parquet_rows(path) if path.suffix == ".parquet" else read_rows(path))]
     if not records:
-        raise DataError(f"{path}: the file holds no question")
+        raise DataError(f"{path}: holds no rows")
     return records
 
 
@@ -63,24 +64,24 @@ def _plain(value: Any) -> Any:
 
 
 def _record(row: Row) -> Record:
-    source = row.get("image_src", str)
+    source = field(row, "image_src", str)
     names = [PurePosixPath(urlsplit(source).path).name]
     if isinstance(path := row.fields.get("image_path"), str):
         names = [path, PurePosixPath(path).name, *names]
-    image_id = row.get("image_id", str)
+    image_id = field(row, "image_id", str)
     names += [f"{image_id}.jpg", f"{image_id}.png"]
-    question = row.get("question", str)
+    question = field(row, "question", str)
     if not question.strip():
         raise DataError(f"{row.where}: the question is empty")
     return Record(
         where=row.where,
-        question_type=row.get("question_type", str),
-        topic=row.get("question_topic", str),
+        question_type=field(row, "question_type", str),
+        topic=field(row, "question_topic", str),
         image_id=image_id,
         image_names=tuple(dict.fromkeys(name for name in names if name)),
-        labels=tuple(row.words("image_content")),
+        labels=tuple(words(row, "image_content")),
         question=question,
-        human_answer=row.get("gt_answer", str),
+        human_answer=field(row, "gt_answer", str),
         embedded=_embedded(row.where, row.fields.get("image")),
     )
 
@@ -108,7 +109,10 @@ def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
     if record.embedded is not None:
         return _extracted(record.embedded, record.image_id, folder or cache_folder() / "images" / "mmhal")
     if folder is None:
-        raise DataError(f"{data} holds no images; name the folder of the photographs with `images`")
+        raise DataError(
+            f"{data} holds no images; name the folder of the photographs with `images`, "
+            "or set without_images to score responses made elsewhere"
+        )
     for name in record.image_names:
         if (folder / name).is_file():
             return ImageFile(folder, name)

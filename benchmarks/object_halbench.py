@@ -16,13 +16,13 @@ Decoding: the authors of RLAIF-V answer with 3 beams; the default here is greedy
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from benchmarks.judge_prompts import JudgePrompt, PinnedPrompt, official_prompt, own_prompt
+from benchmarks.judge_prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
 from benchmarks.object_halbench_data import (
     SPLITS,
     Question,
@@ -33,9 +33,22 @@ from benchmarks.object_halbench_data import (
     read_questions,
     truth_hash_rows,
 )
+from benchmarks.object_halbench_scoring import (
+    answer_places,
+    answer_text,
+    disjoint,
+    is_short,
+    label,
+    object_names,
+    occurrences,
+    review_figures,
+    scored,
+    summary_figures,
+)
 from benchmarks.object_lists import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_words import NamedObject, ObjectTable
-from benchmarks.phrases import AnalyserName, PhraseAnalyser, choose_analyser, noun_runs
+from benchmarks.phrases import AnalyserName, PhraseAnalyser, choose_analyser
+from evalkit.assets import asset
 from evalkit.cache import cache_folder
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
@@ -44,13 +57,26 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
 
 ITEMS = 300
-SHORT_ANSWER = 3  # words; up to so many, the extractor is not asked
 GIVE_UP = "-1\n<no_response>"  # what the authors' script stores after 100 failed attempts, and then stumbles over
 
 # eval/eval_gpt_obj_halbench.py of RLHF-V/RLAIF-V at 83d917b; the same text in RLHF-V/RLHF-V at 8daac8a.
-EXTRACTOR = PinnedPrompt("prompt_template", "9d732f9b73a3cc965bee6eb163b8e5248e58bd9d382eb583e9ece59933e2b580")
+EXTRACTOR = PinnedPrompt(
+    script="object_halbench/eval_gpt_obj_halbench.py",
+    variable="prompt_template",
+    sha256="9d732f9b73a3cc965bee6eb163b8e5248e58bd9d382eb583e9ece59933e2b580",
+    own="object_halbench_extractor",
+)
 
 Reading = Literal["safe", "strict"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHalBenchResult:
+    """Metrics (percent, words; None for an empty denominator), the counts they come from, scores by image id."""
+
+    metrics: Mapping[str, float | None]
+    counts: Mapping[str, float]
+    scores: Mapping[int, Score]
 
 
 class ObjectHalBench:
@@ -68,8 +94,8 @@ class ObjectHalBench:
 
     def __init__(
         self,
-        data: Path,
-        synonyms: Path,
+        data: Path | None = None,
+        synonyms: Path | ObjectTable | None = None,
         annotations: Path | None = None,
         references: Path | None = None,
         images: Path | None = None,
@@ -77,6 +103,7 @@ class ObjectHalBench:
         extractor: Literal["judge", "lemma"] = "judge",
         reading: Reading = "safe",
         analyser: AnalyserName | PhraseAnalyser = "auto",
+        prompt: PromptChoice = "auto",
         prompt_script: Path | None = None,
         splits: Sequence[str] = SPLITS,
         partial: bool = False,
@@ -84,8 +111,9 @@ class ObjectHalBench:
         """Point the benchmark at its files; they are read by `items`.
 
         Args:
-            data: obj_halbench_300_with_image.jsonl, or its lines without images.
-            synonyms: synonyms_refine.txt, or chair_mapping.mergeall.correct_0406.json.
+            data: obj_halbench_300_with_image.jsonl, or its lines without images. Default: the official file; with
+                `images` or `without_images` its metadata.
+            synonyms: synonyms_refine.txt (default: the official file), or chair_mapping.mergeall.correct_0406.json.
             annotations: folder of COCO's 2014 annotations, from which the reference objects are built.
             references: or a ready file of them, JSON {image id: [categories]}.
             images: where the embedded images are extracted to; for a file without images, the folder of COCO images.
@@ -94,14 +122,15 @@ class ObjectHalBench:
             extractor: "judge", or "lemma" for the path without a judge.
             reading: how replies of the extractor are read.
             analyser: how extracted phrases are read.
-            prompt_script: the authors' eval_gpt_obj_halbench.py; without it this project's own prompt is used.
+            prompt: the authors' extractor prompt, this project's own, or the latter only if the former is not here.
+            prompt_script: the authors' eval_gpt_obj_halbench.py; default: the official file.
             splits: COCO splits whose annotations are merged.
             partial: accept another number of items than 300.
         """
-        self.data, self.synonyms, self.images = data, synonyms, images
+        self.images, self._data, self._synonyms = images, data, synonyms
         self.annotations, self.references, self.splits = annotations, references, tuple(splits)
         self.extractor, self.reading, self.partial = extractor, reading, partial
-        self.prompt_script, self.without_images = prompt_script, without_images
+        self.prompt_choice, self.prompt_script, self.without_images = prompt, prompt_script, without_images
         self._analyser = analyser
 
     @classmethod
@@ -115,14 +144,64 @@ class ObjectHalBench:
             extractor=extractor,
             reading=reading,
             analyser="nltk",
+            prompt="own",
             splits=("mini",),
             partial=True,
         )
 
+    @classmethod
+    def evaluate(
+        cls,
+        responses: Mapping[int, str],
+        references: Mapping[int, Collection[str]],
+        synonyms: Path | ObjectTable | None = None,
+        replies: Mapping[int, str] | None = None,
+        reading: Reading = "safe",
+        analyser: AnalyserName | PhraseAnalyser = "auto",
+    ) -> "ObjectHalBenchResult":
+        """Score responses against reference objects; no model, no image, no torch.
+
+        >>> table = ObjectTable.of({"dog": "dog", "puppy": "dog", "cat": "cat"})
+        >>> result = ObjectHalBench.evaluate(
+        ...     responses={7: "A puppy sleeps beside a cat."}, references={7: ["dog"]}, synonyms=table,
+        ...     replies={7: '["puppy", "cat"]'}, analyser="nltk",
+        ... )
+        >>> result.metrics["chair_s_refine"], result.metrics["chair_i"], result.metrics["recall"]
+        (100.0, 50.0, 100.0)
+
+        Args:
+            responses: image id -> response.
+            references: image id -> categories in the image.
+            replies: image id -> the extractor's reply; without them, the path without a judge.
+        Raises:
+            DataError: for an image id without reference objects.
+        """
+        if unknown := sorted(set(responses) - set(references)):
+            raise DataError(f"no reference objects of {len(unknown)} images, e.g. image_id {unknown[0]}")
+        bench = cls(
+            synonyms=synonyms, extractor="judge" if replies is not None else "lemma", reading=reading, analyser=analyser
+        )
+        items = {image: Item(str(image), "", None, {"objects": sorted(references[image])}) for image in responses}
+        scores = {
+            image: bench.score(items[image], text, (replies or {}).get(image)) for image, text in responses.items()
+        }
+        counts = [score.counts for score in scores.values() if score.counts is not None]
+        sums = sum_counts(counts)
+        return ObjectHalBenchResult({metric.name: metric.value(sums) for metric in cls.metrics}, sums, scores)
+
     @cached_property
     def table(self) -> ObjectTable:
         """Synonyms and double words."""
-        return ObjectTable.read(self.synonyms)
+        if isinstance(self._synonyms, ObjectTable):
+            return self._synonyms
+        return ObjectTable.read(self._synonyms or asset("object_halbench/synonyms_refine.txt"))
+
+    @cached_property
+    def data(self) -> Path:
+        """The question file."""
+        metadata_is_enough = self.images is not None or self.without_images
+        name = "obj_halbench_300_meta.jsonl" if metadata_is_enough else "obj_halbench_300_with_image.jsonl"
+        return self._data or asset(f"object_halbench/{name}")
 
     @cached_property
     def analyser(self) -> PhraseAnalyser:
@@ -131,10 +210,8 @@ class ObjectHalBench:
 
     @cached_property
     def extractor_prompt(self) -> JudgePrompt:
-        """The extractor's template: the authors' where their script is given, else our own."""
-        if self.prompt_script is not None:
-            return official_prompt(self.prompt_script, EXTRACTOR)
-        return own_prompt("object_halbench_extractor")
+        """The extractor's template."""
+        return judge_prompt(EXTRACTOR, self.prompt_choice, self.prompt_script)
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
@@ -152,9 +229,12 @@ class ObjectHalBench:
         if self.without_images:
             return [None] * len(questions)
         if questions[0].image is not None:
-            return extract_images(self.data, questions, self.images or _image_cache(self.data))
+            return extract_images(questions, self.images or _image_cache(self.data))
         if self.images is None:
-            raise DataError(f"{self.data} holds no images; name the folder of COCO val2014 images with `images`")
+            raise DataError(
+                f"{self.data} holds no images; name the folder of COCO val2014 images with `images`, "
+                "or set without_images to score responses made elsewhere"
+            )
         return find_images(questions, self.images)
 
     def _truth(self, image_ids: Sequence[int]) -> dict[int, frozenset[str]]:
@@ -183,7 +263,7 @@ class ObjectHalBench:
         common = {
             "data": _hash8(f"{item.id} {item.question}" for item in self._items),
             "gt": _hash8(truth_hash_rows(truth)),
-            "synonyms": hashlib.sha256(self.synonyms.read_bytes()).hexdigest()[:8],
+            "synonyms": _hash8(f"{word} {category}" for word, category in sorted(self.table.categories.items())),
             "extractor": self.extractor,
         }
         if self.extractor == "lemma":
@@ -262,29 +342,29 @@ class ObjectHalBench:
     ) -> Score:
         named = self.table.named(list(nouns))
         findings = [
-            Finding(match.start(), match.end(), _label(one.category, reference), one.category)
+            Finding(match.start(), match.end(), label(one.category, reference), one.category)
             for one in named
-            for match in _occurrences([*nouns[one.word], one.word], response)
+            for match in occurrences([*nouns[one.word], one.word], response)
         ]
-        return _scored(named, answer, reference, _disjoint(findings), {**details, "objects": list(nouns)})
+        return scored(named, answer, reference, disjoint(findings), {**details, "objects": list(nouns)})
 
     def _score_words(self, answer: str, response: str, reference: frozenset[str]) -> Score:
         mentions = self.table.finder.find(answer).mentions
-        place = _answer_places(response)
+        place = answer_places(response)
         findings = [
-            Finding(place[m.start], place[m.end - 1] + 1, _label(m.object, reference), m.object) for m in mentions
+            Finding(place[m.start], place[m.end - 1] + 1, label(m.object, reference), m.object) for m in mentions
         ]
         named = [NamedObject(m.word, m.object, m.index) for m in mentions]
-        return _scored(named, answer, reference, findings, {})
+        return scored(named, answer, reference, findings, {})
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """The figures of the authors' review file and of their summary script, over the scored samples."""
-        scored = [sample.score.counts for sample in samples if sample.score.counts is not None]
-        review = review_figures(scored)
+        counts = [sample.score.counts for sample in samples if sample.score.counts is not None]
+        review = review_figures(counts)
         return {
             "review": review,
             "summary": summary_figures(review),
-            "complete": len(scored) == len(samples) == ITEMS,
+            "complete": len(counts) == len(samples) == ITEMS,
             "left_out": [sample.item.id for sample in samples if sample.score.counts is None],
         }
 
@@ -298,130 +378,6 @@ def _image_cache(data: Path) -> Path:
 
 class _RunStoppedError(ValueError):
     """A reply that the authors' script accepts and then dies of; the message names the stage."""
-
-
-def answer_text(response: str) -> str:
-    """A response as the authors read it: without every "Assistant:", stripped."""
-    return response.replace("Assistant:", "").strip()
-
-
-def is_short(answer: str) -> bool:
-    """Whether an answer is too short for the extractor."""
-    return len(answer.split()) <= SHORT_ANSWER
-
-
-def object_names(phrase: str, table: ObjectTable, analyser: PhraseAnalyser) -> list[str]:
-    """Object nouns of one extracted phrase: its double words alone if it has any, else its runs of nouns."""
-    tokens = analyser.analyse(phrase)
-    return table.double_words_in([token.lemma for token in tokens]) or noun_runs(tokens)
-
-
-def _scored(
-    named: Sequence[NamedObject],
-    answer: str,
-    reference: frozenset[str],
-    findings: Sequence[Finding],
-    details: Mapping[str, Json],
-) -> Score:
-    hallucinated = [one for one in named if one.category not in reference]
-    return Score(
-        counts={
-            "responses": 1,
-            "object_responses": int(bool(named)),
-            "hallucinated_responses": int(bool(hallucinated)),
-            "mentions": len(named),
-            "hallucinated_mentions": len(hallucinated),
-            "recalled_objects": len({one.category for one in named} & reference),
-            "reference_objects": len(reference),
-            "words": len(answer.split(" ")),
-        },
-        findings=tuple(findings),
-        details={
-            **details,
-            "mentions": [[one.word, one.category] for one in named],
-            "hallucinated": [[one.word, one.category] for one in hallucinated],
-            "hallucination_idxs": [one.index for one in hallucinated],
-        },
-    )
-
-
-def _label(category: str, reference: frozenset[str]) -> str:
-    return "correct" if category in reference else "hallucinated"
-
-
-def _occurrences(names: Sequence[str], response: str) -> list[re.Match[str]]:
-    """Where a response holds one of the names, singular or plural, as whole words."""
-    longest_first = sorted({name for name in names if name.strip()}, key=lambda name: (-len(name), name))
-    if not longest_first:
-        return []
-    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?:e?s)?(?!\w)"
-    return list(re.finditer(pattern, response, re.IGNORECASE))
-
-
-def _disjoint(findings: Sequence[Finding]) -> list[Finding]:
-    """Drop findings inside an earlier, longer one ("table" in "coffee table"); sorted by place."""
-    kept: list[Finding] = []
-    for finding in sorted(findings, key=lambda f: (f.start - f.end, f.start)):
-        if all(finding.end <= other.start or other.end <= finding.start for other in kept):
-            kept.append(finding)
-    return sorted(kept, key=lambda f: f.start)
-
-
-def _answer_places(response: str) -> list[int]:
-    """For each character of the answer text, its place in the response."""
-    marks = {index for match in re.finditer("Assistant:", response) for index in range(*match.span())}
-    kept = [index for index in range(len(response)) if index not in marks]
-    text = "".join(response[index] for index in kept)
-    lead = len(text) - len(text.lstrip())
-    return kept[lead : lead + len(text.strip())]
-
-
-def review_figures(counts: Sequence[Mapping[str, float]]) -> dict[str, Json]:
-    """`overall_metrics` of the authors' review file, as fractions; None where their script divides by zero.
-
-    Args:
-        counts: of every scored sample.
-    """
-    sums = sum_counts(counts)
-
-    def ratio(above: str, below: str) -> float | None:
-        return sums.get(above, 0.0) / sums[below] if sums.get(below) else None
-
-    chair_s_refine = ratio("hallucinated_responses", "object_responses")
-    chair_i = ratio("hallucinated_mentions", "mentions")
-    return {
-        "CHAIRs": ratio("hallucinated_responses", "responses"),
-        "CHAIRs_refine": chair_s_refine,
-        "CHAIRi": chair_i,
-        "obj_rec": ratio("recalled_objects", "reference_objects"),
-        "sentence_num": float(sums.get("responses", 0)),
-        "coco_sentence_num": float(sums.get("object_responses", 0)),
-        "coco_word_count": float(sums.get("recalled_objects", 0)),
-        "gt_word_count": float(sums.get("reference_objects", 0)),
-        "avg_word_len": ratio("words", "responses"),
-        "correct_rate": None if chair_s_refine is None else 1 - chair_s_refine,
-        "object_correct_rate": None if chair_i is None else 1 - chair_i,
-    }
-
-
-def summary_figures(review: Mapping[str, Json]) -> dict[str, Json]:
-    """What the authors' summary script prints: percent with two decimals, counts as they are."""
-
-    def percent(name: str) -> str | None:
-        return None if review[name] is None else f"{review[name] * 100:.2f}"
-
-    length = review["avg_word_len"]
-    return {
-        "Response Hall": percent("CHAIRs_refine"),
-        "Object Hall": percent("CHAIRi"),
-        "Response Correct": percent("correct_rate"),
-        "Object Correct": percent("object_correct_rate"),
-        "Object Recall": percent("obj_rec"),
-        "Average Length": None if length is None else f"{length:.2f}",
-        "COCO Sent Number": review["coco_sentence_num"],
-        "COCO Word Number": review["coco_word_count"],
-        "GT Word Number": review["gt_word_count"],
-    }
 
 
 def _hash8(rows: Iterable[str]) -> str:

@@ -3,18 +3,19 @@
 import base64
 import binascii
 import io
-import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from benchmarks.coco import read_captions, read_instances
+from benchmarks.json_fields import read_object
 from benchmarks.object_words import ObjectTable
-from benchmarks.response_files import read_json
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.rows import Row, read_rows
 
 SPLITS = ("train2014", "val2014")  # the authors merge both, although all 300 images are of val2014
 
@@ -23,10 +24,10 @@ SPLITS = ("train2014", "val2014")  # the authors merge both, although all 300 im
 class Question:
     """One line of the benchmark's file. `image`: the JPEG as base64, None in a file without images."""
 
+    where: str
     image_id: int
     question: str
     image: str | None
-    line: int
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -35,52 +36,35 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         DataError: if a line is no such object, an image id repeats, or only some lines hold an image.
     """
-    questions = [_question(path, number, line) for number, line in _lines(path)]
-    seen: dict[int, int] = {}
+    questions = [_question(row) for row in read_rows(path)]
+    seen: dict[int, str] = {}
     for question in questions:
         if question.image_id in seen:
-            first = seen[question.image_id]
-            raise DataError(f"{path}:{question.line}: image_id {question.image_id} stands in line {first} already")
-        seen[question.image_id] = question.line
-    without = [question.line for question in questions if question.image is None]
+            raise DataError(f"{question.where}: image_id {question.image_id} was already at {seen[question.image_id]}")
+        seen[question.image_id] = question.where
+    without = [question.where for question in questions if question.image is None]
     if without and len(without) < len(questions):
-        raise DataError(f"{path}:{without[0]}: no 'image', although other lines have one")
-    if not questions:
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{without[0]}: no 'image', although other lines have one")
     return questions
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
-    except FileNotFoundError as error:
-        raise DataError(f"question file {path} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"question file {path} cannot be read: {error}") from error
-
-
-def _question(path: Path, number: int, line: str) -> Question:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{path}:{number}: expected one JSON object a line: {error}") from error
-    if not isinstance(row, dict) or not {"image_id", "question"} <= row.keys():
-        found = sorted(row)[:8] if isinstance(row, dict) else type(row).__name__
-        raise DataError(f"{path}:{number}: expected keys 'image_id', 'question' (and 'image'); found {found}")
-    image_id, question, image = row["image_id"], row["question"], row.get("image")
+def _question(row: Row) -> Question:
+    if not {"image_id", "question"} <= row.fields.keys():
+        found = ", ".join(sorted(row.fields)[:8])
+        raise DataError(f"{row.where}: expected keys 'image_id', 'question' (and 'image'); found {found}")
+    image_id, question, image = row.fields["image_id"], row.fields["question"], row.fields.get("image")
     if isinstance(image_id, str) and image_id.isdecimal():
         image_id = int(image_id)
     if type(image_id) is not int or image_id < 0:
-        raise DataError(f"{path}:{number}: image_id must be a COCO image id, got {image_id!r}")
+        raise DataError(f"{row.where}: image_id must be a COCO image id, got {image_id!r}")
     if not isinstance(question, str) or not question.strip():
-        raise DataError(f"{path}:{number}: question must be a text, got {question!r}")
+        raise DataError(f"{row.where}: question must be a text, got {question!r}")
     if image is not None and not isinstance(image, str):
-        raise DataError(f"{path}:{number}: image must be base64 text, got {type(image).__name__}")
-    return Question(image_id, question, image, number)
+        raise DataError(f"{row.where}: image must be base64 text, got {type(image).__name__}")
+    return Question(row.where, image_id, question, image)
 
 
-def extract_images(path: Path, questions: Sequence[Question], folder: Path) -> list[ImageFile]:
+def extract_images(questions: Sequence[Question], folder: Path) -> list[ImageFile]:
     """Write the embedded images as files into a folder; those already there with the same content stay.
 
     Raises:
@@ -88,7 +72,7 @@ def extract_images(path: Path, questions: Sequence[Question], folder: Path) -> l
     """
     images = []
     for question in questions:
-        data, ending = _decoded(path, question)
+        data, ending = _decoded(question)
         name = f"{question.image_id:012d}.{ending}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,14 +81,14 @@ def extract_images(path: Path, questions: Sequence[Question], folder: Path) -> l
                 partial.write_bytes(data)
                 partial.replace(folder / name)
         except OSError as error:
-            raise DataError(f"images of {path} cannot be written to {folder}: {error}; name another folder") from error
+            raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
         images.append(ImageFile(folder, name))
     return images
 
 
-def _decoded(path: Path, question: Question) -> tuple[bytes, str]:
+def _decoded(question: Question) -> tuple[bytes, str]:
     """An embedded image's bytes and the file ending that fits them."""
-    where = f"{path}:{question.line}: image of image_id {question.image_id}"
+    where = f"{question.where}: image of image_id {question.image_id}"
     try:
         data = base64.b64decode(question.image or "", validate=True)
     except (binascii.Error, ValueError) as error:
@@ -157,37 +141,20 @@ def build_ground_truth(
     objects: dict[int, set[str]] = {image_id: set() for image_id in wanted}
     captioned: set[int] = set()
     for split in splits:
-        for image_id, name in _instances(folder / f"instances_{split}.json", wanted):
-            if name not in table.categories:
-                raise DataError(f"{folder}: COCO category {name!r} is not in the synonym table")
-            objects[image_id].add(table.categories[name])
-        for image_id, caption in _captions(folder / f"captions_{split}.json", wanted):
-            objects[image_id] |= table.objects_in(caption)
+        path = folder / f"instances_{split}.json"
+        instances = read_instances(path)
+        for image_id in wanted & instances.categories_of.keys():
+            for name in map(instances.names.__getitem__, instances.categories_of[image_id]):
+                if name not in table.categories:
+                    raise DataError(f"{path}: COCO category {name!r} is not in the synonym table")
+                objects[image_id].add(table.categories[name])
+        for image_id, captions in read_captions(folder / f"captions_{split}.json", wanted).items():
             captioned.add(image_id)
+            for caption in captions:
+                objects[image_id] |= table.objects_in(caption)
     if missing := sorted(wanted - captioned):
         raise DataError(f"{folder}: no caption of {len(missing)} images, e.g. image_id {missing[0]}")
     return {image_id: frozenset(names) for image_id, names in objects.items()}
-
-
-def _instances(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, str]]:
-    """(image id, category name) of every instance annotation of the wanted images."""
-    data = read_json(path)
-    try:
-        names = {category["id"]: category["name"] for category in data["categories"]}
-        for row in data["annotations"]:
-            if row["image_id"] in wanted:
-                yield row["image_id"], names[row["category_id"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a COCO instances file: {error!r}") from error
-
-
-def _captions(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, str]]:
-    try:
-        for row in read_json(path)["annotations"]:
-            if row["image_id"] in wanted:
-                yield row["image_id"], row["caption"]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a COCO captions file: {error!r}") from error
 
 
 def read_ground_truth(path: Path, table: ObjectTable, image_ids: Collection[int]) -> dict[int, frozenset[str]]:
@@ -196,8 +163,8 @@ def read_ground_truth(path: Path, table: ObjectTable, image_ids: Collection[int]
     Raises:
         DataError: if it is malformed, misses an image, or names something that is no category.
     """
-    rows = read_json(path)
-    if not isinstance(rows, dict) or not all(isinstance(names, list) for names in rows.values()):
+    rows = read_object(path)
+    if not all(isinstance(names, list) for names in rows.values()):
         raise DataError(f"{path}: expected JSON {{image id: [categories]}}")
     missing = [image_id for image_id in image_ids if str(image_id) not in rows]
     if missing:

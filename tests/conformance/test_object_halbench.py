@@ -37,7 +37,7 @@ def item_of(case: dict[str, Any]) -> Item:
 
 
 def benchmark(tables: Path, synonyms: str = REFINE, **options: Any) -> ObjectHalBench:
-    return ObjectHalBench(data=Path("unused"), synonyms=tables / synonyms, reading="strict", **options)
+    return ObjectHalBench(synonyms=tables / synonyms, reading="strict", prompt="own", **options)
 
 
 def ask(bench: ObjectHalBench, case: dict[str, Any]) -> tuple[Score, int]:
