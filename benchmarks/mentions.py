@@ -274,7 +274,7 @@ def _back(position: int, places: int, doubles: Sequence[int]) -> int:
 
 
 def _response_spans(response: str, words: Words, entries: Sequence[_Joined]) -> list[Span]:
-    """Spans of joined words in the response itself, which lower() has lengthened where it holds an "İ", the only such letter."""
+    """Spans of joined words in the response itself; lower() makes one letter longer, "İ"."""
     if not entries:
         return []
     places = words.spans([place for entry in entries for place in (entry.first, entry.last)])

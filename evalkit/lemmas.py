@@ -34,6 +34,7 @@ ENDINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "a": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
     "r": (),
 }
+_OLD_ENDINGS = {pos: tuple(old for old, _ in endings) for pos, endings in ENDINGS.items()}
 
 
 class Lemmatizer:
@@ -62,6 +63,8 @@ class Lemmatizer:
         entries = self.entries[pos]
         forms = self.exceptions[pos].get(word)
         if forms is None:
+            if not word.endswith(_OLD_ENDINGS[pos]):
+                return word
             forms = [word[: -len(old)] + new for old, new in ENDINGS[pos] if word.endswith(old)]
         known = [form for form in (word, *forms) if form in entries]
         return min(known, key=len) if known else word

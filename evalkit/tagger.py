@@ -7,7 +7,7 @@ that tie but for rounding are decided by that order: such near-ties are summed a
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class PerceptronTagger:
         self.weights = weights
         self.tagdict = tagdict
         self._column = {label: index for index, label in enumerate(self.classes)}
-        self._rows: dict[tuple[str, ...], Row | None] = {}
+        self._rows = {kind: _Rows(features, self._sum) for kind, features in _GROUPS.items()}
+        self._normal = _NormalForms()
 
     @classmethod
     def load(cls, folder: Any) -> "PerceptronTagger":
@@ -97,49 +98,33 @@ class PerceptronTagger:
 
     def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:
         count = len(words)
-        word, here = words[index], _normalize(words[index])
-        left = _normalize(words[index - 1]) if index >= 1 else START[index - 1]
-        left2 = _normalize(words[index - 2]) if index >= 2 else START[index]
-        right = _normalize(words[index + 1]) if index + 1 < count else END[index + 1 - count]
-        right2 = _normalize(words[index + 2]) if index + 2 < count else END[index + 2 - count]
-        scores = self._word_row(word, here).copy()
-        for row in (
-            self._row("tags", previous, before),
-            self._row("tag word", previous, here),
-            self._row("left", left),
-            self._row("left2", left2),
-            self._row("right", right),
-            self._row("right2", right2),
-        ):
-            if row is not None:
-                scores += row
+        normal = self._normal
+        word, here = words[index], normal[words[index]]
+        left = normal[words[index - 1]] if index >= 1 else START[index - 1]
+        left2 = normal[words[index - 2]] if index >= 2 else START[index]
+        right = normal[words[index + 1]] if index + 1 < count else END[index + 1 - count]
+        right2 = normal[words[index + 2]] if index + 2 < count else END[index + 2 - count]
+        rows = self._rows
+        scores = rows["word"][word, here] + rows["tags"][previous, before]
+        scores += rows["left"][left, left2]
+        scores += rows["right"][right, right2]
+        pair = rows["tag word"][previous, here]
+        if pair is not _NO_ROW:
+            scores += pair
         best = int(scores.argmax())
         if np.count_nonzero(scores > scores[best] - NEAR_TIE) > 1:
             return self._exact(_features(word, here, left, left2, right, right2, previous, before))
         return self.classes[best]
 
-    def _word_row(self, word: str, here: str) -> Row:
-        row = self._row("word", word, here)
-        assert row is not None  # the bias alone has weights
-        return row
-
-    def _row(self, kind: str, *names: str) -> Row | None:
-        """Sum of the weights of one group of features, None if they have none."""
-        key = (kind, *names)
-        try:
-            return self._rows[key]
-        except KeyError:
-            if len(self._rows) >= CACHE_LIMIT:
-                self._rows.clear()
-            row = self._rows[key] = self._sum(_GROUPS[kind](*names))
-            return row
-
-    def _sum(self, features: Sequence[str]) -> Row | None:
-        row = np.zeros(len(self.classes))
-        for feature in features:
-            for label, weight in self.weights.get(feature, {}).items():
-                row[self._column[label]] += weight
-        return row if row.any() else None
+    def _sum(self, features: Sequence[str]) -> Row:
+        """Sum of the weights of some features, one entry per class."""
+        sums = [0.0] * len(self.classes)
+        column = self._column
+        known = [self.weights[feature] for feature in features if feature in self.weights]
+        for weights in known:
+            for label, weight in weights.items():
+                sums[column[label]] += weight
+        return np.array(sums) if known else _NO_ROW
 
     def _exact(self, features: Sequence[str]) -> str:
         """The class as NLTK finds it: weights added feature by feature, ties to the alphabetically last class."""
@@ -148,6 +133,33 @@ class PerceptronTagger:
             for label, weight in self.weights.get(feature, {}).items():
                 scores[label] += weight
         return max(self.classes, key=lambda label: (scores[label], label))
+
+
+_NO_ROW: Row = np.zeros(1)  # adds nothing to any class
+
+
+class _Rows(dict[tuple[str, str], Row]):
+    """Names -> sum of the weights of one group of features; filled on demand."""
+
+    def __init__(self, features: Callable[[str, str], list[str]], total: Callable[[Sequence[str]], Row]) -> None:
+        super().__init__()
+        self.features, self.total = features, total
+
+    def __missing__(self, names: tuple[str, str]) -> Row:
+        if len(self) >= CACHE_LIMIT:
+            self.clear()
+        self[names] = row = self.total(self.features(*names))
+        return row
+
+
+class _NormalForms(dict[str, str]):
+    """Word -> the form under which it counts as context."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= CACHE_LIMIT:
+            self.clear()
+        self[word] = form = _normalize(word)
+        return form
 
 
 def _normalize(word: str) -> str:
@@ -169,14 +181,12 @@ def _tag_features(previous: str, before: str) -> list[str]:
     return [f"i-1 tag {previous}", f"i-2 tag {before}", f"i tag+i-2 tag {previous} {before}"]
 
 
-_GROUPS: dict[str, Any] = {
+_GROUPS: dict[str, Callable[[str, str], list[str]]] = {
     "word": _word_features,
     "tags": _tag_features,
     "tag word": lambda previous, here: [f"i-1 tag+i word {previous} {here}"],
-    "left": lambda left: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}"],
-    "left2": lambda left2: [f"i-2 word {left2}"],
-    "right": lambda right: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}"],
-    "right2": lambda right2: [f"i+2 word {right2}"],
+    "left": lambda left, left2: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}", f"i-2 word {left2}"],
+    "right": lambda right, right2: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}", f"i+2 word {right2}"],
 }
 
 

@@ -103,7 +103,8 @@ def forget() -> None:
     for tokenizer in (text._tokenizer(), text._plain_tokenizer()):
         tokenizer.chunks.clear()
         tokenizer.pairs.clear()
-    text._tagger()._rows.clear()
+    for rows in text._tagger()._rows.values():
+        rows.clear()
     text.lemma.cache_clear()
     singularise.singularise.cache_clear()
 
