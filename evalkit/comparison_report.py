@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from evalkit.compare import Comparison, Effect, Pair
+from evalkit.comparison import Comparison, Effect, Pair
 from evalkit.intervals import Interval
 from evalkit.tables import Cell, Table, arrow, csv_text, render
 

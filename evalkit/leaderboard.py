@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from evalkit.alike import distinct_labels
 from evalkit.checks import Flag, flags_of, ranked
-from evalkit.compare import compare, distinct_labels
+from evalkit.comparison import compare
 from evalkit.intervals import Interval
 from evalkit.metrics import Metric
 from evalkit.runs import Run

@@ -6,7 +6,7 @@ GOLDEN  folder with chair/opera_captions/<model>.<method>.jsonl, the captions th
 ASSETS  folder with chair/coco_gt_objects.json and chair/synonyms.txt
 RUNS    where run directories go
 
-Scores each file with CHAIR, prints what `evalkit report` and `evalkit compare --against all --metrics chair_s,chair_i,recall --power 3` print of them.
+Scores each file with CHAIR and prints the report and the comparison of every two methods of a model, with power.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.chair import CHAIR
-from evalkit.compare import compare
+from evalkit.comparison import compare
 from evalkit.comparison_report import comparison_report
 from evalkit.engines.replay import ReplayEngine
 from evalkit.harness import evaluate

@@ -1,4 +1,4 @@
-"""Reports: every number with interval, n, flags and signature; unlike never in one table; a collapsed run never first."""
+"""Reports: intervals, n, flags and signature with every number; unlike never in one table; collapsed never first."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from evalkit.compare import compare
+from evalkit.comparison import compare
 from evalkit.comparison_report import comparison_report
 from evalkit.errors import UsageError
 from evalkit.frames import load_metrics, load_runs

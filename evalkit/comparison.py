@@ -19,7 +19,7 @@ the same in both runs however many of its responses were scored. Items that shar
     ('25.0 [17.0, 34.0]', True, 25, 0)
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -29,13 +29,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.alike import check_alike, distinct_labels
 from evalkit.errors import UsageError
 from evalkit.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, cluster_sums, evaluate, value_of
 from evalkit.metrics import Array, Metric
 from evalkit.paired import McNemar, difference_intervals, holm, mcnemar, randomisation_p
 from evalkit.power import Power, paired_power
 from evalkit.runs import Run, cluster_of, load_run
-from evalkit.signature import Difference, differences
+from evalkit.signature import Difference
 
 MAX_GROUPS = 40  # a group name with more values than this is no group worth a table
 
@@ -165,46 +166,6 @@ def compare(
         corrected.append(replace(pair, effects=tuple(own), warnings=warnings))
     tests = sum(effect.p is not None for pair in corrected for effect in pair.effects)
     return Comparison(loaded[0].benchmark, str(loaded[0].signature), tuple(corrected), tests, level, resamples, seed)
-
-
-def distinct_labels(runs: Sequence[Run]) -> list[str]:
-    """Labels of runs; those that share one get as much of their folder's name as tells them apart."""
-    labels = [run.label for run in runs]
-    shared = {label for label, count in Counter(labels).items() if count > 1}
-    for depth in (1, 2, 3):
-        labels = [
-            f"{run.label} ({'/'.join(run.path.parts[-depth:])})" if run.label in shared and run.path else run.label
-            for run in runs
-        ]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [
-        f"{label} #{index}" if run.label in shared else label
-        for index, (run, label) in enumerate(zip(runs, labels, strict=True), 1)
-    ]
-
-
-def check_alike(
-    base: Run, other: Run, base_label: str, other_label: str, force: bool = False, allow: Sequence[str] = ()
-) -> tuple[Difference, ...]:
-    """Protocol fields in which two runs differ and may (forced or allowed).
-
-    Raises:
-        UsageError: naming the fields, if they may not.
-    """
-    found = differences(base.signature, other.signature)
-    formulas = [{metric.name: metric.formula for metric in run.metrics} for run in (base, other)]
-    for name in formulas[0].keys() & formulas[1].keys():
-        if formulas[0][name] != formulas[1][name]:
-            found.append(Difference(f"formula of {name}", formulas[0][name], formulas[1][name]))
-    obstacles = [difference for difference in found if difference.field not in allow]
-    if obstacles and not force:
-        named = "; ".join(map(str, obstacles))
-        raise UsageError(
-            f"{base_label} and {other_label} are not measured alike: {named}. Run them alike, or compare with --force: "
-            "the report then says in what they differ"
-        )
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

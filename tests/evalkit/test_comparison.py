@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evalkit.compare import compare
+from evalkit.comparison import compare
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 from evalkit.runs import Run
