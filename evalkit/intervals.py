@@ -6,7 +6,7 @@ responses to one item) are resampled together. Every metric of a run is computed
 percentile  the middle 95 % of the resampled values
 expanded    the same, of a little more than 95 %: with few clusters the resampled values lie too close together, and
             Student's t instead of the normal quantile, times sqrt(n / (n - 1)), makes up for it (Hesterberg 2015,
-            arXiv:1411.5279, section 4.5). Equal to percentile for hundreds of clusters. The default
+            arXiv:1411.5279). Equal to percentile for hundreds of clusters. The default
 bca         bias-corrected and accelerated (Efron 1987), at the same expanded level. It needs a value inside the range
             of the resampled ones and a jackknife that varies; without, the limits are the expanded ones
 exact       at 0 or 100 percent all resamples agree and the bootstrap is silent: Clopper-Pearson's limit for the share
@@ -256,7 +256,7 @@ def exact_limits(value: float, clusters: int, level: float) -> tuple[float, floa
 
 
 def bca_quantiles(value: float, values: Array, left_out: Array, tail: float) -> tuple[float, float] | None:
-    """Which quantiles of the resampled values are the BCa limits (Efron 1987, eq. 2.3 and 6.6).
+    """Which quantiles of the resampled values are the BCa limits (Efron and Tibshirani 1993, section 14.3).
 
     Args:
         value: the metric of the data.
