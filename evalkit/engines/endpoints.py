@@ -2,7 +2,7 @@
 
 Environment, in this order: <PREFIX>_BASE_URL, <PREFIX>_API_BASE, <PREFIX>_API_URL (the last two as older tools spell
 them, some with the full address that ends in /chat/completions), and <PREFIX>_API_KEY. The prefix is OPENAI, or
-EVALKIT_JUDGE for a judge of its own. Several addresses, separated by commas, are a fleet with one model.
+JUDGE for a judge of its own. Several addresses, separated by commas, are a fleet with one model.
 """
 
 import os
@@ -81,10 +81,13 @@ def api_key(
 ) -> Secret:
     """The key from the argument, else from the environment; servers of one's own need none.
 
+    The key of OPENAI is not sent to an address that the environment gives for another prefix alone.
+
     Raises:
         UsageError: if the vendor's server is to be asked and there is no key.
     """
-    names = [f"{name}_API_KEY" for name in _prefixes(prefix)]
+    own_address = any(environment.get(f"{prefix}_{variable}") for variable in ADDRESS_VARIABLES)
+    names = [f"{name}_API_KEY" for name in ((prefix,) if own_address else _prefixes(prefix))]
     key = given or next((environment[name] for name in names if environment.get(name)), None)
     if key is None and VENDOR_URL in urls:
         raise UsageError(f"{VENDOR_URL} needs a key: set {names[0]}, or give the address of another server")

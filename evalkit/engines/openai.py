@@ -64,7 +64,7 @@ class _Fault:
 
     error: str
     again: bool
-    wait_s: float | None = None
+    wait_s: float = 0.0
     unreachable: bool = False
     raw: str | None = None
 
@@ -156,7 +156,7 @@ class OpenAIEngine:
         key: str | None = None,
         *,
         connections: int = 32,
-        attempts: int = 7,
+        attempts: int = 8,
         timeout_s: float = 300.0,
         backoff_s: float = 0.5,
         extra: Mapping[str, Json] | None = None,
@@ -361,7 +361,7 @@ class OpenAIEngine:
             if not fault.again or len(attempts) >= self._attempts:
                 self._give_up(fault, server)
                 return None, attempts
-            await asyncio.sleep(backoff(len(attempts), self._backoff_s) if fault.wait_s is None else fault.wait_s)
+            await asyncio.sleep(fault.wait_s + backoff(len(attempts), self._backoff_s))
 
     def _told(self, reply: Reply, fault: _Fault | None) -> Attempt:
         text = self._key.redact(reply.text)
@@ -429,14 +429,14 @@ class OpenAIEngine:
             raise EngineError(f"{said}: {what} (model {self.model!r}); {_short(raw)}") from None
         if status == 400 and "max_completion_tokens" in raw and self._limit_field == "max_tokens":
             self._limit_field = "max_completion_tokens"  # newer models of the vendor know this name only
-            return _Fault(f"{said}: {_short(raw)}", again=True, wait_s=0.0, raw=raw)
+            return _Fault(f"{said}: {_short(raw)}", again=True, raw=raw)
         again = status in RETRIED_STATUS or status >= 500
-        wait_s = retry_after(error.response.headers.get("retry-after")) if again else None
+        wait_s = retry_after(error.response.headers.get("retry-after")) or 0.0
         if status == 429:
             server.refused(started)
         elif again:
             server.failed()
-        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+        if wait_s > LONGEST_WAIT_S:
             return _Fault(f"{said}: asks to wait {wait_s:.0f} s", again=False, raw=raw)
         return _Fault(f"{said}: {_short(raw)}" if raw else said, again, wait_s, raw=raw)
 

@@ -55,12 +55,13 @@ def test_what_is_no_http_address_is_refused(address):
         ({"OPENAI_API_URL": "http://c/v1, http://d/v1"}, "OPENAI", ("http://c/v1", "http://d/v1"), "none"),
         ({"OPENAI_API_KEY": "k"}, "OPENAI", ("https://api.openai.com/v1",), "k"),
         (
-            {"OPENAI_API_KEY": "k", "EVALKIT_JUDGE_API_KEY": "j", "EVALKIT_JUDGE_BASE_URL": "http://j/v1"},
-            "EVALKIT_JUDGE",
+            {"OPENAI_API_KEY": "k", "JUDGE_API_KEY": "j", "JUDGE_BASE_URL": "http://j/v1"},
+            "JUDGE",
             ("http://j/v1",),
             "j",
         ),
-        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://a/v1"}, "EVALKIT_JUDGE", ("http://a/v1",), "k"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://a/v1"}, "JUDGE", ("http://a/v1",), "k"),
+        ({"OPENAI_API_KEY": "k", "JUDGE_BASE_URL": "http://j/v1"}, "JUDGE", ("http://j/v1",), "none"),
     ],
 )
 def test_addresses_and_key_come_from_the_environment(environment, prefix, urls, key):
@@ -216,6 +217,26 @@ def test_a_server_that_always_fails_gives_failed_responses_not_empty_ones():
         responses = list(engine_for(server, attempts=3).generate(PROMPTS[:4], Sampling()))
     assert [r.text for r in responses] == [None] * 4
     assert all("HTTP 500" in str(r.failure) and "after 3 attempts" in str(r.failure) for r in responses)
+
+
+def test_retry_after_is_waited_for(monkeypatch):
+    waits = []
+
+    async def note(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr("evalkit.engines.openai.asyncio.sleep", note)
+    with FaultyServer(faults=1.0, kinds=("429",), retry_after="7") as server:
+        (response,) = engine_for(server, attempts=3).generate(PROMPTS[:1], Sampling())
+    assert response.text is None
+    assert [7 < wait < 7.1 for wait in waits if wait] == [True, True]
+
+
+def test_a_wait_of_an_hour_is_not_taken():
+    with FaultyServer(faults=1.0, kinds=("429",), retry_after="3600") as server:
+        (response,) = engine_for(server).generate(PROMPTS[:1], Sampling())
+    assert "asks to wait 3600 s" in str(response.failure)
+    assert sum(server.calls.values()) == 1
 
 
 def test_empty_content_is_asked_again_and_then_a_failure():
