@@ -47,6 +47,7 @@ from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
 from evalkit.miniature.questions import list_question
 from evalkit.miniature.scenes import GRID, Scene
 
+_PICTURE = "image"  # the word that tells what is seen from what is said
 _SEE = Schedule(steps=200, lr=2e-3, warmup=0.15, beta2=0.999)
 _DESCRIBE = Schedule(steps=300, lr=2e-3)
 _ANSWER = Schedule(steps=150, lr=1.5e-3)
@@ -61,12 +62,11 @@ class Recipe:
     describe: Schedule = _DESCRIBE
     describe_scenes: int = 32
     clean_share: float = 0.4  # of the describe stage, at its start
-    describe_answer_weight: float = 4.0
+    describe_answer_weight: float = 2.0
     tower_lr_factor: float = 0.02
     answer: Schedule = _ANSWER
     answer_scenes: int = 24
-    answer_weight: float = 6.0
-    embedding_std: float = 0.15
+    answer_weight: float = 3.0
     colour_share: float = 0.7  # of a colour's embedding in the target of a cell
     place_share: float = 0.5
     quality_scenes: int = 400
@@ -120,7 +120,6 @@ def train_base(seed: int, recipe: Recipe, progress: Progress | None = None) -> t
     processor = build_processor()
     with torch.random.fork_rng():
         model = build_model(processor.tokenizer, seed)
-        nn.init.normal_(model.get_input_embeddings().weight, std=recipe.embedding_std)
         model.train()
         _see(model, processor.tokenizer, seed, recipe, progress)
         _describe(model, processor.tokenizer, seed, recipe, progress)
@@ -146,13 +145,13 @@ def _see(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Progre
 def _word_embeddings(model: Any, tokenizer: Any) -> dict[str, Tensor]:
     """Mean input embedding of every noun, colour and place, each (D,)."""
     table = model.get_input_embeddings().weight.detach()
-    words = (*NOUNS, *COLOURS, *PLACES)
+    words = (*NOUNS, *COLOURS, *PLACES, _PICTURE)
     return {word: table[tokenizer(" " + word, add_special_tokens=False).input_ids].mean(0) for word in words}
 
 
 def cell_targets(scene: Scene, words: dict[str, Tensor], recipe: Recipe) -> Tensor:
-    """What each image token should become: the place everywhere, plus noun and colour where a thing is, (9, D)."""
-    targets = (recipe.place_share * words[scene.place]).repeat(GRID * GRID, 1)
+    """What each image token should become: picture and place everywhere, noun and colour where a thing is, (9, D)."""
+    targets = (recipe.place_share * words[scene.place] + words[_PICTURE]).repeat(GRID * GRID, 1)
     for thing in scene.things:
         targets[thing.cell] += words[thing.noun]
         if thing.colour:

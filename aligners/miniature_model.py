@@ -48,6 +48,9 @@ VISION_WIDTH, VISION_HEADS, VISION_LAYERS = 96, 3, 2
 TEXT_WIDTH, TEXT_HEADS, TEXT_LAYERS = 128, 4, 2
 WIDENING = 3  # hidden layer of a block, in widths
 CONTEXT = 512  # tokens
+_WORD_STD = 0.15  # of word embeddings
+_COPY_GAIN = 0.5
+_TOKENIZER_CAPTIONS = 4  # a scene: captions are most of what the model reads and writes, so their words come first
 
 # A response starts on a new line: prompt and response are then the same tokens whether tokenised together or apart.
 _CHAT_TEMPLATE = (
@@ -107,7 +110,8 @@ def _tokenizer_texts(n_scenes: int) -> Iterator[str]:
     for index in range(n_scenes):
         scene = sample_scene(rng)
         yield BEFORE_IMAGE + AFTER_IMAGE + DESCRIBE_PROMPTS[index % len(DESCRIBE_PROMPTS)] + AFTER_PROMPT
-        yield noisy_caption(scene, rng)
+        for _ in range(_TOKENIZER_CAPTIONS):
+            yield noisy_caption(scene, rng)
         yield facts_text(scene.groups)
         questions = [
             ask_existence(scene, rng.choice(scene.groups).noun),
@@ -125,19 +129,35 @@ def _tokenizer_texts(n_scenes: int) -> Iterator[str]:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForConditionalGeneration:
-    """The untrained model. The Llama's linear layers start with std 1/sqrt(fan-in), output projections half that."""
+    """The untrained model; the Llama's linear layers start with std 1/sqrt(fan-in), those that write half that."""
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(_config(tokenizer))
     for name, parameter in model.model.language_model.named_parameters():
         if parameter.dim() == 2 and "embed" not in name:
             gain = 0.5 if "o_proj" in name or "down_proj" in name else 1.0
             nn.init.normal_(parameter, std=gain * parameter.shape[1] ** -0.5)
-    for layer in model.model.language_model.layers:  # equal words attend to each other from the start
-        layer.self_attn.k_proj.weight.data.copy_(layer.self_attn.q_proj.weight.data)
+    _start_as_a_copier(model)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model
+
+
+@torch.no_grad()
+def _start_as_a_copier(model: LlavaForConditionalGeneration) -> None:
+    """Equal words attend to each other in the first layer; what the second attends to, the head names.
+
+    Image tokens are taught to look like words before the Llama learns, so that it finds asked words among them and
+    names what it sees from its first step on.
+    """
+    words = model.get_input_embeddings().weight
+    nn.init.normal_(words, std=_WORD_STD)
+    model.lm_head.weight.copy_(words)
+    finder, namer = (layer.self_attn for layer in model.model.language_model.layers)
+    half = TEXT_WIDTH // 2
+    finder.k_proj.weight[:half] = finder.q_proj.weight[:half]  # the other heads stay free to look elsewhere
+    nn.init.orthogonal_(namer.v_proj.weight)
+    namer.o_proj.weight.copy_(_COPY_GAIN * namer.v_proj.weight.T)
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:

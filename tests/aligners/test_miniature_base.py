@@ -73,6 +73,14 @@ def test_answers_and_nouns_are_single_tokens(processor, word):
     assert len(processor.tokenizer(word, add_special_tokens=False).input_ids) == 1
 
 
+def test_the_untrained_model_names_what_its_last_attention_sees(model):
+    words = model.get_input_embeddings().weight
+    attention = model.model.language_model.layers[1].self_attn
+    seen = words[300:310]
+    named = model.lm_head(attention.o_proj(attention.v_proj(seen))).argmax(-1)
+    assert named.tolist() == list(range(300, 310))
+
+
 def test_tokenizer_is_the_same_every_time(processor):
     assert build_processor().tokenizer.get_vocab() == processor.tokenizer.get_vocab()
 
@@ -151,11 +159,12 @@ def test_facts_name_exactly_the_scene():
         assert {mention.noun for mention in find_nouns(facts)} == scene.nouns
 
 
-def test_cell_targets_add_up_place_noun_and_colour():
-    words = {"park": torch.tensor([1.0]), "kite": torch.tensor([10.0]), "red": torch.tensor([100.0])}
+def test_cell_targets_add_up_picture_place_noun_and_colour():
+    values = {"park": 1.0, "kite": 10.0, "red": 100.0, "image": 1000.0}
+    words = {word: torch.tensor([value]) for word, value in values.items()}
     scene = Scene("park", (Thing("kite", "red", 4, 0, 0),))
     targets = cell_targets(scene, words, Recipe(place_share=0.5, colour_share=0.7))
-    assert targets.flatten().tolist() == [0.5] * 4 + [80.5] + [0.5] * 4
+    assert targets.flatten().tolist() == [1000.5] * 4 + [1080.5] + [1000.5] * 4
 
 
 def test_training_is_reproducible_leaves_the_tower_trainable_and_reports_three_stages():
