@@ -242,3 +242,18 @@ def test_scoring_imports_no_torch():
 
 def test_examples_in_docstrings_run():
     assert doctest.testmod(chair).failed == 0
+
+
+@pytest.mark.parametrize("variant", ["pos_lemma", "singularize"])
+@pytest.mark.usefixtures("assets")
+def test_the_miniature_world_is_read_by_the_same_loaders(tmp_path, monkeypatch, variant):
+    from evalkit.miniature.files import read_scenes, write_world
+
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    world = write_world(tmp_path / "world", 12, seed=3)
+    items = CHAIR.miniature(world, variant).items()
+    scenes = read_scenes(world)
+    for item in items:
+        assert item.image.open().mode == "RGB"
+        assert {thing.noun for thing in scenes[int(item.id)].things} <= set(item.reference["objects"])
+    assert len(items) == 12
