@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import build_tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import DataError, EngineError
@@ -43,6 +45,24 @@ def test_lead_is_what_the_template_writes_before_an_answer(processor: Any) -> No
     )
     assert PromptEncoder(processor).lead == " "
     assert PromptEncoder(processor, tight).lead == ""
+
+
+def test_lead_is_dropped_where_the_tokenizer_adds_it_itself() -> None:
+    """SentencePiece-like tokenizers (LLaVA-1.5) put a space before the first word of any text."""
+    _, processor = build_tiny("llava")
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "▁A": 1, "▁dog": 2, "▁a": 3, "</s>": 4, "<image>": 5}, "<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    words.decoder = decoders.Metaspace(prepend_scheme="first")
+    processor.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    encoder = PromptEncoder(processor)
+    assert encoder.lead == ""
+    assert encoder.continuation_ids("A dog") == [1, 2]
+    assert encoder.decode([1, 2, 4]) == "A dog"
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
