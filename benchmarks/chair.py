@@ -141,6 +141,7 @@ class CHAIR:
             raise UsageError(f"chair: sample must be at least 1, got {sample}")
         self.synonyms, self.annotations, self.references = synonyms, annotations, references
         self.images, self.image_ids, self.variant = images, image_ids, check_variant(variant)
+        self.open_items = images is None and image_ids is None  # any known image may have a response
         self.question, self.splits = question, tuple(splits)
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
 

@@ -1,11 +1,13 @@
-"""Sub-commands that know the benchmarks: list, run, generate, score."""
+"""Sub-commands that make and score runs: run, generate, score, merge."""
 
 import argparse
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import BENCHMARKS
+from benchmarks.inspection_commands import add_inspection_commands
 from evalkit.arguments import (
     EXIT_FAILURES,
     add_engine_arguments,
@@ -29,9 +31,7 @@ SHORTHANDS = ("image_ids", "references", "variant")  # options with a flag of th
 
 def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""
-    listing = commands.add_parser("list", help="benchmarks with their options and metrics, engines")
-    listing.add_argument("benchmark", nargs="?", help="one benchmark: its options and metrics")
-    listing.set_defaults(command=list_benchmarks)
+    add_inspection_commands(commands)
 
     run = commands.add_parser("run", help="generate and score: one checkpoint on one or more benchmarks")
     add_task_arguments(run)
@@ -54,17 +54,31 @@ def add_commands(commands: Any) -> None:
     generate.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     generate.set_defaults(command=generate_responses)
 
-    score = commands.add_parser("score", help="score stored responses: a run's, or a file made elsewhere")
+    score = commands.add_parser("score", help="score stored responses: a run's, or files made elsewhere")
     score.add_argument("target", metavar="RUN|BENCHMARK", help="a run directory, or a benchmark with --responses FILE")
-    score.add_argument("--responses", type=Path, metavar="FILE", help="responses made elsewhere, joined by id")
+    score.add_argument(
+        "--responses",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="responses made elsewhere, joined by id or content",
+    )
     score.add_argument(
         "--format", default="auto", metavar="F", help="format of --responses (default: told by its content)"
     )
     score.add_argument("--partial", action="store_true", help="allow responses for a part of the items")
+    score.add_argument("--label", help="name of the model in tables (default: the file's name)")
     add_task_options(score)
     add_judge_arguments(score)
     add_result_arguments(score)
     score.set_defaults(command=score_responses)
+
+    merge = commands.add_parser("merge", help="join the shards of a job array (--shard) into one run")
+    merge.add_argument("shards", nargs="+", type=Path, metavar="RUN")
+    merge.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
+    add_task_options(merge)
+    merge.set_defaults(command=merge_runs)
 
 
 def add_task_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +127,9 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-engine", choices=("openai", "vllm", "transformers"), default="openai")
     group.add_argument("--judge-base-url", action="append", metavar="URL")
     group.add_argument("--judge-args", action="append", default=[], metavar="KEY=VALUE")
-    group.add_argument("--budget", metavar="B", help="stop cleanly before judging takes more: calls:500, tokens:2e6 or usd:5")
+    group.add_argument(
+        "--budget", metavar="B", help="stop cleanly before judging takes more: calls:500, tokens:2e6 or usd:5"
+    )
     group.add_argument("--price", metavar="P", help="IN,OUT in USD per million tokens, or a TOML table of models")
     group.add_argument(
         "--dry-run", action="store_true", help="say how many generations and judge calls this takes, and stop"
@@ -140,26 +156,6 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rescore", action="store_true", help="allow other scoring settings than the run was scored with"
     )
-
-
-def list_benchmarks(options: argparse.Namespace) -> int:
-    """`evalkit list`: what there is; with a name, its options and metrics."""
-    from benchmarks.registry import benchmark_class, options_of
-
-    if options.benchmark:
-        cls = benchmark_class(options.benchmark)
-        print((cls.__module__ and (__import__(cls.__module__, fromlist=["_"]).__doc__ or "")).strip())
-        print("\noptions (--set NAME.OPTION=VALUE):")
-        for key, shown in options_of(options.benchmark).items():
-            print(f"  {key:<18} {shown}")
-        return 0
-    width = max(map(len, BENCHMARKS))
-    for name in BENCHMARKS:
-        cls = benchmark_class(name)
-        summary = (__import__(cls.__module__, fromlist=["_"]).__doc__ or "").strip().splitlines()[0]
-        print(f"{name:<{width}}  {summary}")
-    print("\nengines: transformers, vllm, openai, replay; more of a benchmark: evalkit list NAME")
-    return 0
 
 
 def run_benchmarks(options: argparse.Namespace) -> int:
@@ -212,18 +208,26 @@ def generate_responses(options: argparse.Namespace) -> int:
 def score_responses(options: argparse.Namespace) -> int:
     """`evalkit score`: a run directory, or responses made elsewhere."""
     from benchmarks.judging import judge_from
-    from benchmarks.stored import import_responses, plan_of_run
+    from benchmarks.stored import default_label, import_run, plan_of_run
     from evalkit.harness import score
     from evalkit.progress import ProgressBar
 
-    if options.responses is not None:
-        benchmark = _benchmark(options, options.target)
-        work, run_dir = import_responses(
-            benchmark, options.responses, options.format, options.output_path, partial=options.partial
+    if options.responses:
+        benchmark, origin = _benchmark(options, options.target)
+        label = options.label or default_label(options.responses)
+        run_dir = options.output_path / label / benchmark.name
+        work = import_run(
+            benchmark,
+            options.responses,
+            run_dir,
+            label,
+            format_name=options.format,
+            partial=options.partial,
+            origin=origin,
         )
     else:
         run_dir = Path(options.target)
-        work = plan_of_run(run_dir, lambda name: _benchmark(options, name))
+        work = plan_of_run(run_dir, _rebuild(options))
     judge = judge_from(options)
     try:
         with ProgressBar(f"score {run_dir.name}") as progress:
@@ -232,6 +236,21 @@ def score_responses(options: argparse.Namespace) -> int:
         if judge is not None:
             judge.engine.close()
     return finish([summary], options.tolerance)
+
+
+def merge_runs(options: argparse.Namespace) -> int:
+    """`evalkit merge`: the shards of a job array become one run."""
+    from benchmarks.stored import merge_shards
+    from evalkit.records import read_manifest
+
+    manifest = read_manifest(options.shards[0])
+    run_dir = options.output_path / str(manifest["label"]) / str(manifest["benchmark"])
+    work = merge_shards(options.shards, run_dir, _rebuild(options))
+    print(
+        f"{run_dir}: {len(work.items) * work.sampling.n} responses of {len(options.shards)} shards; "
+        f"next: evalkit score {run_dir}"
+    )
+    return 0
 
 
 def finish(summaries: "list[Summary]", tolerance: float) -> int:
@@ -255,14 +274,15 @@ def _plans(options: argparse.Namespace) -> "list[Plan]":
     plans = []
     for name in dict.fromkeys(options.tasks.replace(" ", ",").split(",")):
         if name:
-            benchmark = _benchmark(options, name)
-            plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard))
+            benchmark, origin = _benchmark(options, name)
+            plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
     if not plans:
         raise UsageError("--tasks names no benchmark")
     return plans
 
 
-def _benchmark(options: argparse.Namespace, name: str) -> "Benchmark":
+def _benchmark(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict[str, Any]]":
+    """A benchmark, and how to build it again."""
     from benchmarks.layout import located
     from benchmarks.registry import build, options_of
 
@@ -271,7 +291,23 @@ def _benchmark(options: argparse.Namespace, name: str) -> "Benchmark":
     given = located(name, Path(options.data)) if options.data and not options.world else {}
     given |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
     given |= _task_settings(options.set, name)
-    return build(name, given, options.world)
+    world = options.world.resolve() if options.world else None
+    origin = {"name": name, "options": given, "world": str(world) if world else None}
+    return build(name, given, world), origin
+
+
+def _rebuild(options: argparse.Namespace) -> "Callable[[str, Mapping[str, Any]], Benchmark]":
+    """Builds the benchmark of a stored run: its own options, with those of this command line over them."""
+    from benchmarks.registry import build
+
+    def rebuilt(name: str, origin: "Mapping[str, Any]") -> "Benchmark":
+        stored = dict(origin.get("options") or {})
+        world = options.world or (Path(origin["world"]) if origin.get("world") else None)
+        given = {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key, None)}
+        own = str(origin.get("name") or name)
+        return build(own, stored | given | _task_settings(options.set, own), world)
+
+    return rebuilt
 
 
 def _task_settings(pairs: list[str], name: str) -> dict[str, str]:
@@ -323,10 +359,13 @@ def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
 
 def _prove_parity(engine: "Engine", plans: "list[Plan]", count: int) -> None:
     """`--check-parity N`: stop if batched text differs from batch-1 text."""
-    from evalkit.engines.parity import check_parity
+    from evalkit.engines.transformers import TransformersEngine
+    from evalkit.parity import check_parity
 
-    prompts = [prompt for work in plans for prompt in work.prompts][:count]
-    report = check_parity(engine, prompts)
-    print(report)
-    if not report.equal:
+    prompts = [prompt for work in plans for prompt in work.prompts]
+    if not isinstance(engine, TransformersEngine):
+        raise UsageError("--check-parity is for the transformers engine")
+    report = check_parity(engine, prompts, count)
+    print("\n".join(report.lines()))
+    if not report.explained:
         raise EngineError("batched text differs from batch-1 text; run with --batch-size 1, or in --dtype float32")

@@ -68,3 +68,12 @@ def located(name: str, data: Path) -> dict[str, str]:
 def missing(name: str, data: Path) -> list[Place]:
     """What a benchmark needs and the data folder does not have."""
     return [place for place in LAYOUT.get(name, ()) if not place.optional and not (data / place.path).exists()]
+
+
+def images_found(name: str, data: Path) -> str:
+    """How many image files a benchmark's folder holds, as a sentence."""
+    places = [place for place in LAYOUT.get(name, ()) if place.option == "images"]
+    if not places:
+        return "files found; its images are inside them"
+    count = sum(1 for path in (data / places[0].path).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    return f"files found; {count:,} images in {places[0].path}"

@@ -1,22 +1,27 @@
-"""Scoring what exists: the responses of a run directory, or of a file made elsewhere."""
+"""Scoring what exists: the responses of a run directory, of shards, or of files made elsewhere."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from evalkit.benchmark import Benchmark
-from evalkit.errors import DataError
+from evalkit.benchmark import Benchmark, OpenItems
+from evalkit.engines import Choices, TokenLogprobs
+from evalkit.errors import DataError, EngineError, RecordError
 from evalkit.harness import Plan, generate, plan
-from evalkit.importers import import_responses as read_responses
-from evalkit.records import read_manifest
+from evalkit.importers import import_responses
+from evalkit.records import RESPONSES, VERDICTS, read_journal, read_manifest
 from evalkit.sampling import Sampling
-from evalkit.schema import Json
+from evalkit.schema import Json, Prompt, Response
+
+Build = Callable[[str, Mapping[str, Json]], Benchmark]  # (name, the manifest's "origin") -> benchmark
+SHARED_BY_SHARDS = ("benchmark", "label", "model", "sampling", "settings", "origin")
 
 
-def plan_of_run(run_dir: Path, build: Callable[[str, Mapping[str, Json]], Benchmark]) -> Plan:
+def plan_of_run(run_dir: Path, build: Build) -> Plan:
     """The plan of a run whose responses are there: benchmark, selection and decoding from its manifest.
 
-    Args:
-        build: makes the benchmark from its name and the manifest's "origin".
     Raises:
         RecordError: if the directory holds no run.
     """
@@ -27,6 +32,129 @@ def plan_of_run(run_dir: Path, build: Callable[[str, Mapping[str, Json]], Benchm
         build(str(manifest["benchmark"]), origin),
         Sampling(**manifest["sampling"]),
         origin.get("limit"),
-        tuple(shard) if shard else None,
+        (shard[0], shard[1]) if shard else None,
         origin,
+        only=origin.get("only"),
+        decoding_known="temperature" in manifest["sampling"],
     )
+
+
+def import_run(
+    benchmark: Benchmark,
+    paths: Sequence[Path],
+    run_dir: Path,
+    label: str,
+    *,
+    format_name: str = "auto",
+    partial: bool = False,
+    origin: Mapping[str, Json] | None = None,
+) -> Plan:
+    """Make a run directory from responses made elsewhere; how they were decoded is not known and not claimed.
+
+    Args:
+        paths: one file, or one per part of the items.
+        partial: allow items without a response.
+    Raises:
+        DataError: if a file cannot be read, or its responses don't fit the items one to one.
+    """
+    items = benchmark.items()
+    open_items = isinstance(benchmark, OpenItems) and benchmark.open_items
+    responses = import_responses(list(paths), items, format_name, partial=partial or open_items)
+    answered = list(dict.fromkeys(response.prompt_id for response in responses))
+    only = answered if len(answered) < len(items) else None
+    samples = 1 + max(response.sample for response in responses)
+    work = plan(benchmark, Sampling(n=samples), origin=origin, only=only, decoding_known=False)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()[:8]
+    generate(work, StoredResponses(responses, {"engine": "import", "model": label, "file": digest}), run_dir, label)
+    return work
+
+
+def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
+    """Join the runs of a job array into one run directory; judge calls that were made are kept.
+
+    Raises:
+        RecordError: if the shards are not parts of one run, overlap, or leave items without a response.
+    """
+    manifests = [read_manifest(shard) for shard in shards]
+    for shard, manifest in zip(shards, manifests, strict=True):
+        for name in SHARED_BY_SHARDS:
+            if _whole(manifest.get(name)) != _whole(manifests[0].get(name)):
+                raise RecordError(f"{shard} and {shards[0]} are not parts of one run: their {name} differs")
+    origin = dict(manifests[0].get("origin") or {}) | {"shard": None}
+    sampling = Sampling(**manifests[0]["sampling"])
+    work = plan(build(str(manifests[0]["benchmark"]), origin), sampling, origin.get("limit"), None, origin)
+    rows: dict[tuple[str, int], Path] = {}
+    responses = []
+    for shard in shards:
+        for key, row in {(row["id"], row["sample"]): row for row in read_journal(shard / RESPONSES)}.items():
+            if key in rows:
+                raise RecordError(f"item {key[0]!r} is in {rows[key]} and in {shard}; shards must not overlap")
+            rows[key] = shard
+            responses.append(
+                Response(
+                    key[0], row.get("text"), key[1], row.get("finish"), None, row.get("tokens"), row.get("failure")
+                )
+            )
+    generate(work, StoredResponses(responses, manifests[0]["model"]), run_dir, manifests[0]["label"])
+    journals = [shard / VERDICTS for shard in shards if (shard / VERDICTS).exists()]
+    if journals and not (run_dir / VERDICTS).exists():
+        with (run_dir / VERDICTS).open("wb") as joined:
+            for journal in journals:
+                with journal.open("rb") as part:
+                    shutil.copyfileobj(part, joined)
+    return work
+
+
+def _whole(value: Json) -> Json:
+    """A manifest's field without what tells one shard from another."""
+    return {key: part for key, part in value.items() if key != "shard"} if isinstance(value, dict) else value
+
+
+class StoredResponses:
+    """An engine that hands out responses it was given."""
+
+    name = "stored"
+
+    def __init__(self, responses: Sequence[Response], model: Mapping[str, Json]) -> None:
+        self._responses = {(response.prompt_id, response.sample): response for response in responses}
+        self._model = dict(model)
+
+    def describe(self) -> Mapping[str, Json]:
+        """The model that made the responses."""
+        return self._model
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """The stored responses to these prompts; what is not there is not handed out."""
+        for prompt in prompts:
+            for sample in range(sampling.n):
+                if (prompt.id, sample) in self._responses:
+                    yield self._responses[prompt.id, sample]
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """Not possible."""
+        _texts_only()
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """Not possible."""
+        _texts_only()
+
+    def stop(self) -> None:
+        """Nothing is in flight."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _texts_only() -> NoReturn:
+    raise EngineError("stored responses have no probabilities")
+
+
+def default_label(paths: Sequence[Path]) -> str:
+    """A model's name from the files its responses came in.
+
+    Raises:
+        DataError: if there is no file.
+    """
+    if not paths:
+        raise DataError("no file of responses was named")
+    return paths[0].name.split(".json")[0].split(".csv")[0]

@@ -71,3 +71,10 @@ class WithBaselines(Protocol):
 
     def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
         """Name of a constant model (e.g. "constant No, empty captions") -> metric name -> value."""
+
+
+@runtime_checkable
+class OpenItems(Protocol):
+    """A benchmark that can score responses to any part of its items: the responses at hand say which."""
+
+    open_items: bool

@@ -8,7 +8,7 @@ process stopped; finished responses and verdicts are never asked for again. The 
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,6 +54,7 @@ class Plan:
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
+    decoding_known: bool = True  # False for responses made elsewhere: nothing is claimed about their decoding
 
 
 def plan(
@@ -62,6 +63,8 @@ def plan(
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
     origin: Mapping[str, Json] | None = None,
+    only: Collection[str] | None = None,
+    decoding_known: bool = True,
 ) -> Plan:
     """Select items and write their prompts.
 
@@ -70,11 +73,16 @@ def plan(
         limit: the first so many items only.
         shard: (i, n), 1 <= i <= n: every n-th item, starting with the i-th, for job arrays.
         origin: what a later `evalkit score` needs to build the benchmark again; kept in the manifest.
+        only: ids of the items to keep, before the limit and the shard.
+        decoding_known: False for responses made elsewhere.
     Raises:
         DataError: if the benchmark has no items, or two share an id.
         UsageError: if the shard or the limit makes no sense.
     """
     items = list(benchmark.items())
+    if only is not None:
+        kept = set(only)
+        items = [item for item in items if item.id in kept]
     if limit is not None:
         if limit < 1:
             raise UsageError(f"--limit must be at least 1, got {limit}")
@@ -90,8 +98,19 @@ def plan(
     if repeated:
         raise DataError(f"{benchmark.name}: item ids must be unique; repeated: {', '.join(repeated[:5])}")
     prompts = tuple(benchmark.prompt(item) for item in items)
-    selection: dict[str, Json] = {"limit": limit, "shard": list(shard) if shard else None}
-    return Plan(benchmark, tuple(items), prompts, sampling or benchmark.sampling, {**(origin or {}), **selection})
+    selection: dict[str, Json] = {
+        "limit": limit,
+        "shard": list(shard) if shard else None,
+        "only": list(only) if only is not None else None,
+    }
+    return Plan(
+        benchmark,
+        tuple(items),
+        prompts,
+        sampling or benchmark.sampling,
+        {**(origin or {}), **selection},
+        decoding_known,
+    )
 
 
 def generate(
@@ -228,7 +247,7 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "benchmark": work.benchmark.name,
         "label": label,
         "model": dict(model),
-        "sampling": work.sampling.as_dict(),
+        "sampling": work.sampling.as_dict() if work.decoding_known else {"n": work.sampling.n},
         "settings": dict(work.benchmark.settings()),
         "judge": None,
         "prompts": _hash(part for prompt in work.prompts for part in (prompt.id, prompt.system or "", prompt.text)),
@@ -265,7 +284,7 @@ def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fiel
 
 
 def _without_plumbing(description: Json) -> Json:
-    """A description without the fields that leave the answers alone, so that a run may go on with another batch size."""
+    """A description without what leaves the answers alone: a run may go on with another batch size."""
     if not isinstance(description, dict):
         return description
     return {name: value for name, value in description.items() if name not in NOT_IDENTITY}

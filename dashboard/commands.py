@@ -1,0 +1,7 @@
+"""Sub-command `evalkit dashboard`."""
+
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add this layer's sub-commands."""

@@ -1,0 +1,120 @@
+"""Sub-commands that work on run directories and on this machine: compare, export, assets."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from evalkit.arguments import EXIT_ABORTED
+
+FORMATS = ("terminal", "markdown", "csv", "latex", "json")
+
+
+def add_commands(commands: Any) -> None:
+    """Add this layer's sub-commands."""
+    compare = commands.add_parser("compare", help="paired comparison of runs on the same items: did it help?")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more runs; the first is the base")
+    compare.add_argument("--all", action="store_true", help="every two runs, not only each against the first")
+    compare.add_argument("--metrics", metavar="A,B", help="these metrics only")
+    compare.add_argument("--power", nargs="*", type=float, metavar="D", help="items needed to see differences of D")
+    compare.add_argument("--force", action="store_true", help="compare runs that were measured differently")
+    compare.add_argument("--allow", default="", metavar="A,B", help="signature fields that may differ, e.g. T,beams")
+    compare.add_argument("--method", choices=("percentile", "bca"), default="percentile")
+    compare.add_argument("--format", choices=FORMATS, default="terminal")
+    compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
+    compare.set_defaults(command=compare_runs)
+
+    export = commands.add_parser("export", help="write a run's responses in the authors' own formats")
+    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument(
+        "--format", required=True, metavar="F", help="amber, chair, pope, mmhal, ...; `list` lists them"
+    )
+    export.add_argument("--output", type=Path, metavar="FILE")
+    export.add_argument("--omit-failures", action="store_true", help="leave failed responses out")
+    export.add_argument(
+        "--template", type=Path, metavar="FILE", help="the authors' file to fill, where the format does"
+    )
+    export.set_defaults(command=export_responses)
+
+    assets = commands.add_parser("assets", help="official files: list, fetch, verify")
+    assets.add_argument("action", choices=("list", "fetch", "verify"))
+    assets.add_argument("names", nargs="*", metavar="PATTERN", help="e.g. chair/* (default: all)")
+    assets.set_defaults(command=handle_assets)
+
+
+def compare_runs(options: argparse.Namespace) -> int:
+    """`evalkit compare`."""
+    from evalkit.compare import compare
+    from evalkit.comparison_report import comparison_report
+
+    result = compare(
+        *options.runs,
+        against="all" if options.all else "base",
+        metrics=_words(options.metrics) or None,
+        force=options.force,
+        allow=_words(options.allow),
+        method=options.method,
+    )
+    text = comparison_report(result, options.format, options.power or ())
+    print(text)
+    if options.output is not None:
+        write_text(options.output, text)
+    return 0
+
+
+def export_responses(options: argparse.Namespace) -> int:
+    """`evalkit export`."""
+    from evalkit.exporters import EXPORTS, export_run
+
+    if options.format == "list":
+        for name, export in EXPORTS.items():
+            print(f"{name:<18} {export.suffix:<7} {export.about}")
+        return 0
+    suffix = EXPORTS[options.format].suffix if options.format in EXPORTS else ".json"
+    output = options.output or Path(f"{options.run.parent.name}_{options.run.name}_{options.format}{suffix}")
+    for path in export_run(
+        options.run, options.format, output, omit_failures=options.omit_failures, template=options.template
+    ):
+        print(path)
+    return 0
+
+
+def handle_assets(options: argparse.Namespace) -> int:
+    """`evalkit assets`."""
+    from evalkit.assets import fetch, folders, matching, state
+    from evalkit.errors import AssetError
+
+    failed = False
+    for wanted in matching(options.names):
+        if options.action == "fetch":
+            try:
+                print(f"{wanted.name}: {fetch(wanted)}")
+            except AssetError as error:
+                failed = True
+                print(f"evalkit: {error}", file=sys.stderr)
+            continue
+        found = state(wanted)
+        failed |= options.action == "verify" and found.state not in ("mirror", "cache")
+        print(f"{wanted.name:<58} {found.state:<13} {wanted.size or '?':>10} {wanted.licence}")
+    if options.action == "list" and not options.names:
+        for folder in folders():
+            print(f"{folder.name}: {folder.how} ({folder.licence})")
+    return EXIT_ABORTED if failed else 0
+
+
+def _words(text: str | None) -> list[str]:
+    return [word for word in (text or "").replace(" ", ",").split(",") if word]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a report.
+
+    Raises:
+        RecordError: if the file cannot be written.
+    """
+    from evalkit.errors import RecordError
+
+    try:
+        path.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
