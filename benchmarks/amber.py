@@ -83,6 +83,7 @@ class AMBER:
         images: Path | None = None,
         similarity: str = "spacy",
         dimensions: Sequence[str] = ("all",),
+        without_images: bool = False,
         partial: bool = False,
         cache: Path | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class AMBER:
             images: folder of AMBER_<n>.jpg; default: `image` beside the annotations.
             similarity: identity, table:FILE, or spacy:MODEL ("spacy": en_core_web_lg); see similarity.py.
             dimensions: all, generative, discriminative, existence, attribute, relation; several are joined.
+            without_images: items without images, enough to score responses made elsewhere.
             partial: print official figures also for a part of the items.
             cache: folder for tables computed from a spaCy model; default: the program's own.
         """
@@ -103,14 +105,14 @@ class AMBER:
         chosen = {part for name in dimensions for part in SELECTIONS[name]}
         self.dimensions = tuple(name for name in DIMENSIONS if name in chosen)
         self.metrics: Sequence[Metric] = (*plain_metrics(self.dimensions), *lenient_metrics(self.dimensions))
-        self.data, self.images, self.partial = data, images, partial
+        self.data, self.images, self.without_images, self.partial = data, images, without_images, partial
         self.similarity = similarity
         self.cache = cache or cache_folder() / "similarity"
 
     @classmethod
     def miniature(cls, world: Path, dimensions: Sequence[str] = ("all",), partial: bool = False) -> Self:
         """AMBER on the files of a miniature world; words are similar only if they are equal."""
-        return cls(world / "amber", world / "images", "identity", dimensions, partial)
+        return cls(world / "amber", world / "images", "identity", dimensions, partial=partial)
 
     def items(self) -> Sequence[Item]:
         """All items of the selected dimensions, in the order of the query file.
@@ -197,7 +199,7 @@ class AMBER:
 
     @cached_property
     def _files(self) -> AmberFiles:
-        return AmberFiles.locate(self.data, self.images)
+        return AmberFiles.locate(self.data, self.images, self.without_images)
 
     @cached_property
     def _digest(self) -> str:

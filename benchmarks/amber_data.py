@@ -37,20 +37,23 @@ class AmberFiles:
     """Where the four files lie, and what is in them.
 
     paths   file name as in FILES -> file
-    images  folder of the images; None: `image` beside the annotations
+    images  folder of the images; None: items without images
     """
 
     paths: Mapping[str, Path]
-    images: Path | None = None
+    images: Path | None
 
     @classmethod
-    def locate(cls, folder: Path | None, images: Path | None) -> "AmberFiles":
-        """The files in a folder, or among the assets."""
+    def locate(cls, folder: Path | None, images: Path | None, without_images: bool = False) -> "AmberFiles":
+        """The files in a folder, or among the assets; images are looked for in `image` beside the annotations."""
         if folder is not None:
-            return cls({name: folder / name for name in FILES}, images)
-        from evalkit.assets import asset
+            paths = {name: folder / name for name in FILES}
+        else:
+            from evalkit.assets import asset
 
-        return cls({name: asset(f"amber/{name}") for name in FILES}, images)
+            paths = {name: asset(f"amber/{name}") for name in FILES}
+        beside = images or paths["annotations.json"].parent / "image"
+        return cls(paths, None if without_images else beside)
 
     def digest(self) -> str:
         """First 8 hexadecimal digits of the sha256 over the four files."""
@@ -88,10 +91,9 @@ class AmberFiles:
                 f"{self.paths['query/query_all.json']} and {self.paths['annotations.json']} do not belong together: "
                 f"{len(odd)} ids stand in one of them only, e.g. {odd[0]}"
             )
-        images = self.images or self.paths["annotations.json"].parent / "image"
-        return tuple(self._item(number, row, annotations[number], images) for number, row in queries.items())
+        return tuple(self._item(number, row, annotations[number]) for number, row in queries.items())
 
-    def _item(self, number: int, query: Row, annotation: Row, images: Path) -> Item:
+    def _item(self, number: int, query: Row, annotation: Row) -> Item:
         kind = field(annotation, "type", str)
         if kind not in TYPES:
             raise DataError(f"{annotation.where}: item {number}: unknown type {kind!r}; known: {', '.join(TYPES)}")
@@ -100,7 +102,7 @@ class AmberFiles:
         return Item(
             id=str(number),
             question=field(query, "query", str),
-            image=ImageFile(images, image),
+            image=ImageFile(self.images, image) if self.images is not None else None,
             reference=self._words(annotation) if dimension == "generative" else _polar(number, annotation),
             groups={"dimension": dimension, "type": name},
             cluster=image,

@@ -73,7 +73,7 @@ def official_figures(sums: Mapping[str, float]) -> dict[str, float | None]:
     >>> official_figures({"tp": 3, "fp": 1, "tn": 4, "fn": 0})["F1 score"]
     0.8571428571428571
     """
-    tp, fp, tn, fn = (sums.get(name, 0) for name in ("tp", "fp", "tn", "fn"))
+    tp, fp, tn, fn = (int(sums.get(name, 0)) for name in ("tp", "fp", "tn", "fn"))
     precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
     f1 = None if precision is None or recall is None else _ratio(2 * precision * recall, precision + recall)
     return {
@@ -105,6 +105,7 @@ class POPE:
         data: Path | None = None,
         images: Path | None = None,
         splits: Sequence[str] = SPLITS,
+        without_images: bool = False,
         partial: bool = False,
     ) -> None:
         """
@@ -112,18 +113,19 @@ class POPE:
             data: folder with coco_pope_<split>.json (or .jsonl: older editions, other lengths); default: assets.
             images: folder of COCO val2014 images; default: `val2014` beside the questions.
             splits: random, popular, adversarial, or some of them.
+            without_images: items without images, enough to score responses made elsewhere.
             partial: print official figures also for a part of the questions.
         """
         unknown = [split for split in splits if split not in SPLITS]
         if unknown or not splits:
             raise UsageError(f"pope: unknown split {', '.join(unknown) or '(none)'}; known: {', '.join(SPLITS)}")
         self.splits = tuple(split for split in SPLITS if split in splits)
-        self.data, self.images, self.partial = data, images, partial
+        self.data, self.images, self.without_images, self.partial = data, images, without_images, partial
 
     @classmethod
     def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False) -> Self:
         """POPE on the files of a miniature world."""
-        return cls(world / "pope", world / "images", splits, partial)
+        return cls(world / "pope", world / "images", splits, partial=partial)
 
     def items(self) -> Sequence[Item]:
         """The questions, split by split, in file order.
@@ -191,10 +193,11 @@ class POPE:
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         return tuple(
-            item
-            for split, path in self._paths.items()
-            for item in _questions(split, path, self.images or path.parent / "val2014")
+            item for split, path in self._paths.items() for item in _questions(split, path, self._folder(path))
         )
+
+    def _folder(self, path: Path) -> Path | None:
+        return None if self.without_images else self.images or path.parent / "val2014"
 
 
 def _find(folder: Path, split: str) -> Path:
@@ -210,7 +213,7 @@ def _find(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def _questions(split: str, path: Path, images: Path) -> list[Item]:
+def _questions(split: str, path: Path, images: Path | None) -> list[Item]:
     places: dict[int, str] = {}
     items = []
     for row in read_rows(path):
@@ -222,14 +225,14 @@ def _questions(split: str, path: Path, images: Path) -> list[Item]:
     return items
 
 
-def _question(split: str, number: int, row: Row, images: Path) -> Item:
+def _question(split: str, number: int, row: Row, images: Path | None) -> Item:
     truth, image = field(row, "label", str), field(row, "image", str)
     if truth not in ("yes", "no"):
         raise DataError(f"{row.where}: 'label' must be yes or no, found {truth!r}")
     return Item(
         id=f"{split}/{number}",
         question=field(row, "text", str),
-        image=ImageFile(images, image),
+        image=ImageFile(images, image) if images is not None else None,
         reference={"truth": truth},
         groups={"split": split},
         cluster=image,

@@ -5,8 +5,8 @@ of some 400, so the whole test is one boolean table, computed once per model rel
 between releases, so the release is part of the name that a score carries.
 
     identity     words are similar if they are equal but for case. Needs nothing; not AMBER's published test
-    table:FILE   pairs listed in a file made on a machine that has the model (`Similarity.write` writes it)
-    spacy:MODEL  computed with the installed model, then cached
+    spacy:MODEL  computed with the installed model, then kept in the cache folder
+    table:FILE   pairs listed in a file; the cache of a machine that has the model holds such files
 """
 
 import hashlib
@@ -32,17 +32,28 @@ Pair = tuple[str, str, float]
 class Similarity:
     """A symmetric, reflexive relation between the words of a vocabulary.
 
-    name      for the signature: "identity", "table-<hash of the pairs>", "spacy-<model>-<version>"
+    source    "identity", "spacy-<model>-<version>", or "table" where a file does not say what it was made with
     partners  word -> all words similar to it, itself included
     pairs     the similar pairs of different words, with their similarity
     margin    smallest |similarity - 0.8| over all pairs; above 1e-4 float noise cannot change a decision.
               None where it is unknown
     """
 
-    name: str
+    source: str
     partners: Mapping[str, frozenset[str]]
     pairs: tuple[Pair, ...] = ()
     margin: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Source and hash of the pairs, for the signature; a table computed here and its copy elsewhere agree.
+
+        >>> identity(["cat"]).name
+        'identity'
+        """
+        if self.source == "identity":
+            return self.source
+        return f"{self.source}-{hashlib.sha256(json.dumps([pair[:2] for pair in self.pairs]).encode()).hexdigest()[:8]}"
 
     def similar(self, word: str) -> frozenset[str]:
         """Words similar to `word`; empty for a word outside the vocabulary.
@@ -55,7 +66,7 @@ class Similarity:
     def write(self, path: Path, vocabulary: Collection[str]) -> None:
         """Write a table file that `read_table` gives back the same relation from."""
         content = {
-            "name": self.name,
+            "source": self.source,
             "threshold_strictly_greater_than": THRESHOLD,
             "margin": self.margin,
             "vocabulary": vocabulary_hash(vocabulary),
@@ -72,7 +83,7 @@ def vocabulary_hash(vocabulary: Collection[str]) -> str:
     return hashlib.sha256("\n".join(sorted(vocabulary)).encode()).hexdigest()[:8]
 
 
-def _relate(name: str, vocabulary: Collection[str], pairs: Iterable[Pair], margin: float | None) -> Similarity:
+def _relate(source: str, vocabulary: Collection[str], pairs: Iterable[Pair], margin: float | None) -> Similarity:
     kept = tuple(sorted((min(a, b), max(a, b), value) for a, b, value in pairs if value > THRESHOLD))
     partners: dict[str, set[str]] = {word: {word} for word in vocabulary}
     by_case: dict[str, list[str]] = {}
@@ -85,7 +96,7 @@ def _relate(name: str, vocabulary: Collection[str], pairs: Iterable[Pair], margi
         if a in partners and b in partners:
             partners[a].add(b)
             partners[b].add(a)
-    return Similarity(name, {word: frozenset(others) for word, others in partners.items()}, kept, margin)
+    return Similarity(source, {word: frozenset(others) for word, others in partners.items()}, kept, margin)
 
 
 def identity(vocabulary: Collection[str]) -> Similarity:
@@ -112,10 +123,10 @@ def read_table(path: Path, vocabulary: Collection[str]) -> Similarity:
     known = set(vocabulary)
     if pairs and not any(a in known and b in known for a, b, _ in pairs):
         raise DataError(f"{path}: none of its {len(pairs)} pairs is in the vocabulary of this benchmark")
-    margin = content.get("margin")
-    relation = _relate("", vocabulary, pairs, float(margin) if isinstance(margin, int | float) else None)
-    digest = hashlib.sha256(json.dumps([pair[:2] for pair in relation.pairs]).encode()).hexdigest()[:8]
-    return Similarity(f"table-{digest}", relation.partners, relation.pairs, relation.margin)
+    source, margin = content.get("source", "table"), content.get("margin")
+    if not isinstance(source, str) or not isinstance(margin, int | float | None):
+        raise DataError(f"{path}: 'source' must be a string and 'margin' a number, found {source!r} and {margin!r}")
+    return _relate(source, vocabulary, pairs, margin)
 
 
 def _pair(path: Path, number: int, entry: Any) -> Pair:
@@ -161,8 +172,7 @@ def from_spacy(model: str, vocabulary: Collection[str], cache: Path) -> Similari
     path = cache / f"{model}-{version}-{vocabulary_hash(vocabulary)}.json"
     if not path.is_file():
         compute(_load(model), vocabulary).write(path, vocabulary)
-    stored = read_table(path, vocabulary)
-    return Similarity(f"spacy-{model}-{version}", stored.partners, stored.pairs, stored.margin)
+    return read_table(path, vocabulary)
 
 
 def installed_version(model: str) -> str:

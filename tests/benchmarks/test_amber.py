@@ -80,6 +80,13 @@ def test_a_prompt_is_the_question_with_its_image(folder, tmp_path):
     assert (prompt.id, prompt.text, prompt.images[0].folder) == ("1", "Question 1?", tmp_path / "photos")
 
 
+def test_items_without_images_are_enough_for_responses_made_elsewhere(folder):
+    benchmark = AMBER(folder, similarity="identity", without_images=True)
+    assert benchmark.items()[0].image is None
+    assert benchmark.prompt(benchmark.items()[0]).images == ()
+    assert benchmark.items()[0].cluster == "AMBER_2.jpg"
+
+
 @pytest.mark.parametrize(
     ("dimensions", "ids", "headline"),
     [

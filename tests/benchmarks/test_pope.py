@@ -60,6 +60,12 @@ def test_a_prompt_is_the_question_with_its_image(folder, tmp_path):
     assert (prompt.images[0].folder, prompt.images[0].name) == (tmp_path / "val2014", "a.jpg")
 
 
+def test_items_without_images_are_enough_for_responses_made_elsewhere(folder):
+    benchmark = POPE(folder, without_images=True)
+    assert benchmark.prompt(benchmark.items()[0]).images == ()
+    assert benchmark.items()[0].cluster == "a.jpg"
+
+
 def test_splits_can_be_chosen_and_stand_in_the_settings(folder):
     benchmark = POPE(folder, splits=("adversarial", "random"))
     assert {item.groups["split"] for item in benchmark.items()} == {"random", "adversarial"}
