@@ -258,14 +258,17 @@ class CHAIR:
             "data": data,
             "variant": self.variant,
             "synonyms": _short_hash(self.table),
-            "references": self._reference_hash(),
+            "references": _short_hash(*self._reference_files()),
             "unfinished": self.unfinished,
         }
 
-    def _reference_hash(self) -> str:
-        """Hash of the reference objects of all items: the same from annotations and from a ready file."""
-        rows = sorted(f"{item.id}:{','.join(item.reference['objects'])}" for item in self._items)
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:8]
+    def _reference_files(self) -> list[Path]:
+        if self.references is not None:
+            return [self.references]
+        assert self.annotations is not None
+        return [
+            self.annotations / f"{kind}_{split}.json" for kind in ("instances", "captions") for split in self.splits
+        ]
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """CHAIRs, CHAIRi and Recall as fractions, Len as words / 100, as the published scripts print them."""
@@ -275,8 +278,14 @@ class CHAIR:
         return {shown: None if (value := values[name]) is None else value / 100 for name, shown in names.items()}
 
 
-def _short_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+def _short_hash(*paths: Path) -> str:
+    """The first digits of the sha256 over the files' contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+    return digest.hexdigest()[:8]
