@@ -130,6 +130,6 @@ def noun_runs(tokens: Sequence[PhraseToken]) -> list[str]:
     for token in tokens:
         if token.tag in NOUN_TAGS:
             runs[-1].append(token.lemma)
-        elif runs[-1]:
+        else:
             runs.append([])
     return [" ".join(run).strip() for run in runs if run]

@@ -36,7 +36,7 @@ class RulesJudge:
 
     def describe(self) -> Mapping[str, Json]:
         """What the manifest records: that no model judged."""
-        return {"engine": "rules", "model": "rules", "scope": "miniature world only", "version": 1}
+        return {"engine": "rules", "model": "rules", "scope": "miniature", "version": 1}
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
         """The same text for each of `sampling.n` samples.

@@ -1,7 +1,10 @@
 """Noun phrases: which nouns come out, and which analyser reads them."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -57,6 +60,11 @@ def test_double_words_displace_the_rest_of_their_phrase():
     assert object_names("dining table and chair", TABLE, recorded) == ["dining table"]
 
 
+def test_double_words_are_taken_greedily_from_the_left():
+    table = ObjectTable.of({"hot dog": "hot dog", "dog house": "house"})
+    assert table.double_words_in(["a", "hot", "dog", "house", "hot", "dog"]) == ["hot dog", "hot dog"]
+
+
 @pytest.mark.parametrize(
     ("phrase", "names"),
     [
@@ -96,6 +104,23 @@ def test_a_phrase_that_was_not_recorded_is_an_error():
 def test_spacy_without_the_model_says_what_to_use_instead():
     with pytest.raises(EngineError, match="nltk"):
         SpacyAnalyser("no_such_model")
+
+
+def test_spacy_reads_a_phrase_once_with_an_article_in_front(monkeypatch):
+    read: list[str] = []
+
+    class Pipeline:
+        meta: ClassVar = {"version": "3.7.3"}
+
+        def __call__(self, text: str) -> list[SimpleNamespace]:
+            read.append(text)
+            return [SimpleNamespace(text=word, lemma_=word.rstrip("s"), tag_="NNS") for word in text.split()[1:]]
+
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=lambda model: Pipeline()))
+    analyser = SpacyAnalyser()
+    assert analyser.name == "en_core_web_trf-3.7.3"
+    assert object_names("chairs", TABLE, analyser) == object_names("chairs", TABLE, analyser) == ["chair"]
+    assert read == ["a chairs"]
 
 
 def test_the_analyser_in_use_has_a_name(monkeypatch):
