@@ -19,7 +19,7 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--power", nargs="*", type=float, metavar="D", help="items needed to see differences of D")
     compare.add_argument("--force", action="store_true", help="compare runs that were measured differently")
     compare.add_argument("--allow", default="", metavar="A,B", help="signature fields that may differ, e.g. T,beams")
-    compare.add_argument("--method", choices=("percentile", "bca"), default="percentile")
+    compare.add_argument("--method", choices=("expanded", "percentile", "bca"), default="expanded")
     compare.add_argument("--format", choices=FORMATS, default="terminal")
     compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
     compare.set_defaults(command=compare_runs)
@@ -44,7 +44,7 @@ def add_commands(commands: Any) -> None:
 
 def compare_runs(options: argparse.Namespace) -> int:
     """`evalkit compare`."""
-    from evalkit.compare import compare
+    from evalkit.comparison import compare
     from evalkit.comparison_report import comparison_report
 
     result = compare(
