@@ -85,7 +85,10 @@ def plan(prompts: Sequence[Prompt], rows: int, samples: int = 1, extra: Sequence
 
 
 def _area(prompt: Prompt) -> int:
-    return sum(image_area(file) for file in prompt.images)
+    try:
+        return sum(image_area(file) for file in prompt.images)
+    except DataError as error:
+        raise DataError(f"prompt {prompt.id!r}: {error}") from error
 
 
 def image_area(file: ImageFile) -> int:

@@ -55,7 +55,7 @@ def main(images: int = IMAGES) -> list[Row]:
 
 
 def write_inputs(folder: Path, images: int) -> "tuple[list[Prompt], Path]":
-    """Random 128 x 96 images with one question each, and the checkpoint (built apart, so that start-up can be timed)."""
+    """Random 128 x 96 images with one question each, and a checkpoint (built apart: start-up is timed)."""
     import subprocess
 
     import numpy as np

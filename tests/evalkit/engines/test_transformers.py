@@ -101,13 +101,13 @@ def test_checkpoints_own_decoding_settings_are_not_applied(engine: TransformersE
 
 
 def test_missing_image_stops_before_anything_is_generated(engine: TransformersEngine, folder: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.png"):
+    with pytest.raises(DataError, match=r"prompt 'absent': .*absent\.png"):
         next(engine.generate([ask(folder, "0"), ask(folder, "absent")], GREEDY))
 
 
 def test_file_that_is_no_image_stops_before_anything_is_generated(engine: TransformersEngine, folder: Path) -> None:
     (folder / "text.png").write_text("not an image")
-    with pytest.raises(DataError, match=r"text\.png"):
+    with pytest.raises(DataError, match=r"prompt 'text': .*text\.png"):
         next(engine.generate([ask(folder, "0"), ask(folder, "text")], GREEDY))
 
 
