@@ -60,9 +60,11 @@ def report(
 def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:
     columns = ["model", *map(arrow, board.metrics), "n", "failed"]
     rows = [_entry_cells(entry, board.metrics) for entry in board.entries]
-    rows += [_published_cells(number, row, board.metrics) for number, row in enumerate(board.published, 1)]
+    sources = _sources(board.published)
+    rows += [_published_cells(sources[_source(row)], row, board.metrics) for row in board.published]
     notes = [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
-    notes += [_source_note(number, row) for number, row in enumerate(board.published, 1)]
+    notes += [f"[{number}] {source}" for source, number in sources.items()]
+    notes += [f"? {_model(row)}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
     if any(entry.best for entry in board.entries):
         notes.append("bold or *: better than every other run here, p < 0.05 after Holm's correction")
     if signatures:
@@ -84,19 +86,35 @@ def _entry_cells(entry: Entry, metrics: Sequence[Metric]) -> list[Cell]:
 
 
 def _published_cells(number: int, row: Published, metrics: Sequence[Metric]) -> list[Cell]:
-    values = [Cell(f"{row.values[m.name]:g}" if m.name in row.values else "-") for m in metrics]
-    model = f"{row.model}, {row.subset}" if row.subset else row.model
-    return [Cell(f"published: {model} [{number}]"), *values, Cell("-"), Cell("-")]
+    values = [Cell(_figure(row.values[m.name]) if m.name in row.values else "-") for m in metrics]
+    return [Cell(f"published: {_model(row)} [{number}]"), *values, Cell("-"), Cell("-")]
 
 
-def _source_note(number: int, row: Published) -> str:
+def _model(row: Published) -> str:
+    return f"{row.model}, {row.subset}" if row.subset else row.model
+
+
+def _figure(value: float) -> str:
+    """As printed, with one decimal at least."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+
+
+def _sources(published: Sequence[Published]) -> dict[str, int]:
+    """Where the rows come from, numbered."""
+    return {source: number for number, source in enumerate(dict.fromkeys(map(_source, published)), 1)}
+
+
+def _source(row: Published) -> str:
     source = row.source
-    printed = "" if source.direction == "rate" else ", printed as 100 minus the value"
-    doubts = "".join(f"; {metric}: {doubt}" for metric, doubt in row.doubtful.items())
-    return (
-        f"[{number}] {source.paper}, {source.version}, {source.table}; measured by {source.measured_by}; "
-        f"judge {source.judge}; evidence: {source.evidence}{printed}{doubts}"
-    )
+    parts = [
+        f"{source.paper}, {source.version}, {source.table}",
+        f"measured by {source.measured_by}",
+        f"judge {source.judge}",
+        f"evidence: {source.evidence}",
+        "printed as 100 minus the value" if source.direction == "complement" else "",
+        source.settings,
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _group_tables(board: Board) -> Iterator[Table]:
@@ -136,8 +154,14 @@ def _board_json(board: Board) -> dict[str, Any]:
             for entry in board.entries
         ],
         "published": [
-            {"model": row.model, "subset": row.subset, "values": dict(row.values), "source": _source_note(number, row)}
-            for number, row in enumerate(board.published, 1)
+            {
+                "model": row.model,
+                "subset": row.subset,
+                "values": dict(row.values),
+                "doubtful": dict(row.doubtful),
+                "source": _source(row),
+            }
+            for row in board.published
         ],
     }
 
@@ -160,15 +184,12 @@ def _board_rows(board: Board) -> Iterator[dict[str, Any]]:
                 for metric in board.metrics:
                     if metric.name in row["metrics"]:
                         yield common | place | _metric_row(metric, Interval(**row["metrics"][metric.name]))
-    for number, published in enumerate(board.published, 1):
-        source = _source_note(number, published)
+    better = {metric.name: metric.higher_is_better for metric in board.metrics}
+    for published in board.published:
+        common = {"benchmark": board.benchmark, "kind": "published", "label": _model(published)}
         for name, figure in published.values.items():
-            label = {"label": published.model, "group_value": published.subset or None}
-            yield (
-                {"benchmark": board.benchmark, "kind": "published", "metric": name, "value": figure}
-                | label
-                | {"source": source}
-            )
+            place = {"metric": name, "higher_is_better": better.get(name), "value": figure}
+            yield common | place | {"flags": published.doubtful.get(name), "source": _source(published)}
 
 
 def _metric_row(metric: Metric, value: Interval) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def run(label, bad_every, n=200, text=TEXT, covered=3, path=None, **manifest):
 GOOD, BAD, COLLAPSED = run("good", 10), run("bad", 2), run("collapsed", 0, text=".", covered=0)
 SOURCE = SimpleNamespace(
     paper="Paper (2024)", version="v1", table="Table 1", measured_by="its authors", judge="gpt-4-0314",
-    direction="complement", evidence="quoted",
+    direction="complement", evidence="quoted", settings="500 images",
 )  # fmt: skip
 PUBLISHED = SimpleNamespace(
     benchmark="toy", model="LLaVA", values={"chair_s": 46.3}, doubtful={"chair_s": "rounded"}, subset="", source=SOURCE
@@ -113,8 +113,8 @@ def test_published_rows_are_labelled_with_their_source():
     text = report([GOOD], published=[PUBLISHED])
     assert "published: LLaVA [1]" in text
     assert (
-        "[1] Paper (2024), v1, Table 1; measured by its authors; judge gpt-4-0314; evidence: quoted, "
-        "printed as 100 minus the value; chair_s: rounded"
+        "[1] Paper (2024), v1, Table 1; measured by its authors; judge gpt-4-0314; evidence: quoted; "
+        "printed as 100 minus the value; 500 images\n? LLaVA: chair_s: rounded"
     ) in text
     assert "published" not in report([run("good", 10, benchmark="other")], published=[PUBLISHED])
 
