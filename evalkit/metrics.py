@@ -52,6 +52,7 @@ class Metric:
     higher_is_better  None where there is no better direction (a response length)
     unit              "percent" (0-100), "points" (a scale of its own), "words", "tokens"
     role              "rate" of hallucination | "quality" (recall, cover, accuracy) | "length"
+    detail            an alternative reading of another metric: in tables of its own
     """
 
     name: str
@@ -59,6 +60,7 @@ class Metric:
     higher_is_better: bool | None
     unit: Unit = "percent"
     role: Role = "quality"
+    detail: bool = False
 
     @cached_property
     def _tree(self) -> ast.expr:

@@ -1,0 +1,114 @@
+"""Checkpoints side by side: what a method changed, what it cost, and whether the base merely talks less now.
+
+One table per benchmark. Each checkpoint's metrics stand with their intervals, below them the paired difference to the
+base with its interval; recall, cover, length and fluency stand beside every hallucination rate, and what the training
+took. A collapsed model (empty or degenerate text) is flagged and listed last, however low its rates.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.checks import flags_of
+from evalkit.comparison import Comparison, Effect, compare
+from evalkit.errors import UsageError
+from evalkit.metrics import Metric
+from evalkit.runs import Run, load_run
+from evalkit.tables import Cell, Table, TableFormat, arrow, render
+
+COSTS = ("pairs", "steps", "seconds")  # fields of a card's training cost
+DEGENERATE = ("empty", "repeated", "refused", "off_language")  # checks that make a text no description
+
+
+def comparison_tables(
+    base: Path, others: Sequence[Path], cards: Mapping[str, Path] | None = None, metrics: Sequence[str] | None = None
+) -> list[Table]:
+    """One table per benchmark that the base was scored on.
+
+    Args:
+        base: folder of the base's runs, one folder per benchmark below it.
+        others: the same of the checkpoints.
+        cards: label -> checkpoint folder, for the costs of training.
+        metrics: names of the metrics to show, None for all but alternative readings.
+    Raises:
+        UsageError: if the base has no runs, or a checkpoint lacks one of them.
+    """
+    names = sorted(path.parent.name for path in base.glob("*/metrics.json"))
+    if not names:
+        raise UsageError(f"{base}: no scored runs below it")
+    tables = []
+    for name in names:
+        absent = [str(other) for other in others if not (other / name / "metrics.json").exists()]
+        if absent:
+            raise UsageError(f"{', '.join(absent)}: not scored on {name}")
+        runs = [load_run(folder / name) for folder in (base, *others)]
+        tables.append(comparison_table(runs, cards or {}, metrics))
+    return tables
+
+
+def comparison_table(runs: Sequence[Run], cards: Mapping[str, Path], metrics: Sequence[str] | None = None) -> Table:
+    """The base (first) and its descendants on one benchmark; flagged ones last."""
+    chosen = [m for m in runs[0].metrics if (m.name in metrics if metrics else not m.detail)]
+    result = compare(*runs, metrics=[metric.name for metric in chosen]) if len(runs) > 1 else None
+    columns = ["checkpoint", *map(arrow, chosen), "fluent ↑", "n", *COSTS]
+    rows = [_own_row(runs[0], chosen, cards)]
+    order = sorted(range(1, len(runs)), key=lambda index: runs[index].disqualified)
+    for index in order:
+        rows.append(_own_row(runs[index], chosen, cards))
+        assert result is not None  # there are others
+        rows.append(_difference_row(result.pairs[index - 1].effects, len(columns)))
+    return Table(columns, rows, runs[0].benchmark, _notes(runs, result))
+
+
+def fluent_share(run: Run) -> float | None:
+    """Percent of responses that are neither empty, repeated, refused nor in another language; None without text."""
+    shares = run.checks["shares"]
+    if any(shares[name] is None for name in DEGENERATE):
+        return None
+    return 100 * (1 - min(1.0, sum(shares[name] for name in DEGENERATE)))
+
+
+def training_cost(checkpoint: Path | None) -> Mapping[str, Any]:
+    """What the card of a checkpoint says its training took; empty without a card."""
+    card = checkpoint / "card.json" if checkpoint is not None else None
+    if card is None or not card.is_file():
+        return {}
+    cost = json.loads(card.read_text("utf-8")).get("cost")
+    return cost if isinstance(cost, dict) else {}
+
+
+def render_all(tables: Sequence[Table], format: TableFormat = "terminal") -> str:
+    """All tables as one text."""
+    return "\n\n".join(render(table, format) for table in tables)
+
+
+def _own_row(run: Run, metrics: Sequence[Metric], cards: Mapping[str, Path]) -> list[Cell]:
+    values = run.intervals()
+    fluent = fluent_share(run)
+    cost = training_cost(cards.get(run.label))
+    return [
+        Cell(run.label + (" !" if run.disqualified else "")),
+        *(Cell(values[metric.name].text()) for metric in metrics),
+        Cell("-" if fluent is None else f"{fluent:.1f}"),
+        Cell(f"{len(run.scored)}/{len(run.rows)}"),
+        *(Cell(f"{cost[name]:,.0f}" if name in cost else "-") for name in COSTS),
+    ]
+
+
+def _difference_row(effects: Sequence[Effect], columns: int) -> list[Cell]:
+    cells = [Cell("  minus base")]
+    for effect in effects:
+        text = effect.difference.text()
+        sign = "+" if effect.difference.value is not None and effect.difference.value > 0 else ""
+        cells.append(Cell(sign + text + (" *" if effect.significant() else "")))
+    return cells + [Cell("")] * (columns - len(cells))
+
+
+def _notes(runs: Sequence[Run], result: Comparison | None) -> list[str]:
+    notes = [f"! {run.label}: {flag.text}" for run in runs for flag in flags_of(run.checks) if flag.disqualifies]
+    if result is not None:
+        notes += [f"! {warning}" for pair in result.pairs for warning in pair.warnings if f"! {warning}" not in notes]
+        notes.append(f"* p < 0.05 after Holm's correction over {result.tests} tests; differences are paired by item")
+    notes.append(str(runs[0].signature))
+    return notes
