@@ -100,6 +100,7 @@ class ItemIndex:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._questions = {item.id: plain_question(item.question) for item in items}
+        self._one_question = len(set(self._questions.values())) == 1
         self._parts = {item.id: item.id.rpartition("/")[0] for item in items}
         self._by_key: dict[tuple[str, str], set[str]] = {}
         for item in items:
@@ -115,16 +116,20 @@ class ItemIndex:
         asked = next((plain_question(value) for kind, value in answer.keys if kind == "question"), None)
         told = [(kind, value) for kind, value in answer.keys if kind != "question"]
         fitting: set[str] | None = None
+        contradicted: set[str] = set()
         for kind, value in told:
             found = self._candidates(kind, value)
             if asked is not None:
-                found = {item_id for item_id in found if self._same_question(item_id, asked)}
+                same = {item_id for item_id in found if self._same_question(item_id, asked)}
+                contradicted |= found - same
+                found = same
             if found:
                 fitting = found if fitting is None or not fitting & found else fitting & found
         if fitting is None:
             if asked is None or any(kind == "image" for kind, _ in told):
-                return None, f"no item with {_shown(answer)}"
-            fitting = self._by_key.get(("question", asked), set())
+                fitting = set()
+            else:
+                fitting = self._by_key.get(("question", asked), set())
         if len(fitting) > 1:
             fitting = {item_id for item_id in fitting if self._questions[item_id] == asked} or fitting
         if len(fitting) > 1:
@@ -132,6 +137,8 @@ class ItemIndex:
             fitting = {item_id for item_id in fitting if self._parts[item_id] in parts} or fitting
         if len(fitting) == 1:
             return next(iter(fitting)), ""
+        if not fitting and contradicted:
+            return None, f"{_shown(answer)}: item {min(contradicted)!r} asks another question"
         if not fitting:
             return None, f"no item with {_shown(answer)}"
         return None, f"{_shown(answer)} fits {len(fitting)} items, e.g. {', '.join(sorted(fitting)[:3])}"
@@ -145,9 +152,9 @@ class ItemIndex:
         return self._by_key.get(("id", value), set()) or self._by_key.get(("id part", value), set())
 
     def _same_question(self, item_id: str, asked: str) -> bool:
-        """Prompts may carry more text around the question."""
+        """Prompts may carry more text around the question; where all items share one, its wording tells nothing."""
         question = self._questions[item_id]
-        return not question or question in asked or asked in question
+        return self._one_question or not question or question in asked or asked in question
 
 
 def plain_question(text: str) -> str:

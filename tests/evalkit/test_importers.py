@@ -214,7 +214,13 @@ def test_an_id_does_not_match_when_the_question_is_another_one():
     answers = {"index": 2, "question": "What is this animal?", "prediction": "A cat."}
     found, reason = ItemIndex(NUMBERED).find(FORMATS[2].read(_row(answers)), "file")
     assert found is None
-    assert "no item with id '2', question" in reason
+    assert "item '2' asks another question" in reason
+
+
+def test_where_all_items_share_one_question_its_wording_does_not_matter(tmp_path):
+    rows = [{"question_id": n, "prompt": "Tell me everything.", "text": f"c{n}"} for n in (139, 9, 25)]
+    found = import_responses(write(tmp_path / "a.jsonl", rows), CAPTIONED)
+    assert [response.text for response in found] == ["c9", "c25", "c139"]
 
 
 def _row(fields):
