@@ -9,8 +9,10 @@ prompt and an answer ("ASSISTANT:" -> "ASSISTANT: A dog." gives " "), dropped wh
 """
 
 import copy
+import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -76,7 +78,7 @@ class PromptEncoder:
         self.chat_template: str = template
         self.placeholder_ids = _placeholder_ids(processor, self.tokenizer)
         self.lead = self._find_lead()
-        self._local = threading.local()
+        self._spare: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._rendered = lru_cache(4096)(self._render)  # many items ask the same question
 
     # --- text ---------------------------------------------------------------------------------------------------------
@@ -137,9 +139,8 @@ class PromptEncoder:
         if bos is not None and texts[0].startswith(bos):
             keywords["add_special_tokens"] = False  # the template has written it
         try:
-            features = self._thread_processor()(
-                text=texts, padding=True, padding_side="left", return_tensors="pt", **keywords
-            )
+            with self._own_processor() as processor:
+                features = processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **keywords)
         except (ValueError, TypeError, IndexError, KeyError) as error:
             ids = ", ".join(prompt.id for prompt in prompts[:3])
             raise EngineError(
@@ -192,14 +193,21 @@ class PromptEncoder:
         first = self.tokenizer.convert_ids_to_tokens(self.tokenizer("a", add_special_tokens=False).input_ids)[0]
         return lead.removeprefix(" ") if first.startswith("▁") else lead
 
-    def _thread_processor(self) -> Any:
+    @contextmanager
+    def _own_processor(self) -> Iterator[Any]:
         """A processor whose tokenizer no other thread uses: fast tokenizers refuse to be shared while they work."""
         if threading.current_thread() is threading.main_thread():
-            return self.processor
-        if not hasattr(self._local, "processor"):
-            self._local.processor = copy.copy(self.processor)
-            self._local.processor.tokenizer = copy.deepcopy(self.tokenizer)
-        return self._local.processor
+            yield self.processor
+            return
+        try:
+            processor = self._spare.get_nowait()
+        except queue.Empty:
+            processor = copy.copy(self.processor)
+            processor.tokenizer = copy.deepcopy(self.tokenizer)
+        try:
+            yield processor
+        finally:
+            self._spare.put(processor)
 
 
 def _messages(system: str | None, text: str, images: int) -> list[dict[str, Any]]:

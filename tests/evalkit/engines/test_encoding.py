@@ -1,5 +1,6 @@
 """Prompts and continuations become the tokens that template and tokenizer declare, padded on either side."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,10 @@ def test_processor_with_another_image_size_is_an_engine_error(prompts: list[Prom
 def test_encoding_twice_gives_the_same_tensors(encoder: PromptEncoder, prompts: list[Prompt]) -> None:
     first, second = encoder.encode(prompts), encoder.encode(prompts)
     assert all(torch.equal(first.inputs[name], second.inputs[name]) for name in first.inputs)
+
+
+def test_threads_encode_at_once_without_disturbing_each_other(encoder: PromptEncoder, prompts: list[Prompt]) -> None:
+    expected = [encoder.encode([prompt]).inputs["input_ids"] for prompt in prompts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: encoder.encode([prompts[i % 2]]).inputs["input_ids"], range(64)))
+    assert all(torch.equal(ids, expected[i % 2]) for i, ids in enumerate(found))
