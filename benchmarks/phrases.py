@@ -4,7 +4,7 @@ Object HalBench reads each phrase with an article in front ("a " + phrase) throu
 is no index package, so the analyser is a plug-in and its name stands in the signature:
 
     spacy     en_core_web_trf, as the authors
-    nltk      NLTK's tagger and WordNet, with the few object words put right that WordNet's lemmatiser spoils
+    nltk      NLTK's tagger and WordNet, helped where they fail on single phrases
     recorded  tokens stored beforehand, for tests and for re-reading somebody else's run
 """
 
@@ -69,18 +69,25 @@ class SpacyAnalyser:
 
 
 class NltkAnalyser:
-    """NLTK's tokens and tags, WordNet's lemmas; lower case throughout, since a phrase is no sentence."""
+    """NLTK's tokens and tags, WordNet's lemmas; lower case throughout.
+
+    NLTK's tagger was made for sentences and takes "blue" of "a blue toaster" for a noun, so it reads "there is a blue
+    toaster ."; where it finds no noun in a phrase, the last word is one.
+    """
 
     name = "nltk"
 
     def analyse(self, phrase: str) -> Sequence[PhraseToken]:
         """Tokens of "a " + phrase.
 
-        >>> NltkAnalyser().analyse("wooden chairs")[-1]
-        PhraseToken(text='chairs', lemma='chair', tag='NNS')
+        >>> NltkAnalyser().analyse("two dogs")[-1]
+        PhraseToken(text='dogs', lemma='dog', tag='NNS')
         """
-        words = [token.text for token in tokenize(f"a {phrase}".lower())]
-        return [PhraseToken(word, _lemma(word), mark) for word, mark in zip(words, tag(words), strict=True)]
+        sentence = [token.text for token in tokenize(f"there is a {phrase} .".lower())]
+        words, tags = sentence[2:-1], tag(sentence)[2:-1]
+        if len(words) > 1 and words[-1].isalpha() and not NOUN_TAGS.intersection(tags):
+            tags[-1] = "NN"
+        return [PhraseToken(word, _lemma(word), mark) for word, mark in zip(words, tags, strict=True)]
 
 
 class RecordedAnalyser:
