@@ -6,6 +6,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+# official data beside the checkout, if it is there (a mirror folder; see `evalkit assets list`)
+ifneq ($(wildcard ../shared/assets),)
+export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
+endif
+
 .PHONY: install install-dev demo test check speed results validate test-vllm test-browser clean
 
 $(BIN)/python:

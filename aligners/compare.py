@@ -66,7 +66,7 @@ def fluent_share(run: Run) -> float | None:
     shares = run.checks["shares"]
     if any(shares[name] is None for name in DEGENERATE):
         return None
-    return 100 * (1 - min(1.0, sum(shares[name] for name in DEGENERATE)))
+    return 100 * (1 - min(1.0, float(sum(shares[name] for name in DEGENERATE))))
 
 
 def training_cost(checkpoint: Path | None) -> Mapping[str, Any]:

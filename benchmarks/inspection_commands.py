@@ -12,9 +12,7 @@ from evalkit.arguments import EXIT_ABORTED, default_output
 from evalkit.errors import DataError, UsageError
 
 REPORT_FORMATS = ("terminal", "markdown", "csv", "latex", "json", "card")
-RATINGS = {
-    "mmhal": ("rating", lambda rating: rating < 3)
-}  # benchmark -> (count that holds the verdict, hallucinated?)
+RATINGS = {"mmhal": ("rating", lambda rating: rating < 3)}  # count that holds the verdict, what it means
 FLAGGED_RESPONSES = ("hallucinated_responses", lambda count: count > 0)
 
 

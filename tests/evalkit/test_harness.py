@@ -170,7 +170,7 @@ def test_twenty_kills_change_nothing_and_repeat_at_most_one_batch_each(tmp_path:
         _, stderr = process.communicate(timeout=60)
         kills += 1
         assert process.returncode == -signal.SIGKILL, stderr.decode()
-    subprocess.run(command[:-1] + ["0"], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([*command[:-1], "0"], cwd=ROOT, check=True, timeout=120)
     for name in ("records.jsonl", "metrics.json", "run.json"):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
     repeats = sum(count - 1 for count in Counter(log.read_text().split()).values())
