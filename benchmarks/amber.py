@@ -11,14 +11,16 @@ accuracy    right answers / questions; precision, recall and f1 with "No" as the
 share_no    answers "No" / questions, in %: a model that says No to everything has an f1 of 79.7
 amber_score (100 - chair + f1) / 2. Empty descriptions and constant "No" reach 89.85: see `baselines`, cover, share_no
 
-Answers are read as the authors' script reads them, exactly "Yes" or "No"; the same metrics with the suffix _word,
-_substring and _first_sentence belong to the lenient readings of other harnesses (see yes_no.py). `official` has the
-script's own figures, rounding included. Existence has no yes question, so its precision is 100 with the first "No".
+Answers are read as the authors' script reads them, exactly "Yes" or "No", so "No." is wrong (unread counts such
+answers). The suffix _word marks the figures of a lenient reading, the word yes or the word no (see yes_no.py).
+`official` has the script's own figures, rounding included, for this and two more lenient readings of other harnesses.
+Existence has no yes question, so its precision is 100 with the first "No".
 Differs from the authors' script: word similarities come from a fixed table (see similarity.py), ids are checked, and
 there are intervals. The prompt of one question differs between the authors' query files; query_all.json is read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -27,6 +29,7 @@ from benchmarks.amber_answers import READINGS, answer_metrics, f1_formula, score
 from benchmarks.amber_data import AmberFiles
 from benchmarks.amber_nouns import Lexicon, score_description, vocabulary_of
 from benchmarks.amber_report import amber_score, official_figures
+from benchmarks.answered import answered
 from benchmarks.similarity import open_similarity
 from evalkit.cache import cache_folder
 from evalkit.errors import UsageError
@@ -62,13 +65,28 @@ def plain_metrics(dimensions: Sequence[str]) -> tuple[Metric, ...]:
 
 
 def lenient_metrics(dimensions: Sequence[str]) -> tuple[Metric, ...]:
-    """All metrics of the answers by the word reading, accuracy and F1 by the two others."""
+    """What a model would score if its answers were read leniently: the word reading's headline figures."""
     if not set(dimensions) & set(QUESTIONS):
         return ()
     score = (score_metric("_word"),) if set(dimensions) == set(DIMENSIONS) else ()
-    others = [metric for suffix in ("_substring", "_first_sentence") for metric in answer_metrics(suffix)]
-    shown = [metric for metric in others if metric.name.startswith(("accuracy", "f1"))]
-    return (*score, *answer_metrics("_word"), *shown)
+    shown = ("accuracy_word", "f1_word", "unread_word")
+    return (*score, *(metric for metric in answer_metrics("_word") if metric.name in shown))
+
+
+@dataclass(frozen=True)
+class AmberResult:
+    """What `AMBER.evaluate` returns.
+
+    metrics   name -> value; None where it is undefined
+    counts    sums over all items
+    scores    item id -> score, with the nouns as findings
+    official  the authors' figures by reading of the answers, see `AMBER.official`
+    """
+
+    metrics: Mapping[str, float | None]
+    counts: Mapping[str, float]
+    scores: Mapping[str, Score]
+    official: Mapping[str, Json]
 
 
 class AMBER:
@@ -113,6 +131,31 @@ class AMBER:
     def miniature(cls, world: Path, dimensions: Sequence[str] = ("all",), partial: bool = False) -> Self:
         """AMBER on the files of a miniature world; words are similar only if they are equal."""
         return cls(world / "amber", world / "images", "identity", dimensions, partial=partial)
+
+    @classmethod
+    def evaluate(
+        cls,
+        responses: Mapping[int, str],
+        data: Path | None = None,
+        similarity: str = "spacy",
+        dimensions: Sequence[str] = ("all",),
+        partial: bool = False,
+    ) -> AmberResult:
+        """Score responses made elsewhere; no model, no image, no torch. Arguments as of the class.
+
+        Args:
+            responses: item id -> response.
+        Raises:
+            DataError: if an id belongs to no selected item, or (unless `partial`) an item has no response.
+        """
+        benchmark = cls(data, None, similarity, dimensions, without_images=True, partial=partial)
+        given = {str(number): text for number, text in responses.items()}
+        pairs = answered(benchmark.items(), given, partial, "amber")
+        scores = {item.id: benchmark.score(item, text) for item, text in pairs}
+        sums = sums_by_type((item, scores[item.id]) for item, _ in pairs)
+        counts = sum_counts(sums.values())
+        metrics = {metric.name: metric.value(counts) for metric in benchmark.metrics}
+        return AmberResult(metrics, counts, scores, benchmark._figures(sums))
 
     def items(self) -> Sequence[Item]:
         """All items of the selected dimensions, in the order of the query file.

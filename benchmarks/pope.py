@@ -16,10 +16,12 @@ Differs from the authors' script: answers are joined by id, never by position, a
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from benchmarks.answered import answered
 from benchmarks.json_fields import field, read_text
 from benchmarks.yes_no import read_first_sentence, read_leading
 from evalkit.errors import DataError, UsageError
@@ -93,6 +95,22 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
+@dataclass(frozen=True)
+class PopeResult:
+    """What `POPE.evaluate` returns.
+
+    metrics   name -> value over all splits; None where it is undefined
+    counts    sums over all questions
+    scores    item id -> score
+    official  split -> what the authors' script prints
+    """
+
+    metrics: Mapping[str, float | None]
+    counts: Mapping[str, float]
+    scores: Mapping[str, Score]
+    official: Mapping[str, Json]
+
+
 class POPE:
     """The benchmark; see the module for what it measures."""
 
@@ -126,6 +144,33 @@ class POPE:
     def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False) -> Self:
         """POPE on the files of a miniature world."""
         return cls(world / "pope", world / "images", splits, partial=partial)
+
+    @classmethod
+    def evaluate(
+        cls,
+        responses: Mapping[str, str],
+        data: Path | None = None,
+        splits: Sequence[str] = SPLITS,
+        partial: bool = False,
+    ) -> PopeResult:
+        """Score responses made elsewhere; no model, no image, no torch. Arguments as of the class.
+
+        Args:
+            responses: item id ("random/1") -> response.
+        Raises:
+            DataError: if an id belongs to no question, or (unless `partial`) a question has no response.
+        """
+        benchmark = cls(data, None, splits, without_images=True, partial=partial)
+        pairs = answered(benchmark.items(), responses, partial, "pope")
+        scores = {item.id: benchmark.score(item, text) for item, text in pairs}
+        counts = sum_counts(score.counts or {} for score in scores.values())
+        by_split = {
+            split: official_figures(
+                sum_counts(scores[item.id].counts or {} for item, _ in pairs if item.groups["split"] == split)
+            )
+            for split in benchmark.splits
+        }
+        return PopeResult({metric.name: metric.value(counts) for metric in METRICS}, counts, scores, by_split)
 
     def items(self) -> Sequence[Item]:
         """The questions, split by split, in file order.

@@ -238,6 +238,29 @@ def test_a_description_is_scored_against_its_image(folder):
     assert (counts["mentions"], counts["hallucinated_mentions"], counts["covered_words"]) == (3, 1, 2)
 
 
+class TestEvaluate:
+    """Scoring without the harness."""
+
+    answers = {3: "Yes", 4: "No", 5: "No", 6: "No.", 7: "Yes", 8: "No"}
+
+    def test_responses_by_id_give_metrics_counts_scores_and_figures(self, folder):
+        result = AMBER.evaluate(self.answers, folder, dimensions=("discriminative",))
+        assert result.metrics["accuracy"] == pytest.approx(100 * 5 / 6)
+        assert result.metrics["accuracy_word"] == 100
+        assert result.counts["questions"] == 6
+        assert result.scores["6"].counts["unread"] == 1
+        assert result.official["official"]["d"]["Accuracy"] == 83.3
+
+    def test_items_without_a_response_are_named(self, folder):
+        with pytest.raises(DataError, match="amber: 2 of 8 items have no response: 1, 2; choose partial"):
+            AMBER.evaluate(self.answers, folder, "identity")
+        assert AMBER.evaluate(self.answers, folder, "identity", partial=True).metrics["chair"] is None
+
+    def test_responses_without_an_item_are_named_even_in_a_part(self, folder):
+        with pytest.raises(DataError, match="amber: 1 responses belong to no item: 15221"):
+            AMBER.evaluate({15221: "No"}, folder, "identity", partial=True)
+
+
 def test_it_speaks_the_harness_protocols(folder):
     benchmark = AMBER(folder, similarity="identity")
     assert isinstance(benchmark, Official)

@@ -171,6 +171,25 @@ def test_constant_models(folder):
     assert baselines["constant No"]["precision"] is None
 
 
+class TestEvaluate:
+    """Scoring without the harness."""
+
+    def test_responses_by_id_give_metrics_counts_scores_and_figures(self, folder):
+        responses = {"random/4": "No", "random/1": "Yes", "random/2": "yes"}
+        result = POPE.evaluate(responses, folder, splits=("random",))
+        assert result.metrics["accuracy"] == pytest.approx(200 / 3)
+        assert result.counts["fp"] == 1
+        assert result.scores["random/4"].counts["tn"] == 1
+        assert result.official["random"]["Yes ratio"] == pytest.approx(2 / 3)
+
+    def test_missing_and_unknown_ids_are_named(self, folder):
+        with pytest.raises(DataError, match=r"pope: 8 of 9 items have no response: random/2, .*; choose partial"):
+            POPE.evaluate({"random/1": "Yes"}, folder)
+        with pytest.raises(DataError, match="pope: 1 responses belong to no item: random/3"):
+            POPE.evaluate({"random/3": "Yes"}, folder, partial=True)
+        assert POPE.evaluate({"random/1": "Yes"}, folder, partial=True).official["popular"]["Accuracy"] is None
+
+
 def test_it_speaks_the_harness_protocols(folder):
     assert isinstance(POPE(folder), Official)
     assert isinstance(POPE(folder), WithBaselines)

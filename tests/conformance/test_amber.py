@@ -1,6 +1,7 @@
 """AMBER against golden vectors of the authors' script: every noun, every flag, every printed figure."""
 
 import json
+import re
 from functools import lru_cache
 
 import pytest
@@ -155,9 +156,8 @@ def rows_of(name, run, benchmark, responses, golden):
             for item in items.values()
         ]
     if "ids" in run:
-        before, _, rest = run["response_template"].partition("<")
-        after = rest.partition(">")[2]
-        return [(str(i), before + " and a ".join(items[str(i)].reference["truth"]) + after) for i in run["ids"]]
+        before, joint, after = re.fullmatch(r'(.*)<.*"(.*)">(.*)', run["response_template"]).groups()
+        return [(str(i), before + joint.join(items[str(i)].reference["truth"]) + after) for i in run["ids"]]
     lenient = next((field for field in LENIENT if field in run["input"]), None)
     if lenient is not None:
         return [(str(row["id"]), row[lenient]) for row in read_lines(golden / "amber" / "disc_expected.jsonl")]
