@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from http.client import HTTPException
 from importlib.resources import files
@@ -116,22 +117,22 @@ def find_asset(name: str) -> Asset:
 
 
 def matching(patterns: Iterable[str]) -> list[Asset]:
-    """Assets whose name is a pattern or lies below it ("some/folder"); all of them for no pattern.
+    """Assets that a name, a folder ("some/folder") or a pattern ("*/words.txt") selects; all of them for no pattern.
 
     Raises:
         AssetError: if a pattern fits none.
     """
-    wanted = [pattern.rstrip("/") for pattern in patterns]
     known = all_assets()
-    found = {
-        name: row
-        for name, row in known.items()
-        if not wanted or any(name == w or name.startswith(w + "/") for w in wanted)
-    }
+    wanted = [pattern.rstrip("/") for pattern in patterns]
+    found: dict[str, Asset] = {} if wanted else known
     for pattern in wanted:
-        if not any(name == pattern or name.startswith(pattern + "/") for name in found):
-            find_asset(pattern)
+        fitting = {name: row for name, row in known.items() if _selects(pattern, name)}
+        found |= fitting or {pattern: find_asset(pattern)}
     return list(found.values())
+
+
+def _selects(pattern: str, name: str) -> bool:
+    return name == pattern or name.startswith(pattern + "/") or fnmatchcase(name, pattern)
 
 
 def state(wanted: Asset) -> AssetState:

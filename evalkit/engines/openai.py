@@ -11,24 +11,19 @@ A reply from a model of another name is an answer; the name is recorded with the
 """
 
 import asyncio
-import base64
-import json
 import math
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PIL import Image, UnidentifiedImageError
-
+from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.chat import Reply, chat_messages, read_reply
 from evalkit.engines.completions import Attempt, Completion
 from evalkit.engines.endpoints import api_key, base_urls, without_secrets
 from evalkit.engines.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import DataError, EngineError
-from evalkit.images import ImageFile
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
@@ -47,18 +42,6 @@ TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A chat completion as it came."""
-
-    text: str
-    finish: str | None
-    model: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-    body: Mapping[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
 class _Fault:
     """Why an attempt failed: `again` says whether another may help, `wait_s` what the server asked for."""
 
@@ -67,69 +50,6 @@ class _Fault:
     wait_s: float = 0.0
     unreachable: bool = False
     raw: str | None = None
-
-
-def read_reply(body: str) -> Reply:
-    """Read the body of a chat completion.
-
-    Raises:
-        ValueError: if it is not one; the message says what came instead.
-    """
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        kind = "HTML" if body.lstrip()[:1] == "<" else "broken JSON"
-        raise ValueError(f"reply is {kind}, not a chat completion") from error
-    if not isinstance(value, dict) or not isinstance(value.get("choices"), list) or not value["choices"]:
-        raise ValueError("reply holds no choices")
-    choice = value["choices"][0]
-    message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(content, str | None):
-        raise ValueError("reply holds no message text")
-    usage = value.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    model, finish = value.get("model"), choice.get("finish_reason")
-    return Reply(
-        text=content or "",
-        finish=finish if isinstance(finish, str) else None,
-        model=model if isinstance(model, str) else None,
-        tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
-        body=value,
-    )
-
-
-def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def data_url(image: ImageFile) -> str:
-    """The image's own bytes as a data URL, not encoded again.
-
-    Raises:
-        DataError: if it is missing or not an image.
-    """
-    path = image.path
-    try:
-        with Image.open(path) as opened:
-            kind = Image.MIME.get(opened.format or "", "application/octet-stream")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {image.name!r} is not an image: {path}") from error
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-
-
-def chat_messages(prompt: Prompt) -> list[dict[str, Json]]:
-    """The prompt as chat messages: system text, then images and text of one user turn."""
-    messages: list[dict[str, Json]] = []
-    if prompt.system is not None:
-        messages.append({"role": "system", "content": prompt.system})
-    if prompt.images:
-        parts: list[Json] = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in prompt.images]
-        messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]})
-    elif prompt.text or prompt.system is None:
-        messages.append({"role": "user", "content": prompt.text})
-    return messages
 
 
 class OpenAIEngine:
@@ -182,7 +102,7 @@ class OpenAIEngine:
         self._answered = False
         self._unreachable = 0
         self._stopping = False
-        self._background: _Background | None = None
+        self._background: Background | None = None
 
     def __repr__(self) -> str:
         return f"OpenAIEngine({self.model!r}, {', '.join(self.base_urls)})"
@@ -242,32 +162,10 @@ class OpenAIEngine:
             self._background = None
 
     def _stream(self, jobs: Iterator[Any], work: Callable[[Any], Coroutine[Any, Any, T]]) -> Iterator[T]:
-        """Work on the jobs in the background, as many at once as there are connections; results as they come."""
+        """Work on the jobs, as many at once as there are connections."""
         if self._background is None:
-            self._background = _Background()
-        results: SimpleQueue[tuple[T] | None] = SimpleQueue()
-
-        async def worker() -> None:
-            for job in jobs:  # shared by all workers: each job is taken once
-                results.put((await work(job),))
-
-        async def crew() -> None:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self._fleet.most):
-                        group.create_task(worker())
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-            finally:
-                results.put(None)
-
-        running = asyncio.run_coroutine_threadsafe(crew(), self._background.loop)
-        try:
-            while (result := results.get()) is not None:
-                yield result[0]
-            running.result()
-        finally:
-            running.cancel()
+            self._background = Background()
+        return self._background.stream(jobs, work, self._fleet.most)
 
     async def _respond(self, prompt: Prompt, sampling: Sampling, sample: int) -> Completion:
         try:
@@ -450,22 +348,3 @@ def _empty_content(reply: Reply, attempt: int) -> _Fault:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 200 else line[:200] + " ..."
-
-
-class _Background:
-    """An event loop in a thread of its own, so that the engine also works where a loop is running (notebooks)."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="openai-engine", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()

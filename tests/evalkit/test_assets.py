@@ -147,6 +147,7 @@ def test_a_file_without_a_known_sha256_is_accepted_from_its_pinned_address(place
 def test_a_folder_name_selects_all_its_files():
     group = next(iter(all_assets())).split("/")[0]
     assert [row.name for row in matching([group])] == [name for name in all_assets() if name.startswith(group + "/")]
+    assert matching([group + "/*"]) == matching([group, group])
     assert len(matching([])) == len(all_assets())
 
 

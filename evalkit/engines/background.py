@@ -1,0 +1,58 @@
+"""An event loop in a thread of its own, and jobs worked on in it, so that a sync caller gets results as they come."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+T = TypeVar("T")
+
+
+class Background:
+    """Also works where a loop is already running in the caller's thread (notebooks)."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="evalkit-background", daemon=True)
+        self._thread.start()
+
+    def stream(self, jobs: Iterator[Job], work: Callable[[Job], Coroutine[Any, Any, T]], workers: int) -> Iterator[T]:
+        """Work on the jobs with so many workers; each takes the next job when it is free. Results as they come.
+
+        An error ends all of it and is raised after the results that came before; leaving early cancels the work.
+        """
+        results: SimpleQueue[tuple[T] | None] = SimpleQueue()
+
+        async def worker() -> None:
+            for job in jobs:  # shared by all workers: each job is taken once
+                results.put((await work(job),))
+
+        async def crew() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(workers):
+                        group.create_task(worker())
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+            finally:
+                results.put(None)
+
+        running = asyncio.run_coroutine_threadsafe(crew(), self._loop)
+        try:
+            while (result := results.get()) is not None:
+                yield result[0]
+            running.result()
+        finally:
+            running.cancel()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
