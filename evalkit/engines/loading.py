@@ -36,7 +36,7 @@ def load_checkpoint(
     dtype: str = "auto",
     device: str | None = None,
     device_map: str | None = None,
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     image_backend: str = "pil",
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub name, or an adapter folder (with the base that it names).
@@ -54,9 +54,9 @@ def load_checkpoint(
         EngineError: if the folder is missing, it is no vision-language checkpoint, weights are missing, or the adapter
             does not fit.
     """
-    base, adapter = _split_adapter(source, adapter)
-    if adapter is not None and not (adapter / "adapter_config.json").is_file():
-        raise EngineError(f"adapter {adapter}: no adapter_config.json there; expected a folder saved by PEFT")
+    base, lora = _split_adapter(source, adapter)
+    if lora is not None and not (lora / "adapter_config.json").is_file():
+        raise EngineError(f"adapter {lora}: no adapter_config.json there; expected a folder saved by PEFT")
     _check_folder(base)
     _check_family(base, revision)
     where = {"device_map": device_map} if device_map is not None else {}
@@ -69,32 +69,37 @@ def load_checkpoint(
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
         raise EngineError(f"checkpoint {base} lacks {len(missing)} weights of its model, e.g. {', '.join(missing[:3])}")
-    if adapter is not None:
-        model = _with_adapter(model, adapter)
+    if lora is not None:
+        model = _with_adapter(model, lora)
     if device_map is None:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    processor = _load_processor(_processor_source(adapter, base), base, revision, image_backend)
+    processor = _load_processor(_processor_source(lora, base), base, revision, image_backend)
     commit = getattr(model.config, "_commit_hash", None)
-    return Checkpoint(model.eval(), processor, base, str(adapter) if adapter else None, commit or revision)
+    return Checkpoint(model.eval(), processor, base, str(lora) if lora else None, commit or revision)
 
 
-def content_hash(model: Any, source: str | None) -> str:
-    """Hash over the configuration and the names and sizes of the weight files (not their bytes), 8 hexadecimals."""
-    configuration = {
-        k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
+def content_hash(model: Any) -> str:
+    """Fingerprint of a model: its configuration and 16 values of every parameter, adapters included; 8 hexadecimals.
+
+    It changes with any training step and not with the way the files are cut or spelled; it is no proof of equality.
+    """
+    ours = {
+        k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version", "dtype")
     }
-    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode())
-    if source is not None and Path(source).is_dir():
-        for path in sorted(Path(source).glob("*.safetensors")):
-            digest.update(f"{path.name}\x00{path.stat().st_size}\n".encode())
+    digest = hashlib.sha256(json.dumps(ours, sort_keys=True, default=str).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}\x00{tuple(parameter.shape)}\n".encode())
+        if not parameter.is_meta:  # the weights of a model that is partly on disk
+            values = parameter.detach().flatten()[:: max(1, parameter.numel() // 16)][:16]
+            digest.update(values.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:8]
 
 
-def _split_adapter(source: str | Path, adapter: Path | None) -> tuple[str, Path | None]:
+def _split_adapter(source: str | Path, adapter: str | Path | None) -> tuple[str, Path | None]:
     """(base, adapter); a folder that holds an adapter and no model stands for the base its configuration names."""
     folder = Path(source)
     if not (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
-        return str(source), adapter
+        return str(source), Path(adapter) if adapter is not None else None
     try:
         base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     except (ValueError, KeyError, OSError) as error:

@@ -6,11 +6,8 @@ Decoding uses the settings of `Sampling` alone; repetition penalties and the lik
 generation_config.json are not applied, its end tokens are.
 """
 
-import contextlib
 import hashlib
-import inspect
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +20,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.batching import Batch, free_memory, is_out_of_memory, plan, run_batches
+from evalkit.engines.batching import Batch, free_memory, plan, run_batches
 from evalkit.engines.encoding import Encoded, PromptEncoder
 from evalkit.engines.loading import Checkpoint, content_hash, load_checkpoint
+from evalkit.engines.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.seeded_sampling import TokenChooser
+from evalkit.engines.surface_forms import split_forms
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
@@ -48,7 +47,7 @@ class TransformersEngine:
         device: str | None = None,
         device_map: str | None = None,
         batch_size: int = 8,
-        adapter: Path | None = None,
+        adapter: str | Path | None = None,
         chat_template: str | None = None,
         image_backend: str = "pil",
         name: str | None = None,
@@ -89,7 +88,7 @@ class TransformersEngine:
         self.batch_size = batch_size
         self.encoder = PromptEncoder(checkpoint.processor, chat_template)
         self._checkpoint: Checkpoint | None = checkpoint
-        self.end_ids = _end_ids(self.model, self.encoder)
+        self.end_ids = end_ids(self.model, self.encoder.tokenizer)
         self._stopping = False
 
     @property
@@ -115,7 +114,7 @@ class TransformersEngine:
             "model": self.name if checkpoint.source == "live" else checkpoint.source,
             "adapter": checkpoint.adapter,
             "revision": checkpoint.revision,
-            "content": content_hash(model, checkpoint.source),
+            "content": content_hash(model),
             "family": model.config.model_type,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
@@ -171,7 +170,7 @@ class TransformersEngine:
                 failures.append((prompt, str(error)))
         while fit:
             encoded = self.encoder.encode(fit, images)
-            limit = self._context
+            limit = context_limit(self.model)
             long = {i for i in range(len(fit)) if encoded.ends[i] - encoded.begins[i] >= limit}
             if not long:
                 return _Ready(tuple(fit), encoded, tuple(failures))
@@ -216,8 +215,8 @@ class TransformersEngine:
             pad_token_id=self.encoder.pad_id,
             **warpers_off,
         )
-        with self._inference() as model:
-            out = model.generate(**self._on_device(encoded), generation_config=config, logits_processor=[chooser])
+        with inference(self.model) as model:
+            out = model.generate(**on_device(model, encoded), generation_config=config, logits_processor=[chooser])
         rows: list[list[int]] = out[:, encoded.width :].tolist()
         return rows
 
@@ -270,27 +269,10 @@ class TransformersEngine:
             return self.encoder.encode(chosen, None, [rows[i] for i in batch.indices], padding_side="right")
 
         batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows])
-        for batch, logits in run_batches(batches, prepare, lambda _, encoded: self._forward(encoded)):
+        for batch, logits in run_batches(batches, prepare, lambda _, encoded: answer_logits(self.model, encoded)):
             if logits is None:
                 raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
             yield from zip(batch.indices, logits, strict=True)
-
-    def _forward(self, encoded: Encoded) -> list[Tensor]:
-        """Logits of each row from the last prompt token to the last continuation token."""
-        low, high = min(encoded.starts) - 1, max(encoded.ends)
-        with self._inference() as model:
-            keywords = {}
-            if "logits_to_keep" in inspect.signature(model.forward).parameters:
-                keywords["logits_to_keep"] = torch.arange(low, high, device=model.device)
-            else:
-                low = 0
-            logits = model(**self._on_device(encoded), use_cache=False, **keywords).logits  # (B, high - low, V)
-        return [
-            logits[b, start - 1 - low : end - low].float()
-            for b, (start, end) in enumerate(zip(encoded.starts, encoded.ends, strict=True))
-        ]
-
-    # --- the model ----------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """See `Engine.stop`: the batch under way is finished."""
@@ -300,43 +282,6 @@ class TransformersEngine:
         """Drop the model and free its memory."""
         self._checkpoint = None
         free_memory()
-
-    @property
-    def _context(self) -> int:
-        """Most tokens the model can attend to."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(limit) if limit else sys.maxsize
-
-    def _on_device(self, encoded: Encoded) -> dict[str, Any]:
-        model = self.model
-        return {
-            name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-            for name, value in encoded.inputs.items()
-            if isinstance(value, Tensor)
-        }
-
-    @contextlib.contextmanager
-    def _inference(self) -> Iterator[Any]:
-        """The model in evaluation mode, without gradients, with bare generation settings; all is restored afterwards.
-
-        Errors of torch other than a shortage of memory become EngineErrors.
-        """
-        model = self.model
-        training = [module for module in model.modules() if module.training]
-        settings = model.generation_config
-        model.eval()
-        model.generation_config = GenerationConfig()
-        try:
-            with torch.no_grad():
-                yield model
-        except (RuntimeError, ValueError, IndexError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise EngineError(f"{type(model).__name__} failed: {error}") from error
-        finally:
-            model.generation_config = settings
-            for module in training:
-                module.training = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,31 +293,5 @@ class _Ready:
     failures: tuple[tuple[Prompt, str], ...]
 
 
-def split_forms(groups: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], list[list[int]]]:
-    """(tokens that all forms begin with, first differing tokens of each group).
-
-    Raises:
-        EngineError: if a form is empty, or two groups share a token.
-    """
-    forms = [list(form) for group in groups for form in group]
-    if not all(forms):
-        raise EngineError("an empty surface form has no first token")
-    shortest = min((len(form) for form in forms), default=1)
-    same = [len({form[i] for form in forms}) == 1 for i in range(shortest - 1)] + [False]
-    prefix = forms[0][: same.index(False)] if forms else []
-    firsts = [sorted({form[len(prefix)] for form in group}) for group in groups]
-    shared = {token for i, group in enumerate(firsts) for token in group if any(token in g for g in firsts[:i])}
-    if shared:
-        raise EngineError(f"groups of surface forms share the first token {sorted(shared)}: they cannot be told apart")
-    return prefix, firsts
-
-
 def _failed(prompt: Prompt, sample: int, reason: str) -> Response:
     return Response(prompt.id, text=None, sample=sample, failure=reason)
-
-
-def _end_ids(model: Any, encoder: PromptEncoder) -> frozenset[int]:
-    """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
-    configured = model.generation_config.eos_token_id
-    found = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in [*found, encoder.tokenizer.eos_token_id] if token is not None)

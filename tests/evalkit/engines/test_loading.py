@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,14 +77,22 @@ def test_adapter_folder_alone_stands_for_its_base_with_the_adapter(
     )
 
 
-def test_content_hash_tells_checkpoints_apart(checkpoint: Path, tmp_path: Path) -> None:
-    same = TransformersEngine(checkpoint).describe()["content"]
+def test_content_hash_tells_models_apart_and_not_files(checkpoint: Path, adapter: Path, tmp_path: Path) -> None:
+    def content(folder: Path, **options: Any) -> str:
+        return str(TransformersEngine(folder, **options).describe()["content"])
+
     copy = shutil.copytree(checkpoint, tmp_path / "copy")
-    assert TransformersEngine(copy).describe()["content"] == same
-    settings = json.loads((copy / "config.json").read_text())
+    load_checkpoint(checkpoint).model.save_pretrained(tmp_path / "shards", max_shard_size="100KB")
+    for path in checkpoint.iterdir():
+        if not (tmp_path / "shards" / path.name).exists() and path.suffix != ".safetensors":
+            shutil.copy(path, tmp_path / "shards")
+    assert content(copy) == content(checkpoint) == content(tmp_path / "shards")
+    found = {content(checkpoint), content(checkpoint, adapter=adapter), content(save_tiny("llava", copy, seed=9))}
+    settings = json.loads((checkpoint / "config.json").read_text())
     settings["text_config"]["rms_norm_eps"] = 0.5
-    (copy / "config.json").write_text(json.dumps(settings))
-    assert TransformersEngine(copy).describe()["content"] != same
+    shutil.copytree(checkpoint, tmp_path / "other")
+    (tmp_path / "other" / "config.json").write_text(json.dumps(settings))
+    assert len(found | {content(tmp_path / "other")}) == 4
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from tiny_models import build_tiny
 
-from evalkit.engines.transformers import TransformersEngine, split_forms
+from evalkit.engines.surface_forms import split_forms
+from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, EngineError
 from evalkit.images import ImageFile
 from evalkit.sampling import Sampling
@@ -292,6 +293,14 @@ def test_description_is_json_and_changes_with_the_template(engine: TransformersE
         engine.model, engine.encoder.processor, name="tiny", chat_template=engine.encoder.chat_template + "\n"
     )
     assert other.describe()["chat_template"] != described["chat_template"]
+
+
+def test_training_step_changes_the_described_content(engine: TransformersEngine) -> None:
+    before = engine.describe()["content"]
+    assert engine.describe()["content"] == before
+    with torch.no_grad():
+        next(engine.model.parameters()).add_(1e-3)
+    assert engine.describe()["content"] != before
 
 
 def test_closed_engine_says_so(engine: TransformersEngine) -> None:
