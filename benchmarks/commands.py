@@ -18,7 +18,7 @@ from evalkit.arguments import (
     positive,
     sampling_from,
 )
-from evalkit.errors import EngineError, UsageError
+from evalkit.errors import DataError, EngineError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.benchmark import Benchmark
@@ -278,7 +278,20 @@ def _plans(options: argparse.Namespace) -> "list[Plan]":
             plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
     if not plans:
         raise UsageError("--tasks names no benchmark")
+    if options.engine != "replay":
+        _need_images(plans)
     return plans
+
+
+def _need_images(plans: "list[Plan]") -> None:
+    """A model must not be asked about images that nobody showed it."""
+    for work in plans:
+        blind = [item.id for item in work.items if item.image is None]
+        if blind:
+            raise DataError(
+                f"{work.benchmark.name}: {len(blind)} items have no image, e.g. {blind[0]!r}; name the image folder with "
+                f"--set {work.benchmark.name}.images=DIR, or lay the data out as `evalkit doctor` says and give --data"
+            )
 
 
 def _benchmark(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict[str, Any]]":

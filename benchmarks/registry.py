@@ -49,10 +49,22 @@ def options_of(name: str) -> dict[str, str]:
     hints = _hints(maker)
     shown = {}
     for key, parameter in inspect.signature(maker).parameters.items():
-        kind = str(getattr(hints.get(key, str), "__name__", hints.get(key, str))).replace("pathlib.", "")
+        kind = _shown(hints.get(key, str))
         required = parameter.default is inspect.Parameter.empty
         shown[key] = kind if required else f"{kind} = {parameter.default}"
     return shown
+
+
+def _shown(kind: Any) -> str:
+    """A type as a user reads it: "Path or none", "pos_lemma | singularize"."""
+    if get_origin(kind) in (Union, types.UnionType):
+        parts = [_shown(part) for part in get_args(kind) if part is not type(None)]
+        return " or ".join(parts) + (" or none" if type(None) in get_args(kind) else "")
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) is not None:
+        return "comma-separated list"
+    return str(getattr(kind, "__name__", kind))
 
 
 def convert(name: str, maker: Any, options: Mapping[str, str]) -> dict[str, Any]:
