@@ -303,6 +303,13 @@ def test_training_step_changes_the_described_content(engine: TransformersEngine)
     assert engine.describe()["content"] != before
 
 
+def test_stop_finishes_the_batch_under_way(engine: TransformersEngine, folder: Path) -> None:
+    responses = engine.generate([ask(folder, str(i)) for i in range(6)], GREEDY)
+    next(responses)
+    engine.stop()
+    assert len(list(responses)) == engine.batch_size - 1
+
+
 def test_closed_engine_says_so(engine: TransformersEngine) -> None:
     engine.close()
     engine.close()
