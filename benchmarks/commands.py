@@ -289,8 +289,8 @@ def _need_images(plans: "list[Plan]") -> None:
         blind = [item.id for item in work.items if item.image is None]
         if blind:
             raise DataError(
-                f"{work.benchmark.name}: {len(blind)} items have no image, e.g. {blind[0]!r}; name the image folder with "
-                f"--set {work.benchmark.name}.images=DIR, or lay the data out as `evalkit doctor` says and give --data"
+                f"{work.benchmark.name}: {len(blind)} items have no image, e.g. {blind[0]!r}; name the image "
+                f"folder with --set {work.benchmark.name}.images=DIR, or lay the data out as `evalkit doctor` says and give --data"
             )
 
 
