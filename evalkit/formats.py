@@ -151,8 +151,8 @@ def _inspect_answer(row: Row) -> Answer:
     keys = _found(row, (("id", ("id",)),))
     if not keys:
         raise DataError(f"{row.where}: no field 'id'; found {_names(row.fields)}")
-    if isinstance(row.fields.get("input"), str):
-        keys += (("question", row.fields["input"]),)
+    if question := _asked(row.fields.get("input")):
+        keys += (("question", question),)
     epoch = row.fields.get("epoch", 1)
     if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
         raise DataError(f"{row.where}: 'epoch' must be 1, 2, ..., found {_short(epoch)}")
@@ -170,10 +170,23 @@ def _completion(output: Mapping[str, Any]) -> Any:
     choices = output.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
+    return _content(message) if isinstance(message, dict) else None
+
+
+def _content(message: Mapping[str, Any]) -> Any:
+    """The text of a chat message, or its parts' texts together."""
+    content = message.get("content")
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content
+
+
+def _asked(given: Any) -> str:
+    """The text of an inspect input: a text, or chat messages of which the user's count."""
+    if isinstance(given, list):
+        users = [turn for turn in given if isinstance(turn, dict) and turn.get("role") == "user"]
+        return " ".join(text for text in map(_content, users) if isinstance(text, str)).strip()
+    return given.strip() if isinstance(given, str) else ""
 
 
 def _rlaifv_answer(row: Row) -> Answer:

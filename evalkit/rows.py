@@ -8,7 +8,9 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -190,6 +192,8 @@ def _excel(path: Path) -> Iterator[Row]:
 
 def _inspect_log(path: Path) -> Iterator[Row]:
     """Samples of an inspect `.eval` log, a zip archive with one JSON member per sample."""
+    with suppress(ImportError):
+        import_module("zipfile_zstd")  # where it is installed, zipfile reads the compression of newer logs
     with _archive(path) as archive:
         names = [name for name in archive.namelist() if name.startswith("samples/") and name.endswith(".json")]
         for name in names:
@@ -199,7 +203,7 @@ def _inspect_log(path: Path) -> Iterator[Row]:
             except NotImplementedError as error:
                 raise DataError(
                     f"{where}: compressed in a way that Python's zipfile cannot read (zstd); "
-                    "write it out with `inspect log dump` and import that JSON"
+                    "pip install zipfile-zstd, or write it out with `inspect log dump` and import that JSON"
                 ) from error
             except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError) as error:
                 raise DataError(f"{where}: damaged: {error}") from error

@@ -274,6 +274,38 @@ def test_inspect_epochs_are_samples_and_errors_failures(tmp_path):
     assert "out of memory" in str(found[2].failure)
 
 
+def test_a_log_written_by_inspect_itself_is_read():
+    """The file: `inspect log dump` (0.3.285) of a mock model's run, 3 samples x 2 epochs, events left out."""
+    path = Path(__file__).parents[1] / "data" / "inspect_log_dump.json"
+    found = import_responses(path, NUMBERED)
+    assert [(r.prompt_id, r.sample) for r in found] == [(str(n), epoch) for n in (1, 2, 3) for epoch in (0, 1)]
+    assert [str(r.text).split("long")[0].strip() for r in found] == [f"answer {n}" for n in (0, 3, 1, 4, 2, 5)]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".xlsx", ".json"])
+def test_tables_written_by_pandas_are_read(tmp_path, suffix):
+    pandas = pytest.importorskip("pandas")
+    texts = ['He said "no",\nthen\tleft.', "Schöne Grüße 猫", "Yes"]
+    table = pandas.DataFrame({"index": [3, 1, 2], "question": [f"Is there a thing {n}?" for n in (3, 1, 2)]})
+    table["prediction"] = texts
+    path = tmp_path / f"model_dataset{suffix}"
+    if suffix == ".xlsx":
+        table.to_excel(path, index=False)
+    elif suffix == ".json":
+        table.to_json(path, orient="records", force_ascii=False, indent=4)
+    else:
+        table.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    found = import_responses(path, NUMBERED)
+    assert [(r.prompt_id, r.text) for r in found] == [("1", texts[1]), ("2", texts[2]), ("3", texts[0])]
+
+
+def test_the_question_of_an_inspect_sample_may_be_chat_messages():
+    parts = [{"type": "image", "image": "attachment://1"}, {"type": "text", "text": "Is there a thing 2?"}]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    answer = FORMATS[0].read(_row(sample("other", "a") | {"input": turns}))
+    assert ItemIndex(NUMBERED).find(answer, "")[0] == "2"
+
+
 def test_a_run_directory_is_read_by_its_journal(tmp_path):
     write(
         tmp_path / "responses.jsonl",
