@@ -148,6 +148,11 @@ def test_silence_is_found_in_varied_text():
     assert kinds(check_samples(rows, [CHAIR_S, RECALL])) == {"silent"}
 
 
+def test_low_recall_with_hallucinations_is_poor_not_silent():
+    rows = [row(f"A scene of kind {i} is visible in this picture.", counts=SILENT | {"bad": i % 2}) for i in range(20)]
+    assert check_samples(rows, [CHAIR_S, RECALL])["flags"] == []
+
+
 @pytest.mark.parametrize(
     ("answers", "flagged"),
     [(["No"] * 20, True), (["No, there is not."] * 19 + ["Yes"], True), (["No", "Yes"] * 10, False)],

@@ -103,6 +103,10 @@ def test_bold_only_where_the_difference_is_significant():
     assert r"\textbf" not in report([GOOD, nearly], "latex")
 
 
+def test_the_best_beats_every_other_not_only_the_last():
+    assert "**" not in report([GOOD, run("nearly", 11), BAD], "markdown").replace("bold or *", "")
+
+
 def test_a_disqualified_run_is_never_the_best_and_spoils_no_other():
     markdown = report([GOOD, BAD, COLLAPSED], "markdown")
     assert "**0.0" not in markdown
