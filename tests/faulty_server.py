@@ -38,7 +38,7 @@ def prompt_text(body: dict[str, Any]) -> str:
 
 @dataclass
 class FaultyServer:
-    """The server and what it has seen: `calls`, `answered` per prompt text; `bodies` and `headers` of requests."""
+    """The server and what it has seen: `received` calls, `calls` and `answered` per prompt text, `bodies`, `headers`."""
 
     faults: float = 0.0
     seed: int = 0
@@ -56,6 +56,7 @@ class FaultyServer:
     answered: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    received: int = 0
     busiest: int = 0
     port: int = 0
 
@@ -132,7 +133,8 @@ class FaultyServer:
     async def _reply(self, writer: asyncio.StreamWriter, head: dict[str, str], body: dict[str, Any]) -> bool:
         text = prompt_text(body)
         self.calls[text] += 1
-        if sum(self.calls.values()) > self.most_calls:
+        self.received += 1
+        if self.received > self.most_calls:
             self._stop.set()
             return False
         if len(self.bodies) < self.keep:

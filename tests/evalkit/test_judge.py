@@ -2,6 +2,9 @@
 
 import json
 import logging
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -258,3 +261,41 @@ def test_a_journal_written_by_a_judge_holds_everything(tmp_path: Path):
     assert row.keys() == {"id", "sample", "key", "reply", "attempts"}
     (attempt,) = row["attempts"]
     assert attempt == {"raw": row["reply"], "model": "judge", "error": None, "tokens_in": 3, "tokens_out": 9}
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests", sys.argv[1] + "/tests/evalkit"]
+from test_judge import KEY, Rated, requests_for
+from evalkit.cache import Cache
+from evalkit.engines.openai import OpenAIEngine
+from evalkit.judge import Judge
+from evalkit.records import Journal
+folder = Path(sys.argv[2])
+with Journal(folder / "verdicts.jsonl") as journal, Cache(folder / "cache.sqlite") as cache:
+    engine = OpenAIEngine("judge", sys.argv[3], KEY, connections=8)
+    Judge(engine, cache=cache).rule(requests_for(300), Rated(), journal)
+"""
+
+
+def test_killed_at_random_moments_no_stored_verdict_is_asked_for_again(tmp_path):
+    root, kills, connections = Path(__file__).parents[2], 4, 8
+    path = tmp_path / "verdicts.jsonl"
+    settled: Counter[str] = Counter()
+    with FaultyServer(latency_s=0.02) as server:
+        command = [sys.executable, "-c", CHILD, str(root), str(tmp_path), server.url]
+        for kill in range(kills):
+            before = server.received
+            with subprocess.Popen(command) as child:
+                while child.poll() is None and server.received < before + 37 + 20 * kill:
+                    time.sleep(0.001)
+                child.kill()
+            settled |= {json.loads(line)["id"]: 1 for line in path.read_bytes().split(b"\n")[:-1]}
+        assert subprocess.run(command).returncode == 0
+    texts = {request.id: request.prompt.text for request in requests_for(300)}
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert sorted(row["id"] for row in rows) == sorted(texts)
+    assert 0 < len(settled) < 300
+    assert sum(server.calls.values()) <= 300 + kills * connections
+    assert sum(count > 1 for count in server.calls.values()) <= kills * connections

@@ -300,6 +300,27 @@ def test_a_server_that_is_not_there_is_an_engine_error():
         list(engine.generate(PROMPTS, Sampling()))
 
 
+def test_a_server_that_dies_and_comes_back_costs_nothing_but_time():
+    with FaultyServer(latency_s=0.01) as first:
+        engine = engine_for(first, connections=4, backoff_s=0.05)
+        responses = engine.generate(PROMPTS, Sampling())
+        found = [next(responses) for _ in range(10)]
+    with FaultyServer(port=first.port) as second:
+        found += responses
+    assert sorted(r.prompt_id for r in found) == sorted(p.id for p in PROMPTS)
+    assert all(r.text is not None for r in found)
+    assert sum(second.calls.values()) <= len(PROMPTS) - 10
+
+
+def test_a_server_that_stays_away_ends_the_run_instead_of_failing_every_prompt():
+    with FaultyServer(latency_s=0.01) as server:
+        engine = engine_for(server, connections=2, attempts=2)
+        responses = engine.generate(PROMPTS, Sampling())
+        next(responses)
+    with pytest.raises(EngineError, match="what was finished is kept"):
+        list(responses)
+
+
 def test_a_fleet_survives_the_loss_of_a_server():
     with FaultyServer() as alive:
         engine = OpenAIEngine("tiny", f"http://127.0.0.1:9/v1,{alive.url}", KEY, backoff_s=0.005, connections=4)
