@@ -38,7 +38,7 @@ def prompt_text(body: dict[str, Any]) -> str:
 
 @dataclass
 class FaultyServer:
-    """The server and what it has seen: `received` in all, `calls` and `answered` per prompt text, `bodies`, `headers`."""
+    """The server and what it has seen: `received` in all, `calls` and `answered` per prompt text, and requests."""
 
     faults: float = 0.0
     seed: int = 0
