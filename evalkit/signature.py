@@ -46,7 +46,7 @@ _MANIFEST_FIELDS = {"n": "items", "ids": "ids", "prompts": "prompts", "images": 
 _DECODING = {"max": "max_new_tokens", "T": "temperature", "top_p": "top_p", "beams": "num_beams"}
 _PROTOCOL_SAMPLING = {*_DECODING.values()}
 _SCORING_LIBRARIES = ("nltk",)
-_JUDGE_PLUMBING = {"engine", "base_url", "base_urls", "dtype", "device", "versions", "retries", "image_processor"}
+_JUDGE_PLUMBING = {"engine", "base_url", "dtype", "device", "batch_size", "versions", "retries", "image_processor"}
 
 
 @dataclass(frozen=True)
