@@ -53,7 +53,7 @@ GENERATIVE_METRICS = (
 def score_metric(suffix: str = "") -> Metric:
     """AMBER Score under one reading of the answers."""
     formula = f"(100 - {CHAIR} + {f1_formula(suffix)}) / 2"
-    return Metric(f"amber_score{suffix}", formula, higher_is_better=True, unit="points")
+    return Metric(f"amber_score{suffix}", formula, higher_is_better=True, unit="points", detail=bool(suffix))
 
 
 def plain_metrics(dimensions: Sequence[str]) -> tuple[Metric, ...]:

@@ -5,6 +5,7 @@ with the truth "no" were answered so. An answer that is neither yes nor no is wr
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from benchmarks.yes_no import Reading, read_exact, read_first_sentence, read_substring, read_word
@@ -26,8 +27,8 @@ def f1_formula(suffix: str) -> str:
 
 
 def answer_metrics(suffix: str) -> tuple[Metric, ...]:
-    """The metrics of the questions under one reading of the answers."""
-    return (
+    """The metrics of the questions under one reading of the answers; the exact one (no suffix) is AMBER's."""
+    metrics = (
         Metric(f"accuracy{suffix}", f"100 * correct{suffix} / questions", higher_is_better=True),
         Metric(f"precision{suffix}", f"100 * found_no{suffix} / said_no{suffix}", higher_is_better=True),
         Metric(f"recall{suffix}", f"100 * found_no{suffix} / no_questions", higher_is_better=True),
@@ -35,6 +36,7 @@ def answer_metrics(suffix: str) -> tuple[Metric, ...]:
         Metric(f"share_no{suffix}", f"100 * said_no{suffix} / questions", higher_is_better=None),
         Metric(f"unread{suffix}", f"100 * unread{suffix} / questions", higher_is_better=None),
     )
+    return tuple(replace(metric, detail=bool(suffix)) for metric in metrics)
 
 
 def score_answer(response: str, truth: str) -> Score:

@@ -288,14 +288,15 @@ def _need_images(plans: "list[Plan]") -> None:
     for work in plans:
         blind = [item.id for item in work.items if item.image is None]
         if blind:
+            name = work.benchmark.name
             raise DataError(
-                f"{work.benchmark.name}: {len(blind)} items have no image, e.g. {blind[0]!r}; name the image "
-                f"folder with --set {work.benchmark.name}.images=DIR, or lay the data out as `evalkit doctor` says and give --data"
+                f"{name}: {len(blind)} items have no image, e.g. {blind[0]!r}; name the image folder with "
+                f"--set {name}.images=DIR, or lay the data out as `evalkit doctor {name}` says and give --data"
             )
 
 
 def _benchmark(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict[str, Any]]":
-    """A benchmark, and how to build it again."""
+    """A benchmark, and how to build it again; responses made elsewhere are scored without images."""
     from benchmarks.layout import located
     from benchmarks.registry import build, options_of
 
@@ -303,6 +304,8 @@ def _benchmark(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict
     known = options_of(name)
     given = located(name, Path(options.data)) if options.data and not options.world else {}
     given |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
+    if getattr(options, "responses", None) and "without_images" in known and "images" not in given:
+        given["without_images"] = "true"
     given |= _task_settings(options.set, name)
     world = options.world.resolve() if options.world else None
     origin = {"name": name, "options": given, "world": str(world) if world else None}

@@ -39,12 +39,14 @@ METRICS = (
     Metric("recall", "100 * tp / (tp + fn)", higher_is_better=True),
     Metric("f1", "200 * tp / (2 * tp + fp + fn)", higher_is_better=True),
     Metric("yes_ratio", "100 * (tp + fp) / questions", higher_is_better=None),
-    Metric("accuracy_strict", "100 * (tp_strict + tn_strict) / questions", higher_is_better=True),
-    Metric("precision_strict", "100 * tp_strict / (tp_strict + fp_strict)", higher_is_better=True),
-    Metric("recall_strict", "100 * tp_strict / yes_questions", higher_is_better=True),
-    Metric("f1_strict", "200 * tp_strict / (tp_strict + fp_strict + yes_questions)", higher_is_better=True),
-    Metric("yes_ratio_strict", "100 * (tp_strict + fp_strict) / questions", higher_is_better=None),
-    Metric("unread_strict", "100 * unread_strict / questions", higher_is_better=None),
+    Metric("accuracy_strict", "100 * (tp_strict + tn_strict) / questions", higher_is_better=True, detail=True),
+    Metric("precision_strict", "100 * tp_strict / (tp_strict + fp_strict)", higher_is_better=True, detail=True),
+    Metric("recall_strict", "100 * tp_strict / yes_questions", higher_is_better=True, detail=True),
+    Metric(
+        "f1_strict", "200 * tp_strict / (tp_strict + fp_strict + yes_questions)", higher_is_better=True, detail=True
+    ),
+    Metric("yes_ratio_strict", "100 * (tp_strict + fp_strict) / questions", higher_is_better=None, detail=True),
+    Metric("unread_strict", "100 * unread_strict / questions", higher_is_better=None, detail=True),
 )
 
 

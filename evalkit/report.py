@@ -58,10 +58,12 @@ def report(
 
 
 def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:
-    columns = ["model", *map(arrow, board.metrics), "n", "failed"]
-    rows = [_entry_cells(entry, board.metrics) for entry in board.entries]
+    metrics = [metric for metric in board.metrics if not metric.detail]
+    details = [metric for metric in board.metrics if metric.detail]
+    columns = ["model", *map(arrow, metrics), "n", "failed"]
+    rows = [_entry_cells(entry, metrics) for entry in board.entries]
     sources = _sources(board.published)
-    rows += [_published_cells(sources[_source(row)], row, board.metrics) for row in board.published]
+    rows += [_published_cells(sources[_source(row)], row, metrics) for row in board.published]
     notes = [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
     notes += [f"[{number}] {source}" for source, number in sources.items()]
     notes += [f"? {_model(row)}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
@@ -72,6 +74,9 @@ def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Tabl
     else:
         notes.append(board.signature)
     yield Table(columns, rows, board.benchmark, notes)
+    if details:
+        rows = [_entry_cells(entry, details) for entry in board.entries]
+        yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
     if groups:
         yield from _group_tables(board)
 
