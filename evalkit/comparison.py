@@ -137,7 +137,8 @@ def compare(
     Args:
         runs: two or more, loaded or as folders.
         against: "base" compares every run with the first, "all" every two.
-        metrics: names of the metrics to compare, None for all.
+        metrics: names of the metrics to compare, None for all but the alternative readings (`Metric.detail`): each
+            test that is made costs all others power.
         force: compare runs whose protocols differ; the result lists the fields.
         allow: protocol fields that may differ because they are what is compared, e.g. ("T", "beams").
         method: of the intervals.
@@ -184,7 +185,7 @@ def _chosen_metrics(runs: Sequence[Run], names: Sequence[str] | None) -> list[Me
     if unknown or not shared:
         known = ", ".join(metric.name for metric in shared) or "none"
         raise UsageError(f"no such metric in all runs: {', '.join(sorted(unknown)) or 'none shared'}; shared: {known}")
-    return [metric for metric in shared if names is None or metric.name in names]
+    return [metric for metric in shared if (metric.name in names if names else not metric.detail)]
 
 
 @dataclass(frozen=True, slots=True)

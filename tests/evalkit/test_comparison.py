@@ -176,6 +176,14 @@ def test_items_of_one_image_stay_together():
     )
 
 
+def test_alternative_readings_are_compared_on_request_only():
+    strict = Metric("recall_strict", "100 * covered / references", higher_is_better=True, detail=True)
+    runs = [run(label, FOUR, metrics=[CHAIR_S.as_dict(), strict.as_dict()]) for label in "ab"]
+    assert [effect.metric.name for effect in compare(*runs, resamples=50).pairs[0].effects] == ["chair_s"]
+    chosen = compare(*runs, metrics=["recall_strict"], resamples=50).pairs[0].effects
+    assert [effect.metric.name for effect in chosen] == ["recall_strict"]
+
+
 def test_same_labels_are_told_apart(tmp_path):
     runs = [run("llava", FOUR, tmp_path / name / "chair") for name in ("greedy", "beam5")]
     (pair,) = compare(*runs, resamples=50).pairs
