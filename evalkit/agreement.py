@@ -214,8 +214,8 @@ def _labels_of_run(run_dir: Path, label: str) -> dict[Key, float]:
         raise RecordError(f"{run_dir} is not a scored run: {RECORDS} is missing or empty")
     found = labels_of_records(records, lambda counts: counts.get(label))
     if not found:
-        counts = next((record["score"]["counts"] for record in records if record["score"]["counts"]), {})
-        raise DataError(f"{run_dir}: no sample has the count {label!r}; there are {', '.join(counts) or 'none'}")
+        known = {name for record in records for name in record["score"]["counts"] or ()}
+        raise DataError(f"{run_dir}: no sample has the count {label!r}; there are {', '.join(sorted(known)) or 'none'}")
     return found
 
 
