@@ -10,8 +10,6 @@ all draws agree (no disagreement) the bootstrap is silent: `observed` has Cloppe
 """
 
 import math
-import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,22 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.errors import DataError, RecordError, UsageError
+from evalkit.errors import DataError
 from evalkit.formats import key_text
 from evalkit.intervals import LEVEL, RESAMPLES, Interval, exact_limits, expanded_tail
 from evalkit.metrics import Array, divide
-from evalkit.records import RECORDS, read_journal
 from evalkit.rows import Row, read_rows
 from evalkit.schema import Json
 
 Key = tuple[str, int]  # item id, sample
-COMPARISONS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-}
 LABEL_FIELDS = ("rating", "label", "verdict", "score")
 
 
@@ -176,47 +166,6 @@ def _interval(statistic: Callable[[Array], Array], table: Array, draws: Array, l
     tail = expanded_tail(level, n)
     low, high = np.quantile(values, (tail, 1 - tail))
     return Interval(value, float(low), float(high), "expanded")
-
-
-def calibrate(run_dir: Path, reference: Path, label: str, flagged: str) -> Agreement:
-    """Agreement of the judge of a scored run with reference verdicts of the same responses.
-
-    Args:
-        reference: another scored run of the same responses, or a file of verdicts, see `read_labels`.
-        label: the count that holds the verdict, e.g. "rating".
-        flagged: which labels say that the response hallucinates, e.g. "<3" or ">0".
-    Raises:
-        UsageError: if `flagged` cannot be read.
-        DataError: if the records have no such count, or nothing is rated by both.
-        RecordError: if a folder is no scored run.
-    """
-    is_flagged = read_flag(flagged)
-    theirs = _labels_of_run(reference, label) if reference.is_dir() else read_labels(reference)
-    return agreement(_labels_of_run(run_dir, label), theirs, is_flagged)
-
-
-def read_flag(text: str) -> Callable[[float], bool]:
-    """A test of labels from "<3", "<=2", ">0", ">=1" or "=0".
-
-    Raises:
-        UsageError: if it is none of these.
-    """
-    found = re.fullmatch(r"\s*(<=|>=|<|>|=)\s*(-?\d+(?:\.\d+)?)\s*", text)
-    if found is None:
-        raise UsageError(f"expected which labels are flagged, like <3 or >0, got {text!r}")
-    compare, limit = COMPARISONS[found[1]], float(found[2])
-    return lambda label: bool(compare(label, limit))
-
-
-def _labels_of_run(run_dir: Path, label: str) -> dict[Key, float]:
-    records = read_journal(run_dir / RECORDS)
-    if not records:
-        raise RecordError(f"{run_dir} is not a scored run: {RECORDS} is missing or empty")
-    found = labels_of_records(records, lambda counts: counts.get(label))
-    if not found:
-        known = {name for record in records for name in record["score"]["counts"] or ()}
-        raise DataError(f"{run_dir}: no sample has the count {label!r}; there are {', '.join(sorted(known)) or 'none'}")
-    return found
 
 
 def labels_of_records(

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from evalkit.agreement import agreement, calibrate, cohen_kappa, labels_of_records, read_flag, read_labels
-from evalkit.errors import DataError, RecordError, UsageError
+from evalkit.agreement import agreement, cohen_kappa, labels_of_records, read_labels
+from evalkit.errors import DataError
 
 
 def pairs(table):
@@ -118,50 +118,6 @@ def test_records_that_could_not_be_scored_have_no_label():
         {"id": "c", "sample": 1, "score": {"counts": {}}},
     ]
     assert labels_of_records(records, lambda counts: counts.get("rating")) == {("a", 0): 4}
-
-
-def scored_run(folder, ratings):
-    folder.mkdir()
-    rows = [
-        {"id": name, "sample": 0, "score": {"counts": None if rating is None else {"rating": rating, "responses": 1}}}
-        for name, rating in ratings.items()
-    ]
-    (folder / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def test_a_judge_is_calibrated_against_another_run_or_a_file(tmp_path):
-    run = scored_run(tmp_path / "run", {"a": 6, "b": 1, "c": 4, "d": None})
-    reference = scored_run(tmp_path / "reference", {"a": 6, "b": 4, "c": 4, "d": 2})
-    found = calibrate(run, reference, "rating", "<3")
-    assert (found.n, found.only_reference) == (3, 1)
-    assert found.rate_difference.value == pytest.approx(100 / 3)
-    (tmp_path / "humans.csv").write_text("id,rating\na,6\nb,4\nc,4\nd,2\n")
-    assert calibrate(run, tmp_path / "humans.csv", "rating", "<3") == found
-
-
-@pytest.mark.parametrize(
-    ("label", "flagged", "error", "problem"),
-    [
-        ("verdict", "<3", DataError, "no sample has the count 'verdict'; there are rating, responses"),
-        ("rating", "bad", UsageError, "like <3 or >0"),
-    ],
-)
-def test_a_wrong_calibration_is_named(tmp_path, label, flagged, error, problem):
-    run = scored_run(tmp_path / "run", {"a": 6})
-    with pytest.raises(error, match=problem):
-        calibrate(run, run, label, flagged)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RecordError, match="is not a scored run"):
-        calibrate(tmp_path / "empty", run, "rating", "<3")
-
-
-@pytest.mark.parametrize(
-    ("text", "flagged"),
-    [("<3", [0, 1, 2]), ("<= 3", [0, 1, 2, 3]), (">4", [5, 6]), (">=6", [6]), ("=0", [0]), ("<0.5", [0])],
-)
-def test_which_labels_are_flagged_is_read_from_text(text, flagged):
-    assert [label for label in range(7) if read_flag(text)(label)] == flagged
 
 
 def test_labels_are_read_from_a_table(tmp_path):
