@@ -89,6 +89,11 @@ class PairEncoder:
             self.response_ids(pair.rejected.strip()),
         )
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, image tokens included."""
+        encoded = self.encoder.encode([prompt])
+        return encoded.starts[0] - encoded.begins[0]
+
     def batch(self, pairs: Sequence[TokenPair], layout: Layout) -> PairBatch:
         """Model inputs of some pairs.
 
@@ -137,9 +142,7 @@ class PairEncoder:
         for name, value in extra.items():
             pieces = [value[b, begin:start].tolist() for b, (begin, start) in enumerate(_spans(encoded))] * 2
             inputs[name] = padded(pieces, 0)
-        labels = [
-            [IGNORE] * len(ids) + list(response) for ids, response in zip(prompt_ids, responses, strict=True)
-        ]
+        labels = [[IGNORE] * len(ids) + list(response) for ids, response in zip(prompt_ids, responses, strict=True)]
         for name, value in images.items():
             inputs[name] = value if images_once else torch.cat([value, value])
         return PairBatch(inputs, padded(labels, IGNORE), tuple(map(len, responses)), tuple(range(len(responses))))
@@ -155,7 +158,7 @@ def prompt_of(pair: Pair, image_folder: Path) -> Prompt:
 
 
 def end_token(encoder: PromptEncoder, model: Any) -> int:
-    """The token that closes an assistant turn in the chat template, if generation stops at it; else the tokenizer's end.
+    """The token that closes an assistant turn in the chat template if generation stops at it, else the tokenizer's.
 
     Raises:
         TrainingError: if the tokenizer has no end token either.

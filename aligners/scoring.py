@@ -109,7 +109,9 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
         with scoring(model):
             plain = _attempt(model, encoder, pairs, Layout.SEPARATE)
             if plain is None:
-                raise TrainingError(f"{type(bare(model)).__name__} cannot be trained: its forward pass has another form")
+                raise TrainingError(
+                    f"{type(bare(model)).__name__} cannot be trained: its forward pass has another form"
+                )
             limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
             for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
                 found = _attempt(model, encoder, pairs, layout)
