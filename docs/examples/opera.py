@@ -17,7 +17,7 @@ from benchmarks.chair import CHAIR
 from evalkit.comparison import compare
 from evalkit.comparison_report import comparison_report
 from evalkit.engines.replay import ReplayEngine
-from evalkit.harness import evaluate
+from evalkit.harness import generate, plan, score
 from evalkit.report import table
 
 METRICS = ("chair_s", "chair_i", "recall")
@@ -39,7 +39,9 @@ def score_captions(path: Path, assets: Path, runs: Path) -> Path:
         references=assets / "chair" / "coco_gt_objects.json",
         image_ids=id_file,
     )
-    evaluate(benchmark, ReplayEngine(path), run_dir, label=METHODS[method])
+    work = plan(benchmark, decoding_known=False)
+    generate(work, ReplayEngine(path), run_dir, label=METHODS[method])
+    score(work, run_dir)
     return run_dir
 
 
