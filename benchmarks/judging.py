@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from evalkit.arguments import key_values, literal
+from evalkit.arguments import check_known, key_values, literal
 from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def _engine(options: argparse.Namespace) -> "Engine":
     if options.judge_engine == "openai":
         from evalkit.engines.openai import OpenAIEngine
 
+        check_known(OpenAIEngine, extra, "--judge-args")
         return OpenAIEngine(options.judge, options.judge_base_url, prefix="JUDGE", **extra)
     if options.judge_base_url:
         raise UsageError(f"--judge-base-url is for --judge-engine openai, not {options.judge_engine}")
@@ -56,4 +57,5 @@ def _engine(options: argparse.Namespace) -> "Engine":
         return VLLMEngine(options.judge, **extra)
     from evalkit.engines.transformers import TransformersEngine
 
+    check_known(TransformersEngine, extra, "--judge-args")
     return TransformersEngine(options.judge, **extra)

@@ -1,6 +1,7 @@
 """Command-line arguments that several commands share: which model, how it decodes, where results go."""
 
 import argparse
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,7 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     if options.engine == "transformers":
         from evalkit.engines.transformers import TransformersEngine
 
+        check_known(TransformersEngine, extra, "--engine-args")
         return TransformersEngine(options.model, batch_size=options.batch_size or 8, **given, **extra)
     if options.engine == "vllm":
         from evalkit.engines.vllm import VLLMEngine
@@ -126,10 +128,24 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     if options.engine == "openai":
         from evalkit.engines.openai import OpenAIEngine
 
+        check_known(OpenAIEngine, extra, "--engine-args")
         return OpenAIEngine(options.model, options.base_url, **extra)
     from evalkit.engines.replay import ReplayEngine
 
+    check_known(ReplayEngine, extra, "--engine-args")
     return ReplayEngine(Path(options.model), **extra)
+
+
+def check_known(cls: type, given: Mapping[str, Any], flag: str) -> None:
+    """Whether a class's constructor takes these arguments.
+
+    Raises:
+        UsageError: if one is unknown; the known ones are named.
+    """
+    known = [name for name in inspect.signature(cls).parameters if name not in ("self", "model")]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(f"{flag}: unknown {', '.join(unknown)}; {cls.__name__} takes {', '.join(known)}")
 
 
 def default_output() -> Path:

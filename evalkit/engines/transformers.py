@@ -136,6 +136,7 @@ class TransformersEngine:
             DataError: before anything is generated, if an image is missing or is not an image.
             EngineError: if the model or its processor fails for another reason than memory.
         """
+        self._stopping = False
         decoded = sampling.n if sampling.temperature > 0 else 1
         batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded)
 
