@@ -1,0 +1,64 @@
+"""`make speed`: run every benchmark of speed in this folder, each in a process of its own, and write SPEED.md.
+
+python -m tests.speed [NAME ...]      all of them, or the ones named; the others keep their section in SPEED.md
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPORT = HERE.parent.parent / "SPEED.md"
+LIMIT_S = 1800
+HEADER = """# Speed
+
+Written by `make speed`. Ratios within one run are what to read: both sides of a ratio were measured in the same minutes on the
+same machine; absolute figures depend on the machine and on what else it was doing.
+"""
+SECTION = re.compile(r"^## (\w+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+
+
+def machine() -> str:
+    """Cores, Python and load, for the line above a section."""
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {load:.1f} at the start"
+
+
+def measure(name: str) -> str:
+    """Run one script; its output as a section.
+
+    Raises:
+        SystemExit: if the script fails.
+    """
+    print(f"== {name}", flush=True)
+    script, where, start = HERE / f"{name}.py", machine(), time.strftime("%Y-%m-%d")
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{script.name} failed:\n{done.stderr}")
+    print(done.stdout, flush=True)
+    about = (script.read_text().split('"""')[1]).strip().splitlines()[0]
+    return f"## {name}\n\n{about}\n\n{start}; {where}\n\n```\n{done.stdout.strip()}\n```\n\n"
+
+
+def main(names: list[str]) -> None:
+    """Measure and write."""
+    known = sorted(path.stem for path in HERE.glob("[a-z]*.py"))
+    unknown = set(names) - set(known)
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    text = REPORT.read_text() if REPORT.exists() else ""
+    sections = {match[1]: match[0] for match in SECTION.finditer(text)}
+    for name in names or known:
+        sections[name] = measure(name)
+        REPORT.write_text(HEADER + "\n" + "".join(sections[key] for key in sorted(sections)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
