@@ -21,6 +21,7 @@ from transformers import AutoConfig
 
 from aligners.changed import changed_spans, token_weights
 from aligners.checkpoint import Card, merged, read_card, rename_for_vllm, save_checkpoint, weights_hash, write_card
+from aligners.datasets import read_preferences
 from aligners.encoding import Layout, PairBatch, PairEncoder, TokenPair, end_token
 from aligners.logprobs import spread_rows
 from aligners.losses import dpo_loss, sequence_logps, with_nll
@@ -134,7 +135,8 @@ def usable_pairs(
     """Token pairs that can be trained on, and how many were left out for which reason.
 
     Left out: an empty response, twice the same text or tokens, more than `max_length` tokens of prompt and response, an
-    image that does not open (if the settings say so). A pair in which nothing of the *chosen* response changed (a pure deletion) stays and is counted.
+    image that does not open (if the settings say so). A pair in which nothing of the *chosen* response changed (a pure
+    deletion) stays and is counted.
 
     Raises:
         DataError: if an image does not open and the settings do not say to skip it.
@@ -422,3 +424,37 @@ def pairs_hash(pairs: Sequence[Pair]) -> str:
     """Hash of the pairs' texts and image names, 16 hexadecimals."""
     content = [[pair.image, pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def align_ddpo(
+    model: str,
+    data: str | Path,
+    out: Path,
+    preset: str = "ddpo-paper",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+    report_to: Sequence[str] = (),
+) -> TrainingResult:
+    """What `evalkit align ddpo` does: read pairs (see `aligners.datasets`), train with a preset, save.
+
+    Args:
+        model: checkpoint folder or hub name.
+        data: pairs file, RLHF-V- or RLAIF-V-Dataset rows, folder of Parquet files, or the name of a data set on the Hub.
+        out: folder of the new checkpoint.
+        preset: "ddpo-paper", "ddpo-release" or "dpo".
+        overrides: settings to change, see `dpo_settings`.
+        progress, report_to: see `train_dpo`.
+    """
+    settings = dpo_settings(preset, **(overrides or {}))
+    pairs, image_folder = read_preferences(data, Path(out) / "training" / "images")
+    return train_dpo(
+        model,
+        pairs,
+        out,
+        settings,
+        image_folder=image_folder,
+        data={"source": str(data)},
+        progress=progress,
+        report_to=report_to,
+    )
