@@ -16,8 +16,8 @@ REPORT = HERE.parent.parent / "SPEED.md"
 LIMIT_S = 1800
 HEADER = """# Speed
 
-Written by `make speed`. Ratios within one run are what to read: both sides of a ratio were measured in the same minutes on the
-same machine; absolute figures depend on the machine and on what else it was doing.
+Written by `make speed`. Read the ratios: both sides of a ratio were measured in the same minutes on the same machine;
+absolute figures depend on the machine and on what else it was doing.
 """
 SECTION = re.compile(r"^## (\w+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
