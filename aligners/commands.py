@@ -1,7 +1,232 @@
-"""Sub-commands that train and compare checkpoints."""
+"""Sub-commands that train and compare checkpoints: align, pairs, demo."""
 
+import argparse
+import time
+from pathlib import Path
 from typing import Any
+
+from benchmarks.commands import add_judge_arguments, add_task_options, plans_of, tasks_argument
+from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
+from evalkit.errors import UsageError
+
+PRESETS = "see aligners/presets.py"
 
 
 def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""
+    align = commands.add_parser(
+        "align", help="train with dense DPO, online RLAIF or fact-augmented RLHF; compare checkpoints"
+    )
+    methods = align.add_subparsers(title="methods", metavar="METHOD", required=True)
+    _add_ddpo(methods)
+    _add_rlaif(methods)
+    _add_fact_rlhf(methods)
+    _add_compare(methods)
+
+    pairs = commands.add_parser("pairs", help="what is in a file of preference pairs: counts, lengths, defects")
+    pairs.add_argument("file", type=Path, metavar="FILE", help="pairs.jsonl, or RLHF-V / RLAIF-V rows (jsonl, parquet)")
+    pairs.set_defaults(command=describe_pairs)
+
+    demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
+    demo.add_argument("--output-path", type=Path, default=Path("demo"), metavar="DIR")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--scenes", type=positive, default=300, metavar="N", help="test scenes (default 300)")
+    demo.add_argument("--no-align", action="store_true", help="base and benchmarks only")
+    demo.set_defaults(command=demonstrate)
+
+
+def _add_method(methods: Any, name: str, about: str, preset: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = methods.add_parser(name, help=about)
+    parser.add_argument("--model", required=True, metavar="M", help="checkpoint to start from")
+    parser.add_argument(
+        "--output-path",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the new checkpoint; the same command continues",
+    )
+    parser.add_argument("--preset", default=preset, help=f"published settings by name (default {preset})")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable"
+    )
+    return parser
+
+
+def _add_ddpo(methods: Any) -> None:
+    parser = _add_method(methods, "ddpo", "dense DPO (RLHF-V) on corrected or preferred responses", "ddpo-paper")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="pairs.jsonl, RLHF-V-Dataset or RLAIF-V-Dataset rows, or a Hub name",
+    )
+    parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
+    parser.set_defaults(command=align_ddpo)
+
+
+def _add_rlaif(methods: Any) -> None:
+    parser = _add_method(
+        methods, "rlaif", "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again", "rlaifv"
+    )
+    parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
+    parser.add_argument(
+        "--labeler", metavar="M", help="model that answers the polar questions (default: the policy itself)"
+    )
+    parser.add_argument("--splitter", metavar="M", help="model that divides responses into claims (default: by rules)")
+    parser.set_defaults(command=align_rlaif)
+
+
+def _add_fact_rlhf(methods: Any) -> None:
+    parser = _add_method(
+        methods, "fact-rlhf", "fact-augmented RLHF (LLaVA-RLHF): reward model with facts, PPO", "fact-rlhf-masked"
+    )
+    parser.add_argument("--comparisons", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF comparisons (json)")
+    parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF rollout prompts (json)")
+    parser.add_argument("--facts", type=Path, required=True, metavar="FILE", help="image file -> sentences (json)")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
+    parser.set_defaults(command=align_fact_rlhf)
+
+
+def _add_compare(methods: Any) -> None:
+    parser = methods.add_parser(
+        "compare", help="checkpoints x benchmarks in one table, with paired differences to the first"
+    )
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="the base first")
+    tasks_argument(parser)
+    add_task_options(parser)
+    add_sampling_arguments(parser)
+    add_judge_arguments(parser)
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
+    parser.add_argument("--dtype", metavar="D")
+    parser.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
+    parser.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
+    parser.set_defaults(command=compare_checkpoints)
+
+
+def align_ddpo(options: argparse.Namespace) -> int:
+    """`evalkit align ddpo`."""
+    from aligners.ddpo import align_ddpo as train
+    from evalkit.progress import ProgressBar
+
+    with ProgressBar("ddpo") as progress:
+        result = train(
+            options.model,
+            options.data,
+            options.output_path,
+            options.preset,
+            _overrides(options),
+            progress=progress,
+            report_to=options.report_to,
+        )
+    for reason, count in result.skipped.items():
+        print(f"{count} pairs: {reason}")
+    print(f"{result.checkpoint}: {result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s")
+    return 0
+
+
+def compare_checkpoints(options: argparse.Namespace) -> int:
+    """`evalkit align compare`: score every checkpoint on every task, then one table per benchmark."""
+    from aligners.compare import comparison_tables, render_all
+    from benchmarks.judging import judge_from
+    from evalkit.engines.transformers import TransformersEngine
+    from evalkit.harness import generate, score
+    from evalkit.progress import ProgressBar
+
+    labels = [Path(checkpoint.rstrip("/")).name for checkpoint in options.checkpoints]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"checkpoints need different folder names, got {', '.join(labels)}")
+    plans, judge = plans_of(options), judge_from(options)
+    for checkpoint, label in zip(options.checkpoints, labels, strict=True):
+        engine = TransformersEngine(
+            checkpoint, batch_size=options.batch_size, **({"dtype": options.dtype} if options.dtype else {})
+        )
+        with ProgressBar(label) as progress:
+            for work in plans:
+                run_dir = options.output_path / label / work.benchmark.name
+                generate(work, engine, run_dir, label, progress)
+                score(work, run_dir, judge, progress)
+        engine.close()
+    folders = [options.output_path / label for label in labels]
+    cards = {label: Path(checkpoint) for label, checkpoint in zip(labels, options.checkpoints, strict=True)}
+    names = [work.benchmark.name for work in plans]
+    print(render_all(comparison_tables(folders[0], folders[1:], cards, benchmarks=names), options.format))
+    return 0
+
+
+def describe_pairs(options: argparse.Namespace) -> int:
+    """`evalkit pairs`."""
+    import tempfile
+
+    from aligners.datasets import read_preferences
+    from aligners.pairs import drop_defective
+
+    with tempfile.TemporaryDirectory() as images:
+        pairs, _ = read_preferences(options.file, Path(images))
+    usable, defects = drop_defective(pairs)
+    print(f"{len(pairs):,} pairs, {len(usable):,} usable")
+    for reason, count in defects.items():
+        print(f"  {count:,} {reason}")
+    if usable:
+        chosen = sum(len(pair.chosen.split()) for pair in usable) / len(usable)
+        rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)
+        print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
+    return 0
+
+
+def demonstrate(options: argparse.Namespace) -> int:
+    """`evalkit demo`."""
+    from aligners import demo
+    from aligners.miniature_base import cached_base
+    from evalkit.progress import ProgressBar
+    from evalkit.report import table
+
+    start, folder = time.monotonic(), options.output_path
+    tasks: tuple[str, ...] = demo.TASKS
+    if not demo.nltk_data_is_here():
+        tasks = demo.WITHOUT_NLTK_DATA
+        print(
+            "NLTK's data is not on this machine and cannot be downloaded: CHAIR runs in its variant `singularize`,\n"
+            "AMBER and Object HalBench are left out. To have them: python -m nltk.downloader "
+            f"{' '.join(demo.NLTK_PACKAGES)}"
+        )
+    world = demo.world_folder(folder, options.scenes, options.seed)
+    _say(start, f"{options.scenes} scenes in {world}")
+    _say(start, "base: a tiny LLaVA, trained here on noisy captions (about two minutes, once per machine)")
+    with ProgressBar("base") as progress:
+        base = cached_base(options.seed, progress)
+    runs, checkpoints = folder / "runs", folder / "checkpoints"
+    _say(start, f"base: {base}; scoring it on {', '.join(tasks)}")
+    with ProgressBar("base") as progress:
+        summaries = demo.score_checkpoint(base, "base", world, runs, tasks, progress)
+    print(table([summary.run_dir for summary in summaries]))
+    labels = ["base"]
+    for method in () if options.no_align else demo.METHODS:
+        _say(start, f"{method.label}: {method.about}")
+        with ProgressBar(method.label) as progress:
+            demo.align(method, base, checkpoints / method.label, options.seed, progress)
+            demo.score_checkpoint(checkpoints / method.label, method.label, world, runs, tasks, progress)
+        labels.append(method.label)
+    if len(labels) > 1:
+        print("\n" + demo.comparison(runs, labels, tasks, checkpoints))
+    _say(start, "done. Next:")
+    print(f"  evalkit dashboard {folder}\n  evalkit compare {runs}/base/chair {runs}/{labels[-1]}/chair --power 5")
+    print("  evalkit doctor            what a real benchmark needs on this machine")
+    return 0
+
+
+def _say(start: float, text: str) -> None:
+    print(f"[{time.monotonic() - start:4.0f} s] {text}", flush=True)
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    return {key: literal(value) for key, value in key_values(options.set, "--set").items()}
+
+
+def align_rlaif(options: argparse.Namespace) -> int:
+    """`evalkit align rlaif`."""
+    raise UsageError("not wired yet")
+
+
+def align_fact_rlhf(options: argparse.Namespace) -> int:
+    """`evalkit align fact-rlhf`."""
+    raise UsageError("not wired yet")

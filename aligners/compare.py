@@ -22,19 +22,24 @@ DEGENERATE = ("empty", "repeated", "refused", "off_language")  # checks that mak
 
 
 def comparison_tables(
-    base: Path, others: Sequence[Path], cards: Mapping[str, Path] | None = None, metrics: Sequence[str] | None = None
+    base: Path,
+    others: Sequence[Path],
+    cards: Mapping[str, Path] | None = None,
+    metrics: Sequence[str] | None = None,
+    benchmarks: Sequence[str] | None = None,
 ) -> list[Table]:
-    """One table per benchmark that the base was scored on.
+    """One table per benchmark.
 
     Args:
         base: folder of the base's runs, one folder per benchmark below it.
         others: the same of the checkpoints.
         cards: label -> checkpoint folder, for the costs of training.
         metrics: names of the metrics to show, None for all but alternative readings.
+        benchmarks: which, None for all that the base was scored on.
     Raises:
         UsageError: if the base has no runs, or a checkpoint lacks one of them.
     """
-    names = sorted(path.parent.name for path in base.glob("*/metrics.json"))
+    names = list(benchmarks or sorted(path.parent.name for path in base.glob("*/metrics.json")))
     if not names:
         raise UsageError(f"{base}: no scored runs below it")
     tables = []

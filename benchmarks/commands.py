@@ -83,10 +83,14 @@ def add_commands(commands: Any) -> None:
 
 def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     """--tasks and what a benchmark can be told."""
-    parser.add_argument(
-        "--tasks", required=True, metavar="A,B", help=f"benchmarks: {', '.join(BENCHMARKS)}, or package.module:Class"
-    )
+    tasks_argument(parser)
     add_task_options(parser)
+
+
+def tasks_argument(parser: argparse.ArgumentParser) -> None:
+    """--tasks."""
+    known = ", ".join(BENCHMARKS)
+    parser.add_argument("--tasks", required=True, metavar="A,B", help=f"benchmarks: {known}, or package.module:Class")
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
@@ -164,7 +168,7 @@ def run_benchmarks(options: argparse.Namespace) -> int:
     from evalkit.harness import generate, score
     from evalkit.progress import ProgressBar
 
-    plans = _plans(options)
+    plans = plans_of(options)
     if options.dry_run:
         return _forecast(options, plans)
     judge = judge_from(options)
@@ -191,7 +195,7 @@ def generate_responses(options: argparse.Namespace) -> int:
     from evalkit.harness import generate
     from evalkit.progress import ProgressBar
 
-    plans = _plans(options)
+    plans = plans_of(options)
     engine = open_engine(options)
     label = model_label(options)
     try:
@@ -267,7 +271,8 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
     return EXIT_FAILURES if over else 0
 
 
-def _plans(options: argparse.Namespace) -> "list[Plan]":
+def plans_of(options: argparse.Namespace) -> "list[Plan]":
+    """A plan per task of the command line."""
     from evalkit.harness import plan
 
     shard = _shard(options.shard)
@@ -278,7 +283,7 @@ def _plans(options: argparse.Namespace) -> "list[Plan]":
             plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
     if not plans:
         raise UsageError("--tasks names no benchmark")
-    if options.engine != "replay":
+    if getattr(options, "engine", None) != "replay":
         _need_images(plans)
     return plans
 
