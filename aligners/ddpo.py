@@ -440,7 +440,7 @@ def align_ddpo(
 
     Args:
         model: checkpoint folder or hub name.
-        data: pairs file, RLHF-V- or RLAIF-V-Dataset rows, folder of Parquet files, or the name of a data set on the Hub.
+        data: pairs file, RLHF-V- or RLAIF-V-Dataset rows, folder of Parquet files, or a data set's name on the Hub.
         out: folder of the new checkpoint.
         preset: "ddpo-paper", "ddpo-release" or "dpo".
         overrides: settings to change, see `dpo_settings`.
