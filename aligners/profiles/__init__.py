@@ -5,10 +5,10 @@
 
     ddp.yaml          one copy of the model per device; LoRA, or full training of a model that fits with its optimiser
     fsdp.yaml         parameters, gradients and optimiser state sharded (FSDP 2); one node
-    zero2.yaml        DeepSpeed ZeRO-2: gradients and optimiser state sharded, with zero2.json
-    zero3.yaml        DeepSpeed ZeRO-3: parameters too, with zero3.json
+    zero2.yaml        DeepSpeed ZeRO-2: gradients and optimiser state sharded
+    zero3.yaml        DeepSpeed ZeRO-3: parameters too
 
-`profile("fsdp")` is the path of a file. Numbers marked "auto" come from the training settings. DDP is tested with two
+`profile("fsdp")` is the path of a file. Set num_processes to your GPUs. DDP is tested with two
 processes; FSDP and DeepSpeed need GPUs and are not covered by the tests.
 """
 

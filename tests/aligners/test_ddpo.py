@@ -76,9 +76,9 @@ def loss_and_metrics(model, encoder, pairs, folder, settings, reference_folder, 
 def test_plain_dpo_equals_the_loss_of_trl(world, llava, tmp_path):
     from trl import DPOConfig, DPOTrainer
 
-    folder, pairs, images = world
+    _folder, pairs, images = world
     model, processor, encoder = llava
-    loss, metrics = loss_and_metrics(model, encoder, pairs, images, dpo_settings("dpo", beta=0.3), tmp_path)
+    loss, _metrics = loss_and_metrics(model, encoder, pairs, images, dpo_settings("dpo", beta=0.3), tmp_path)
     loss.backward()
     ours = torch.cat([p.grad.flatten() for p in model.get_decoder().parameters()])
     model.zero_grad()
@@ -114,7 +114,7 @@ def test_plain_dpo_equals_the_loss_of_trl(world, llava, tmp_path):
 
 def test_gamma_one_is_plain_dpo(world, llava, tmp_path):
     _, pairs, images = world
-    model, _, encoder = llava
+    _model, _, encoder = llava
     losses = []
     for settings in (dpo_settings("dpo"), dpo_settings("ddpo-release", gamma=1.0)):
         fresh, _ = build_tiny("llava")
@@ -286,7 +286,7 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         "longer than 512 tokens": 1,
         UNCHANGED_CHOSEN: 1,
     }
-    with pytest.raises(DataError, match="'c'.*torn"):
+    with pytest.raises(DataError, match=r"'c'.*torn"):
         usable_pairs(odd, encoder, images, dpo_settings("ddpo-paper"))
     with pytest.raises(TrainingError, match="no pair is left"):
         usable_pairs(odd[:2], encoder, images, settings)
