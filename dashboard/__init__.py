@@ -1,1 +1,1 @@
-"""dashboard"""
+"""The dashboard: run directories in the browser. It imports evalkit only."""

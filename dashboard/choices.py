@@ -1,0 +1,89 @@
+"""What several pages do: find the runs, let the viewer choose, keep the choice in the URL, say what went wrong."""
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from dashboard.data import Found, RunInfo, Shown, find, open_run
+from dashboard.highlight import notice
+from evalkit.errors import EvalkitError
+from evalkit.markup import clean, escaped
+from evalkit.runs import Run
+from evalkit.thumbnails import thumbnail
+
+
+def start(title: str) -> Found:
+    """Head of a page: its title, and what could not be read."""
+    st.title(title, anchor=False)
+    found = find(Shown.from_environment())
+    if found.problems:
+        noun = "folder" if len(found.problems) == 1 else "folders"
+        with st.expander(f"{len(found.problems)} {noun} could not be read", icon=":material/warning:"):
+            for problem in found.problems:
+                st.html(notice(problem, "error"))
+    return found
+
+
+def explain_empty(found: Found) -> None:
+    """What to do where there is no scored run."""
+    folders = ", ".join(str(folder) for folder in Shown.from_environment().folders)
+    st.html(notice(f"No scored run at or below {folders}. `evalkit run --output-path {folders}` makes one."))
+    if found.unfinished:
+        st.html(notice(f"{len(found.unfinished)} not scored yet: see the page Live."))
+
+
+def say(text: str, kind: str = "info") -> None:
+    """A sentence that may hold untrusted words."""
+    st.html(notice(text, kind))
+
+
+def choose(label: str, parameter: str, options: Sequence[str], default: str | None = None) -> str:
+    """A select box whose value stands in the URL, also if it is the default: the default may change with new runs."""
+    key = f"choice_{parameter}"
+    asked = st.query_params.get(parameter)
+    if st.session_state.get(key) not in options:
+        if asked is not None and asked not in options:
+            say(f"{asked!r} is not here (any more); {label.lower()} was chosen instead", "warning")
+        st.session_state[key] = asked if asked in options else default if default in options else options[0]
+    value: str = st.selectbox(label, options, key=key)
+    if asked != value:
+        st.query_params[parameter] = value
+    return value
+
+
+def choose_several(label: str, parameter: str, options: Sequence[str], default: Sequence[str], most: int) -> list[str]:
+    """As `choose`, for up to `most` values."""
+    key = f"choice_{parameter}"
+    asked = st.query_params.get_all(parameter)
+    known = [value for value in st.session_state.get(key, asked or default) if value in options]
+    st.session_state[key] = list(dict.fromkeys(known))[:most]
+    values: list[str] = st.multiselect(label, options, key=key, max_selections=most)
+    if asked != values:
+        st.query_params[parameter] = values
+    return values
+
+
+def choose_run(found: Found, label: str = "Run", parameter: str = "run") -> tuple[RunInfo, Run] | None:
+    """A run and its records; None, with the reason said, where it cannot be read."""
+    info = found.run(choose(label, parameter, [run.name for run in found.runs]))
+    run = opened(info)
+    return None if run is None else (info, run)
+
+
+def opened(info: RunInfo) -> Run | None:
+    """Records of a run; None, with the reason said, where they cannot be read."""
+    try:
+        return open_run(info.path)
+    except EvalkitError as error:
+        say(str(error), "error")
+        return None
+
+
+def show_image(image: Mapping[str, object] | None, width: int) -> None:
+    """A record's image, or the sentence why there is none."""
+    try:
+        st.image(thumbnail(image, width, Shown.from_environment().images), width="stretch")
+    except EvalkitError as error:
+        say(str(error), "warning")
+    if image is not None:
+        st.html(f'<div class="hk-small">{escaped(clean(image["name"]))}</div>')

@@ -1,0 +1,115 @@
+"""Curves of a training: which numbers of its log belong into one picture, smoothed; scores per iteration."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dashboard.data import Row, RunInfo
+from dashboard.tables import main_metrics
+from evalkit.intervals import Interval
+from evalkit.markup import clean
+from evalkit.schema import Json
+
+NOT_CURVES = {"step", "epoch", "rows", "seconds", "stage", "iteration", "total_flos"}
+FAMILIES = (  # title, what the names of its lines contain; the first that fits
+    ("loss", ("loss",)),
+    ("reward margin", ("margin",)),
+    ("accuracy", ("accurac",)),
+    ("reward", ("reward", "advantage", "return", "value")),
+    ("KL", ("kl",)),
+    ("length", ("length", "tokens", "words")),
+    ("log-probability", ("logp",)),
+    ("gradient norm", ("grad_norm",)),
+    ("learning rate", ("learning_rate", "lr")),
+)
+SMOOTHED_OVER = 0.05  # share of the steps
+
+
+def curves(steps: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
+    """Title and points (step, value, smooth, name) of each picture, in the order of FAMILIES; others by themselves."""
+    families: dict[str, list[str]] = {title: [] for title, _ in FAMILIES}
+    for name in dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value)):
+        if name not in NOT_CURVES:
+            families.setdefault(_family(name), []).append(name)
+    found = []
+    for title, names in families.items():
+        points = [line for name in names for line in _lines(steps, name)]
+        if points:
+            found.append((title, pd.DataFrame(points)))
+    return found
+
+
+def _family(name: str) -> str:
+    lower = name.lower()
+    return next((title for title, parts in FAMILIES if any(part in lower for part in parts)), clean(name))
+
+
+def _lines(steps: Sequence[Row], name: str) -> list[dict[str, Json]]:
+    """One line per stage and iteration; a later line of the same step replaces an earlier one."""
+    parts: dict[str, dict[float, float]] = {}
+    for number, row in enumerate(steps, 1):
+        if _is_number(row.get(name)):
+            step = row["step"] if _is_number(row.get("step")) else number
+            parts.setdefault(_part(name, row), {})[float(step)] = float(row[name])
+    lines = []
+    for part, values in parts.items():
+        series = pd.Series(values).sort_index()
+        smooth = series.rolling(max(1, round(len(series) * SMOOTHED_OVER)), min_periods=1, center=True).mean()
+        lines += [
+            {"step": step, "value": value, "smooth": smooth[step], "name": part} for step, value in series.items()
+        ]
+    return lines
+
+
+def _part(name: str, row: Row) -> str:
+    told = [f"{key} {row[key]}" for key in ("stage", "iteration") if row.get(key) is not None]
+    return clean(", ".join([name, *told]))
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def iteration_scores(runs: Sequence[RunInfo], folder: Path, card: Mapping[str, Json]) -> pd.DataFrame:
+    """Main metrics of the iterations' checkpoints: benchmark, iteration, metric, value, low, high.
+
+    Iterations are told by the model's path: runs of models below the alignment's folder whose path, below it, holds a
+    number ("iteration-2"). The card's own "iterations" (a list of numbers by name) come as benchmark "card".
+    """
+    rows = []
+    for run in runs:
+        model = (run.manifest.get("model") or {}).get("model")
+        number = _iteration(model, folder)
+        if number is None:
+            continue
+        for metric in filter(None, main_metrics(run.metrics)):
+            value = run.values.get(metric.name, Interval(None))
+            rows.append(
+                {"benchmark": run.benchmark, "iteration": number, "metric": metric.name, **_limits(value)}
+            )
+    own = card.get("iterations")
+    for number, values in enumerate(own if isinstance(own, list) else [], 1):
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            if _is_number(value) and name != "iteration":
+                place = {"benchmark": "card", "iteration": number, "metric": clean(name)}
+                rows.append(place | _limits(Interval(float(value))))
+    frame = pd.DataFrame(rows, columns=["benchmark", "iteration", "metric", "value", "low", "high"])
+    return frame.dropna(subset=["value"]).sort_values("iteration", kind="stable")
+
+
+def _iteration(model: Json, folder: Path) -> int | None:
+    if not isinstance(model, str):
+        return None
+    try:
+        below = Path(model).resolve().relative_to(folder.resolve())
+    except (ValueError, OSError):
+        return None
+    numbers = re.findall(r"\d+", str(below))
+    return int(numbers[-1]) if numbers else None
+
+
+def _limits(value: Interval) -> dict[str, Json]:
+    low = value.value if value.low is None else value.low
+    return {"value": value.value, "low": low, "high": value.value if value.high is None else value.high}

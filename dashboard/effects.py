@@ -1,0 +1,92 @@
+"""Tables of a comparison."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dashboard.tables import SHOWN_TEXT
+from evalkit.comparison import Effect, Pair
+from evalkit.intervals import Interval
+from evalkit.markup import clean, escaped
+from evalkit.runs import Run
+from evalkit.tables import arrow
+
+
+def effects_html(effects: Sequence[Effect], base: str, other: str, groups: Sequence[str] = ()) -> str:
+    """Effects as an HTML table; with `groups`, the group value of each effect in a first column."""
+    head = ("<th>group</th><th class='hk-left'>metric</th>" if groups else "<th>metric</th>") + (
+        f"<th>{escaped(base)}</th><th>{escaped(other)}</th><th>difference</th><th>p (Holm)</th>"
+        "<th>better / worse / same</th><th>verdict</th>"
+    )
+    rows = []
+    for index, effect in enumerate(effects):
+        if effect.difference.value is None:
+            continue
+        first = f"<td>{escaped(groups[index])}</td>" if groups else ""
+        name = f"<td class='hk-left'>{escaped(arrow(effect.metric))}</td>"
+        verdict = effect.verdict()
+        kind = f" class='hk-{verdict}'" if verdict in ("better", "worse") else ""
+        rows.append(
+            f"<tr>{first}{name}<td>{_figure(effect.base)}</td><td>{_figure(effect.other)}</td>"
+            f"<td><b>{_signed(effect.difference)}</b></td><td>{_p(effect.p_holm)}</td>"
+            f"<td>{_items(effect)}</td><td{kind}>{escaped(verdict)}</td></tr>"
+        )
+    table = f"<table class='hk-table'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<div class='hk-scroll'>{table}</div>"
+
+
+def effects_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Differences in percent or points for the chart: name, pair, value, low, high, verdict."""
+    return pd.DataFrame(
+        [
+            {
+                "name": arrow(effect.metric),
+                "pair": clean(pair.other),
+                "value": effect.difference.value,
+                "low": effect.difference.value if effect.difference.low is None else effect.difference.low,
+                "high": effect.difference.value if effect.difference.high is None else effect.difference.high,
+                "verdict": effect.verdict(),
+            }
+            for pair in pairs
+            for effect in pair.effects
+            if effect.difference.value is not None and effect.metric.role != "length"
+        ]
+    )
+
+
+def items_frame(base: Run, other: Run, changes: Sequence[str], wanted: str) -> pd.DataFrame:
+    """Items of `other` that changed so: id, sample, question, both responses (cut)."""
+    theirs = {(row["id"], row["sample"]): row for row in base.rows}
+    rows = []
+    for row, change in zip(other.rows, changes, strict=True):
+        if wanted in change.split():
+            before = theirs[row["id"], row["sample"]]
+            rows.append(
+                {
+                    "id": clean(row["id"]),
+                    "sample": row["sample"],
+                    "question": clean(row.get("question", ""), SHOWN_TEXT),
+                    "base": clean(before["response"]["text"] or "", SHOWN_TEXT),
+                    "other": clean(row["response"]["text"] or "", SHOWN_TEXT),
+                }
+            )
+    return pd.DataFrame(rows, columns=["id", "sample", "question", "base", "other"])
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _signed(difference: Interval) -> str:
+    text = f"{difference.value:+.1f}"
+    if difference.low is None or difference.high is None:
+        return text
+    return f'{text} <span class="hk-limits">[{difference.low:+.1f}, {difference.high:+.1f}]</span>'
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _items(effect: Effect) -> str:
+    return "–" if effect.better is None else f"{effect.better:,} / {effect.worse:,} / {effect.unchanged:,}"

@@ -1,0 +1,85 @@
+"""Live: runs that are not scored yet, their progress and what can be said of their responses so far."""
+
+import time
+
+import streamlit as st
+
+from dashboard.choices import say, start
+from dashboard.data import Found, Shown, Unfinished, find
+from dashboard.highlight import key_values_html, notice
+from dashboard.progress import checks_so_far, seconds_left, span_text
+from evalkit.markup import clean, escaped
+
+EVERY_S = 2.0
+STILL_AFTER_S = 120.0  # without a new line a run is taken for stopped; a big batch may take that long
+LATEST = 5
+Pace = dict[str, list[tuple[float, int]]]
+
+
+def show() -> None:
+    """The page."""
+    start("Live")
+    _watch()
+
+
+@st.fragment(run_every=EVERY_S)
+def _watch() -> None:
+    found = find(Shown.from_environment())
+    if not found.unfinished:
+        say("No run is under way: every run here is scored.")
+    for run in found.unfinished:
+        _run(run)
+    _newest(found)
+
+
+def _run(run: Unfinished) -> None:
+    st.html(f"<h3>{escaped(run.label)} <span class='hk-small'>{escaped(run.name)}</span></h3>")
+    share = min(1.0, run.done / run.wanted) if run.wanted else 0.0
+    st.progress(share)
+    age = time.time() - run.changed
+    pace: Pace = st.session_state.setdefault("pace", {})
+    seen = pace.setdefault(run.name, [])
+    seen.append((time.time(), run.done))
+    del seen[:-60]
+    left = seconds_left(seen, run.wanted)
+    facts = [f"{run.done:,} of {run.wanted:,} responses ({share:.0%})", f"last one {span_text(age)} ago"]
+    if run.failed:
+        facts.append(f"{run.failed:,} failed")
+    if run.verdicts:
+        facts.append(f"{run.verdicts:,} verdicts")
+    if left is not None:
+        facts.append(f"about {span_text(left)} left")
+    st.html(f"<div>{escaped(' · '.join(facts))}</div>")
+    if run.done >= run.wanted:
+        st.html(notice(f"All responses are there; scoring is under way, or `evalkit score {run.path}` does it."))
+    elif age > STILL_AFTER_S:
+        st.html(notice("Nothing new for a while: it may have been stopped. The same command continues it.", "warning"))
+    checks = checks_so_far(run)
+    for flag in checks.flags:
+        st.html(notice(flag.text, "error" if flag.disqualifies else "warning"))
+    with st.expander("So far", expanded=True):
+        if checks.facts:
+            st.html(key_values_html(checks.facts))
+        for row in list(run.rows)[: -LATEST - 1 : -1]:
+            shown = row.get("text") if row.get("text") is not None else f"failed: {row.get('failure')}"
+            st.html(
+                f'<div class="hk-label">{escaped(row.get("id"))}</div><div class="hk-text">{escaped(clean(shown, 600))}</div>'
+            )
+
+
+def _newest(found: Found) -> None:
+    """The runs that were finished last."""
+    newest = sorted(found.runs, key=lambda run: (run.path / "metrics.json").stat().st_mtime, reverse=True)[:5]
+    if newest:
+        st.subheader("Finished last", anchor=False)
+        facts = {}
+        for run in newest:
+            metric = run.metrics[0]
+            value = run.values.get(metric.name)
+            scored, total = run.counted
+            facts[run.name] = f"{metric.name} {value.text() if value else '-'}   n {scored:,}/{total:,}"
+        st.html(key_values_html(facts))
+
+
+if __name__ == "__main__":
+    show()

@@ -1,0 +1,125 @@
+"""Overview: checkpoints x benchmarks, every number with its interval and what belongs beside it."""
+
+import streamlit as st
+
+from dashboard.boards import board_html, board_table, boards_csv, matrix_html
+from dashboard.charts import trade_off_chart
+from dashboard.choices import choose, explain_empty, say, start
+from dashboard.data import PublishedRow, RunInfo, Shown, cached, read_published
+from dashboard.highlight import key_values_html
+from dashboard.tables import Protocol, main_metrics, protocols, trade_off
+from evalkit.errors import EvalkitError
+from evalkit.tables import render
+
+
+def show() -> None:
+    """The page."""
+    found = start("Overview")
+    if not found.runs:
+        explain_empty(found)
+        return
+    runs = _filtered(found.runs)
+    if not runs:
+        say("No run passes these filters.")
+        return
+    boards = protocols(runs)
+    st.html(matrix_html(boards))
+    st.caption("Value [95 % interval]; beside each rate what it costs: recall or cover, length, samples scored.")
+    st.divider()
+    names = [_title(board, boards) for board in boards]
+    board = boards[names.index(choose("Benchmark", "benchmark", names))]
+    published = [row for row in _published() if row.benchmark == board.benchmark]
+    _plot(board)
+    _board(board, published)
+    _export(boards, board, published)
+
+
+def _filtered(runs: list[RunInfo]) -> list[RunInfo]:
+    with st.sidebar:
+        names = sorted({run.benchmark for run in runs})
+        chosen = st.multiselect("Benchmarks", names, key="benchmarks", bind="query-params", placeholder="all")
+        text = st.text_input("Checkpoint or folder holds", key="name", bind="query-params", icon=":material/search:")
+        sound = st.toggle("Hide flagged runs", key="sound", bind="query-params")
+    return [
+        run
+        for run in runs
+        if (not chosen or run.benchmark in chosen)
+        and (not text or text.lower() in f"{run.label}\n{run.name}".lower())
+        and not (sound and run.disqualified)
+    ]
+
+
+def _title(board: Protocol, boards: list[Protocol]) -> str:
+    """Name of a board; several protocols of one benchmark are numbered."""
+    same = [other for other in boards if other.benchmark == board.benchmark]
+    return board.benchmark if len(same) == 1 else f"{board.benchmark} (protocol {same.index(board) + 1})"
+
+
+def _published() -> list[PublishedRow]:
+    path = Shown.from_environment().published
+    if path is None:
+        return []
+    try:
+        rows: list[PublishedRow] = cached(path, read_published)
+    except EvalkitError as error:
+        say(str(error), "error")
+        return []
+    return rows
+
+
+def _plot(board: Protocol) -> None:
+    rate, quality = main_metrics(board.metrics)
+    if quality is None:
+        return
+    points = trade_off(board, rate, quality)
+    if points.empty:
+        say(f"{rate.name} or {quality.name} is undefined for every run here.")
+        return
+    st.altair_chart(
+        trade_off_chart(points, rate, quality),
+        alt=f"{rate.name} against {quality.name} with intervals, one point per run",
+    )
+    st.caption(
+        "A model that only says less moves left and down; one that hallucinates less moves left. Crosses are flagged."
+        if rate.role == "rate"
+        else "Bars are 95 % intervals. Crosses are flagged."
+    )
+
+
+def _board(board: Protocol, published: list[PublishedRow]) -> None:
+    has_details = any(metric.detail for metric in board.metrics)
+    details = has_details and st.toggle("Alternative readings of metrics", key="details", bind="query-params")
+    st.html(board_html(board, published, details))
+    flags = [(run, flag) for run in board.runs for flag in run.flags]
+    if flags:
+        with st.expander(f"Flags ({len(flags)})", icon=":material/flag:"):
+            for run, flag in flags:
+                say(f"{run.label}: {flag.text}", "error" if flag.disqualifies else "warning")
+    with st.expander("Signatures", icon=":material/fingerprint:"):
+        st.html(key_values_html({"all": board.signature}))
+        st.html(key_values_html({run.name: run.signature.long() for run in board.runs}))
+
+
+def _export(boards: list[Protocol], board: Protocol, published: list[PublishedRow]) -> None:
+    details = bool(st.session_state.get("details"))
+    table = board_table(board, published, details)
+    columns = st.columns(4)
+    name = f"{board.benchmark}"
+    columns[0].download_button(
+        "CSV, all benchmarks",
+        boards_csv(boards, _published()),
+        "overview.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    columns[1].download_button(
+        "Markdown", render(table, "markdown"), f"{name}.md", icon=":material/download:", on_click="ignore"
+    )
+    columns[2].download_button(
+        "LaTeX", render(table, "latex"), f"{name}.tex", icon=":material/download:", on_click="ignore"
+    )
+
+
+if __name__ == "__main__":
+    show()

@@ -1,0 +1,129 @@
+"""Training: what an alignment did: its curves, its card, its preference pairs, its scores per iteration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.charts import curve, iteration_chart
+from dashboard.choices import choose, say, show_image, start
+from dashboard.curves import curves, iteration_scores
+from dashboard.data import Alignment, Found, Row, open_alignment
+from dashboard.highlight import differing_words, key_values_html
+from evalkit.errors import EvalkitError
+from evalkit.markup import clean, escaped, legend, marked
+
+PAIRS_ON_A_PAGE = 5
+
+
+def show() -> None:
+    """The page."""
+    found = start("Training")
+    if not found.alignments:
+        say(
+            "No alignment here: a folder with training.jsonl or card.json, as `evalkit align` writes it. "
+            "Name the folder that holds the checkpoints too: `evalkit dashboard RUNS CHECKPOINTS`."
+        )
+        return
+    with st.sidebar:
+        name = choose("Alignment", "alignment", list(found.alignments))
+    try:
+        alignment = open_alignment(found.alignments[name])
+    except EvalkitError as error:
+        say(str(error), "error")
+        return
+    _card(alignment)
+    _curves(alignment)
+    _iterations(found, alignment)
+    _pairs(alignment)
+
+
+def _card(alignment: Alignment) -> None:
+    card = alignment.card
+    if not card:
+        say("No card yet: it is written when training is finished.")
+        return
+    cost = card.get("cost") if isinstance(card.get("cost"), dict) else {}
+    facts = {name: card.get(name) for name in ("method", "preset", "parent")} | dict(cost or {})
+    tiles = "".join(
+        f'<div class="hk-card" style="min-width:7rem"><div class="hk-small">{escaped(name)}</div>'
+        f"<b>{escaped(_short(value))}</b></div>"
+        for name, value in facts.items()
+        if value is not None
+    )
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.6rem">{tiles}</div>')
+    if card.get("selection"):
+        say(f"This checkpoint was chosen among others on {card['selection']}.", "warning")
+    with st.expander("Card", icon=":material/badge:"):
+        st.html(key_values_html(card))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    return clean(value, 80)
+
+
+def _curves(alignment: Alignment) -> None:
+    if not alignment.steps:
+        say("No training log (training.jsonl) here.")
+        return
+    found = curves(alignment.steps)
+    for start_at in range(0, len(found), 2):
+        columns = st.columns(2, gap="medium")
+        for column, (title, points) in zip(columns, found[start_at : start_at + 2], strict=False):
+            with column:
+                st.html(f"<b>{escaped(title)}</b>")
+                st.altair_chart(curve(points, title), alt=f"{title} over the steps")
+
+
+def _iterations(found: Found, alignment: Alignment) -> None:
+    """Scores of the checkpoints of single iterations: runs of models that lie in this folder."""
+    points = iteration_scores(found.runs, alignment.path, alignment.card)
+    if points.empty:
+        return
+    st.subheader("Scores per iteration", anchor=False)
+    for benchmark, own in points.groupby("benchmark"):
+        st.html(f"<b>{escaped(benchmark)}</b>")
+        st.altair_chart(iteration_chart(own), alt=f"{benchmark} per iteration")
+
+
+def _pairs(alignment: Alignment) -> None:
+    pairs = alignment.pairs
+    if not pairs:
+        return
+    st.subheader(f"Preference pairs ({len(pairs):,})", anchor=False)
+    text = st.text_input("Text in prompt or response", key="text", bind="query-params", icon=":material/search:") or ""
+    shown = [pair for pair in pairs if text.lower() in f"{pair['prompt']}\n{pair['chosen']}\n{pair['rejected']}".lower()]
+    if not shown:
+        say("No pair holds this text.")
+        return
+    pages = -(-len(shown) // PAIRS_ON_A_PAGE)
+    page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
+    st.html(f'<div class="hk-small">{legend((), changed=True)} words that the other response does not have</div>')
+    _show_pairs(alignment.path, shown[(page - 1) * PAIRS_ON_A_PAGE : page * PAIRS_ON_A_PAGE])
+
+
+def _show_pairs(folder: Path, pairs: Sequence[Row]) -> None:
+    for pair in pairs:
+        picture, chosen, rejected = st.columns([0.2, 0.4, 0.4], gap="medium")
+        with picture:
+            show_image(_image(folder, pair.get("image")), 320)
+        for column, name, other in ((chosen, "chosen", "rejected"), (rejected, "rejected", "chosen")):
+            body = marked(pair[name], [], differing_words(pair[name], pair[other]))
+            column.html(f'<div class="hk-card"><h4>{name}</h4><div class="hk-text">{body}</div></div>')
+        chosen.html(f'<div class="hk-small">{escaped(pair["prompt"])}</div>')
+        if pair.get("meta"):
+            rejected.html(f'<div class="hk-small">{escaped(pair["meta"])}</div>')
+
+
+def _image(folder: Path, name: object) -> dict[str, str] | None:
+    """A pair's image as records name it: path absolute or relative to the pairs file."""
+    if not isinstance(name, str) or not name:
+        return None
+    path = Path(name) if Path(name).is_absolute() else folder / name
+    return {"folder": str(path.parent), "name": path.name}
+
+
+if __name__ == "__main__":
+    show()

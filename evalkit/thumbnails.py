@@ -1,0 +1,102 @@
+"""Small copies of a run's images, for showing: nothing but pictures below an image folder can be read through here.
+
+A run directory is untrusted: its records name image folders and files. So:
+
+* the file must lie below the folder (`evalkit.images.ImageFile`), links resolved;
+* the folder must not be the root of the file system, a home directory, one above it, or a system folder;
+* the file needs the suffix of a raster format and must decode as one of them (no EPS: that runs a program), within the
+  limits of size below;
+* what is shown is the decoded picture, encoded anew: never a byte of the file, nor its metadata.
+
+If image folders are given, records' own folders are not used at all: images are looked for there, by name.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from evalkit.errors import DataError
+from evalkit.images import MAX_PIXELS, ImageFile
+from evalkit.schema import Json
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+LARGEST_FILE = 64 << 20  # bytes
+SYSTEM_FOLDERS = ("/etc", "/proc", "/sys", "/dev", "/boot")
+
+
+def thumbnail(image: Mapping[str, Json] | None, width: int, folders: Sequence[Path] = ()) -> bytes:
+    """A record's image as JPEG, at most `width` pixels wide and as many high.
+
+    Args:
+        image: {"folder", "name"} of a record.
+        folders: where to look instead of the record's own folder.
+    Raises:
+        DataError: if there is none, it may not be read, is missing or no picture; the message names the path.
+    """
+    if image is None:
+        raise DataError("this item has no image")
+    name = str(image["name"])
+    tried = [Path(folder) for folder in folders] or [Path(str(image["folder"]))]
+    problem = DataError(f"image {name!r} is missing")
+    for folder in tried:
+        try:
+            if not folders:
+                check_folder(folder)
+            return _small(folder, name, width)
+        except DataError as error:
+            problem = error
+    raise problem
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse folders that no record has any business to name.
+
+    Raises:
+        DataError: for the root, home directories and those above, system folders, relative paths.
+    """
+    if not folder.is_absolute() or "\x00" in str(folder):
+        raise DataError(f"image folder {str(folder)!r}: expected an absolute path; name it with --images")
+    resolved = folder.resolve()
+    home = Path.home().resolve()
+    system = any(resolved.is_relative_to(place) for place in SYSTEM_FOLDERS)
+    if system or resolved == Path(resolved.anchor) or home.is_relative_to(resolved) or resolved.parent == Path("/home"):
+        raise DataError(f"images are not read from {str(folder)!r}; if they lie there, name the folder with --images")
+
+
+def _small(folder: Path, name: str, width: int) -> bytes:
+    if "\x00" in name:
+        raise DataError(f"image {name!r}: not a file name")
+    if Path(name).suffix.lower() not in SUFFIXES:
+        raise DataError(f"image {name!r} is not shown: expected one of {', '.join(SUFFIXES)}")
+    try:
+        path = ImageFile(folder, name).path
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"image {name!r} cannot be read: {error.strerror}") from error
+    if stat.st_size > LARGEST_FILE:
+        raise DataError(f"image {name!r} has {stat.st_size:,} bytes, more than {LARGEST_FILE:,}")
+    return _encoded(path, stat.st_mtime_ns, width)
+
+
+@lru_cache(maxsize=256)
+def _encoded(path: Path, mtime_ns: int, width: int) -> bytes:
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise DataError(
+                    f"image {path.name!r} has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
+                )
+            opened.draft("RGB", (2 * width, 2 * width))
+            small = ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise DataError(f"image {path.name!r} is not an image of a known format: {path}") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"image {path.name!r} cannot be read: {error}") from error
+    small.thumbnail((width, width))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=88)
+    return out.getvalue()
