@@ -1,0 +1,261 @@
+"""Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot, an experiment on facts.
+
+Comparisons come from the base's own samples, labelled by the truth of the scene as LLaVA-RLHF's crowd workers label:
+fewer hallucinations first, ties by what is more complete. Two responses that differ in hallucinations have the same
+number of mentions, so that the reward model cannot learn "shorter is better" (which PPO would exploit at once).
+The data is written in LLaVA-RLHF's own file formats and read back by the ordinary pipeline.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from PIL import Image, ImageFilter
+
+from aligners.fact_rlhf import FactRlhfResult, align_fact_rlhf, fact_rlhf_settings
+from aligners.facts import Turn, load_facts
+from aligners.llava_rlhf import read_comparisons
+from aligners.reference_logps import Progress
+from aligners.reward_model import RewardModelResult, train_reward_model
+from evalkit.engines.transformers import TransformersEngine
+from evalkit.images import ImageFile
+from evalkit.intervals import Interval
+from evalkit.miniature.captions import claims, is_true, phrase
+from evalkit.miniature.drawing import render
+from evalkit.miniature.questions import DESCRIBE_PROMPTS
+from evalkit.miniature.scenes import Scene, scenes_of
+from evalkit.sampling import Sampling
+from evalkit.schema import Prompt
+
+MAX_NEW_TOKENS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Amounts of data; the training settings are in `SETTINGS`.
+
+    comparison_scenes   scenes described `samples` times each by the base
+    comparisons         at most so many for the reward model
+    tie_share           of them, pairs with equally many hallucinations, the more complete one preferred
+    prompt_scenes       scenes that PPO rolls out on
+    """
+
+    comparison_scenes: int = 500
+    samples: int = 6
+    comparisons: int = 1600
+    tie_share: float = 0.3
+    prompt_scenes: int = 1200
+
+
+SETTINGS: dict[str, Any] = {
+    "lora": False,
+    # the reward model
+    "reward_learning_rate": 1e-3,
+    "reward_epochs": 2,
+    "reward_batch_size": 32,
+    "held_out": 200,
+    # PPO
+    "advantage": "gae",
+    "samples_per_prompt": 4,
+    "rollout_size": 256,
+    "step_size": 128,
+    "inner_epochs": 2,
+    "micro_batch_size": 64,
+    "generation_batch": 256,
+    "max_rollouts": 20,
+    "save_rollouts": 5,
+    "response_limit": MAX_NEW_TOKENS,
+    "learning_rate": 2e-4,
+    "value_learning_rate": 1e-3,
+    "value_weight": 0.5,
+    "value_clip": 2.0,
+    "warmup_rollouts": 2,
+    "kl_coefficient": 0.05,
+    "length_weight": 0.0,
+    "end_penalty": -4.0,
+}
+
+
+def align_miniature_fact_rlhf(
+    base: Path,
+    out: Path,
+    seed: int,
+    progress: Progress | None = None,
+    recipe: Recipe | None = None,
+    **overrides: Any,
+) -> FactRlhfResult:
+    """Align a miniature base; `out` becomes the checkpoint and keeps the data in out/data.
+
+    Args:
+        base: of `aligners.miniature_base`.
+        out: folder of the new checkpoint.
+        seed: of scenes, samples and training.
+        progress: called with (stage, done, total).
+        recipe, overrides: other amounts and settings than the tuned ones.
+    """
+    data = Path(out) / "data"
+    if not (data / "facts.json").is_file():
+        write_data(base, data, seed, recipe or Recipe(), progress)
+    return align_fact_rlhf(
+        base,
+        data / "comparisons.json",
+        data / "prompts.json",
+        data / "facts.json",
+        Path(out),
+        "fact-rlhf-masked",
+        SETTINGS | {"seed": seed} | overrides,
+        image_folder=data / "images",
+        style=facts_before_question,
+        progress=progress,
+    )
+
+
+def facts_before_question(turns: Sequence[Turn], response: str, facts: Sequence[str] | None) -> list[Turn]:
+    """The request of this world: facts where the base learned to read them, the response rated at its end token."""
+    said = f"Facts: {', '.join(facts)}. " if facts else ""
+    return [*turns[:-1], Turn("user", said + turns[-1].text), Turn("assistant", response)]
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Progress | None = None) -> None:
+    """Draw scenes, sample the base, write images/, comparisons.json, prompts.json and, last, facts.json."""
+    scenes = list(islice(scenes_of("train", 7_000_000 + seed), recipe.comparison_scenes + recipe.prompt_scenes))
+    names = [f"scene_{number:06d}.png" for number in range(len(scenes))]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name, scene in zip(names, scenes, strict=True):
+        render(scene).save(folder / "images" / name, compress_level=1)
+    rng = Random(f"rlhf:{seed}")
+    questions = [rng.choice(DESCRIBE_PROMPTS) for _ in scenes]
+    rated = range(recipe.comparison_scenes)
+    prompts = [Prompt(str(i), questions[i], (ImageFile(folder / "images", names[i]),)) for i in rated]
+    samples = sample_base(base, prompts, recipe.samples, seed, progress)
+    comparisons: list[dict[str, Any]] = []
+    for i, first, second in preferences([scenes[i] for i in rated], samples, recipe, rng):
+        flipped = rng.random() < 0.5  # the preferred response comes first as often as second
+        outputs = (second, first) if flipped else (first, second)
+        row = _conversation(f"c{len(comparisons)}", names[i], questions[i])
+        row |= {"output_1": {"from": "gpt", "value": outputs[0]}, "output_2": {"from": "gpt", "value": outputs[1]}}
+        comparisons.append(row | {"preference": 2 if flipped else 1})
+    rollouts = [
+        _conversation(f"p{i}", names[i], questions[i]) | {"caption_type": 1}
+        for i in range(recipe.comparison_scenes, len(scenes))
+    ]
+    facts = {name: [phrase(group) for group in scene.groups] for name, scene in zip(names, scenes, strict=True)}
+    for name, content in (("comparisons", comparisons), ("prompts", rollouts), ("facts", facts)):
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _conversation(row_id: str, image: str, question: str) -> dict[str, Any]:
+    return {"id": row_id, "image": image, "conversations": [{"from": "human", "value": f"<image>\n{question}"}]}
+
+
+def sample_base(
+    base: Path, prompts: Sequence[Prompt], n: int, seed: int, progress: Progress | None = None
+) -> list[list[str]]:
+    """`n` distinct-or-not responses of the base to each prompt, at temperature 1."""
+    engine = TransformersEngine(base, batch_size=256)
+    found: dict[str, list[str]] = {prompt.id: [] for prompt in prompts}
+    sampling = Sampling(1.0, max_new_tokens=MAX_NEW_TOKENS, n=n, seed=seed)
+    for done, response in enumerate(engine.generate(prompts, sampling), start=1):
+        if response.text is not None and response.finish == "stop":
+            found[response.prompt_id].append(response.text)
+        if progress:
+            progress("sampling", done, n * len(prompts))
+    engine.close()
+    return [sorted(set(found[prompt.id])) for prompt in prompts]
+
+
+def preferences(
+    scenes: Sequence[Scene], samples: Sequence[Sequence[str]], recipe: Recipe, rng: Random
+) -> list[tuple[int, str, str]]:
+    """(scene, preferred, other) of the recipe's number, in random order."""
+    fewer: list[tuple[int, str, str]] = []
+    ties: list[tuple[int, str, str]] = []
+    for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
+        for a, b in combinations(responses, 2):
+            (false_a, true_a), (false_b, true_b) = count_claims(a, scene), count_claims(b, scene)
+            if false_a != false_b and false_a + true_a == false_b + true_b:
+                fewer.append((number, a, b) if false_a < false_b else (number, b, a))
+            elif false_a == false_b and true_a != true_b:
+                ties.append((number, a, b) if true_a > true_b else (number, b, a))
+    wanted = round(recipe.tie_share * recipe.comparisons)
+    rng.shuffle(fewer)
+    rng.shuffle(ties)
+    chosen = fewer[: recipe.comparisons - wanted] + ties[:wanted]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def count_claims(response: str, scene: Scene) -> tuple[int, int]:
+    """(hallucinated, true) nouns that a response mentions."""
+    made = [is_true(claim, scene) for claim in claims(response)]
+    return made.count(False), made.count(True)
+
+
+# --- do facts help a reward model that sees badly? ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FactsExperiment:
+    """Held-out accuracy of one reward model, percent with interval; `no_facts`: the same model, facts taken away."""
+
+    accuracy: Interval
+    no_facts: Interval | None
+    pairs: int
+    held_out: int
+
+
+def reward_model_accuracy(
+    base: Path,
+    seed: int,
+    facts: bool,
+    degraded: bool,
+    progress: Progress | None = None,
+    data: Path | None = None,
+    recipe: Recipe | None = None,
+) -> FactsExperiment:
+    """Train a reward model with or without facts, on clear or blurred images, and measure it on held-out scenes.
+
+    The four runs of a seed see the same comparisons. Facts were part of the base's training, see
+    `aligners.miniature_lessons.facts_lesson`.
+
+    Args:
+        base: of `aligners.miniature_base`.
+        seed: of scenes, samples and training.
+        facts: whether the reward model reads them.
+        degraded: blur what the reward model sees until icons cannot be told apart.
+        progress: called with (stage, done, total).
+        data: folder that keeps images and comparisons between the four runs.
+        recipe: other amounts than the default.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = data or Path(temporary) / "data"
+        if not (folder / "facts.json").is_file():
+            write_data(base, folder, seed, recipe or Recipe(prompt_scenes=0), progress)
+        found: RewardModelResult = train_reward_model(
+            base,
+            read_comparisons(folder / "comparisons.json"),
+            Path(temporary) / "reward",
+            fact_rlhf_settings("fact-rlhf-masked", **SETTINGS | {"seed": seed, "held_out": 320}).reward,
+            facts=load_facts(folder / "facts.json") if facts else None,
+            image_folder=folder / "images",
+            style=facts_before_question,
+            open_image=blurred if degraded else ImageFile.open,
+            progress=progress,
+        )
+    return FactsExperiment(found.accuracy, found.accuracy_no_facts, found.pairs, found.held_out)
+
+
+_BLUR = 24  # pixels, about a third of an icon: the colours of a cell remain, its shape does not
+
+
+def blurred(file: ImageFile) -> Image.Image:
+    """The degraded view of an image."""
+    return file.open().filter(ImageFilter.GaussianBlur(_BLUR))
