@@ -163,6 +163,7 @@ class RlaifPreset:
     min_gap              score difference (refuted claims) a pair needs
     pairs_per_image      pairs drawn per image
     tie_confirms         a claim with p_yes = p_no counts as confirmed
+    confirmed_weight     what a confirmed claim adds to a score (a refuted one takes 1 away)
     balance_lengths      drop pairs with a much shorter chosen response
     """
 
@@ -176,6 +177,7 @@ class RlaifPreset:
     min_gap: float
     pairs_per_image: int
     tie_confirms: bool
+    confirmed_weight: float
     balance_lengths: bool
     dpo: DpoPreset
     sources: Mapping[str, str] = field(repr=False)
@@ -192,6 +194,7 @@ RLAIFV = RlaifPreset(
     min_gap=1.0,
     pairs_per_image=2,
     tie_confirms=False,
+    confirmed_weight=0.0,
     balance_lengths=True,
     dpo=RLAIFV_DPO,
     sources={
@@ -204,6 +207,7 @@ RLAIFV = RlaifPreset(
         "min_gap": "[2c] pair construction: diff = 1",
         "pairs_per_image": "[2c] pair construction: sample_num = 2 per image id",
         "tie_confirms": "[2c] pair construction: strict yes > no (the paper: refuted if no > yes)",
+        "confirmed_weight": "[2c] a score counts refuted claims alone; above 0, saying less stops paying",
         "balance_lengths": "[2c] length filter of the pipeline",
         "dpo": "see its own sources",
     },

@@ -1,0 +1,175 @@
+"""Best of N: an engine that draws several responses and returns the one its aligned model likes best.
+
+The implicit reward of a DPO-trained model, r(y) = beta log pi(y) / pi_ref(y), ranks responses without another model;
+it prefers short ones, so RLAIF-V (arXiv:2405.17220) divides it by the number of response tokens.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from aligners.candidates import best_of
+from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.errors import EngineError, UsageError
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Prompt, Response
+
+Form = Literal["sum", "mean"]
+PROMPTS_AT_ONCE = 16  # sampled before they are ranked: a stopped run loses at most these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestOfN:
+    """How responses are drawn and ranked.
+
+    n                    candidates per response; the paper's curve goes up to 64, 16 to 32 are typical
+    beta                 as in training; it changes no ranking
+    form                 "mean": per response token; "sum": of the whole response, favours short ones
+    temperature, top_p   of the candidates, in place of the benchmark's (mostly greedy) protocol
+    """
+
+    n: int = 16
+    beta: float = 0.1
+    form: Form = "mean"
+    temperature: float = 0.7
+    top_p: float = 1.0
+
+
+def implicit_reward(policy: TokenLogprobs, reference: TokenLogprobs, beta: float, form: Form) -> float:
+    """beta times the log-ratio of a response, summed or per token of the policy's tokenizer; nats times beta.
+
+    Raises:
+        ValueError: if the response has no token.
+    """
+    if not policy.logprobs:
+        raise ValueError("a response without tokens has no implicit reward")
+    ratio = beta * (policy.total - reference.total)
+    return ratio if form == "sum" else ratio / len(policy.logprobs)
+
+
+class BestOfNEngine:
+    """Implements `evalkit.engines.base.Engine`: `generate` ranks, everything else is the sampled engine's own.
+
+    Args:
+        engine: draws the candidates.
+        policy: the aligned model; None is `engine` itself.
+        reference: the model that the policy was trained from.
+        settings: see `BestOfN`.
+    Raises:
+        UsageError: if the settings cannot rank anything.
+    """
+
+    def __init__(
+        self, engine: Engine, reference: Engine, settings: BestOfN | None = None, policy: Engine | None = None
+    ) -> None:
+        self.settings = settings or BestOfN()
+        if self.settings.n < 2 or self.settings.temperature <= 0:
+            raise UsageError(
+                "best of N needs at least 2 candidates and a temperature above 0; "
+                f"got {self.settings.n}, {self.settings.temperature}"
+            )
+        self._engine, self._policy, self._reference = engine, policy or engine, reference
+        self._stopping = False
+        self.name = f"{engine.name}, best of {self.settings.n}"
+
+    def describe(self) -> Mapping[str, Json]:
+        """The sampled engine's description, with the ranking under "best_of"."""
+        own = self._engine.describe()
+        ranking = {
+            "n": self.settings.n,
+            "beta": self.settings.beta,
+            "form": self.settings.form,
+            "temperature": self.settings.temperature,
+            "top_p": self.settings.top_p,
+            "policy": None if self._policy is self._engine else dict(self._policy.describe()),
+            "reference": dict(self._reference.describe()),
+        }
+        return {**own, "best_of": ranking}
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """`sampling.n` responses per prompt, each the best of its own N candidates.
+
+        A prompt fails if all its candidates failed; empty candidates win only against failures.
+        """
+        self._stopping = False
+        drawn = replace(
+            sampling,
+            n=self.settings.n * sampling.n,
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            num_beams=1,
+        )
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            if self._stopping:
+                return
+            some = prompts[start : start + PROMPTS_AT_ONCE]
+            found = list(self._engine.generate(some, drawn))
+            if len(found) == drawn.n * len(some):  # else the engine was stopped: nothing to choose from
+                yield from self._best(some, found, sampling.n)
+
+    def rewards(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
+        """Implicit reward of each response (none failed or empty) to its prompt, by id."""
+        by_id = {prompt.id: prompt for prompt in prompts}
+        asked = [by_id[response.prompt_id] for response in responses]
+        texts = [response.text or "" for response in responses]
+        policy, reference = (engine.logprobs(asked, texts) for engine in (self._policy, self._reference))
+        return [
+            implicit_reward(ours, theirs, self.settings.beta, self.settings.form)
+            for ours, theirs in zip(policy, reference, strict=True)
+        ]
+
+    def _best(self, prompts: Sequence[Prompt], found: Sequence[Response], n: int) -> Iterator[Response]:
+        ranked = [response for response in found if response.text]
+        rewards = dict(zip(map(_key, ranked), self.rewards(prompts, ranked) if ranked else [], strict=True))
+        by_key = {_key(response): response for response in found}
+        for prompt in prompts:
+            for sample in range(n):
+                mine = [by_key[prompt.id, sample * self.settings.n + i] for i in range(self.settings.n)]
+                yield replace(self._choose(mine, rewards), sample=sample)
+
+    def _choose(self, candidates: Sequence[Response], rewards: Mapping[tuple[str, int], float]) -> Response:
+        ranked = [response for response in candidates if _key(response) in rewards]
+        if ranked:
+            return ranked[best_of([rewards[_key(response)] for response in ranked])]
+        return next((response for response in candidates if response.text is not None), candidates[0])
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """The sampled engine's."""
+        return self._engine.logprobs(prompts, continuations)
+
+    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
+        """The sampled engine's: there is nothing to rank at one token."""
+        return self._engine.choices(prompts, groups)
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self._stopping = True
+        self._engine.stop()
+
+    def close(self) -> None:
+        """Close all engines."""
+        for engine in {id(e): e for e in (self._engine, self._policy, self._reference)}.values():
+            engine.close()
+
+
+def best_of_n(model: str, reference: str, settings: BestOfN | None = None, **options: Json) -> BestOfNEngine:
+    """Best of N on transformers: an aligned checkpoint ranked against the one it was trained from.
+
+    Args:
+        model: the aligned checkpoint, draws and ranks.
+        reference: the checkpoint it was trained from.
+        settings: see `BestOfN`.
+        options: of `TransformersEngine`, for both.
+    Raises:
+        EngineError: if a checkpoint cannot be loaded, or the two are the same weights.
+    """
+    from evalkit.engines.transformers import TransformersEngine
+
+    aligned, frozen = TransformersEngine(model, **options), TransformersEngine(reference, **options)
+    if aligned.describe()["content"] == frozen.describe()["content"]:
+        raise EngineError(f"{model} and {reference} hold the same weights: every implicit reward is 0")
+    return BestOfNEngine(aligned, frozen, settings)
+
+
+def _key(response: Response) -> tuple[str, int]:
+    return response.prompt_id, response.sample

@@ -1,0 +1,38 @@
+"""Claims of a miniature description, by the world's own lexicon: one per noun, that it is in the image.
+
+Position, colour and number are beyond the tiny model, so they make no claims here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aligners.candidates import Candidate
+from aligners.claims import Claim
+from aligners.labeling import RuleSplitter
+from evalkit.miniature.captions import claims as noun_claims
+from evalkit.miniature.captions import is_true
+from evalkit.miniature.scenes import Scene
+
+
+def existence_claims(text: str) -> list[Claim]:
+    """ "There is a dog in the image." for every noun of the world that a text names, in order of first mention."""
+    return [Claim(claim.statement, claim.question, "existence") for claim in noun_claims(text)]
+
+
+def lexicon_splitter() -> RuleSplitter:
+    """The splitter made of `existence_claims`."""
+    return RuleSplitter("miniature lexicon", existence_claims)
+
+
+class Oracle:
+    """The truth about miniature candidates, to measure a labeler: image name -> scene."""
+
+    def __init__(self, scenes: Mapping[str, Scene]) -> None:
+        self._scenes: Mapping[str, Any] = scenes
+
+    def __call__(self, candidate: Candidate) -> tuple[int, int]:
+        """(false claims, true claims) of a candidate."""
+        scene = self._scenes[candidate.image or ""]
+        made = noun_claims(candidate.text)
+        true = sum(is_true(claim, scene) for claim in made)
+        return len(made) - true, true

@@ -1,0 +1,76 @@
+"""A small online-feedback run on a tiny random checkpoint, for tests of its mechanics.
+
+python rlaif_world.py FOLDER STAGE N      continues the run in FOLDER and kills itself at the N-th piece of a stage
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from preference_data import write_images
+from tiny_models import save_tiny
+
+from aligners.claims import Claim
+from aligners.labeling import RuleSplitter
+
+OVERRIDES: Mapping[str, Any] = {
+    "iterations": 2,
+    "prompts_per_round": 4,
+    "candidates": 3,
+    "temperature": 1.0,
+    "max_new_tokens": 8,
+    "learning_rate": 1e-3,
+    "epochs": 1,
+    "batch_size": 2,
+    "balance_lengths": False,
+    "confirmed_weight": 1.0,  # an untrained labeler says the same to every question
+    "lora": False,
+    "max_length": 512,
+}
+
+
+def letters(text: str) -> list[Claim]:
+    """A claim for every letter of a text: random models write no English."""
+    found = dict.fromkeys(letter for letter in text if letter.isalpha())
+    return [Claim(f"There is {letter}.", f"Is there {letter}?") for letter in found]
+
+
+SPLITTER = RuleSplitter("letters", letters)
+
+
+def write_world(folder: Path, prompts: int = 6) -> tuple[Path, Path]:
+    """(checkpoint, prompts file) in a folder."""
+    write_images(folder / "images")
+    rows = [
+        {"id": f"p{i}", "image": f"images/{i % 3}.png", "prompt": f"What is in picture {i}?"} for i in range(prompts)
+    ]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return save_tiny("llava", folder / "start"), folder / "prompts.jsonl"
+
+
+def run(world: Path, out: Path, **options: Any) -> Any:
+    """The run, or what is left of it."""
+    from aligners.rlaif import align_rlaif
+
+    overrides = {**OVERRIDES, **options.pop("overrides", {})}
+    arguments = {"splitter": SPLITTER, **options}
+    return align_rlaif(world / "start", world / "prompts.jsonl", out, "rlaifv", overrides, **arguments)
+
+
+def deadly(stage: str, count: int) -> Any:
+    """A progress callback that ends this process without any chance to tidy up."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what.endswith(stage) and done >= count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return progress
+
+
+if __name__ == "__main__":
+    world, where, count = sys.argv[1:]
+    run(Path(world), Path(world) / "out", progress=deadly(where, int(count)))
