@@ -1,6 +1,7 @@
 """The app that `evalkit dashboard` serves. Pages are files; each shows itself when Streamlit runs it."""
 
 import streamlit as st
+from PIL import Image, ImageDraw
 
 from dashboard.highlight import PAGE_STYLE
 
@@ -14,9 +15,19 @@ PAGES = (
 )
 
 
+def _icon() -> Image.Image:
+    """An eye, drawn here: named icons and emoji would be fetched from a server."""
+    icon = Image.new("RGBA", (64, 64))
+    draw = ImageDraw.Draw(icon)
+    draw.ellipse((2, 14, 62, 50), fill="#0b6bcb")
+    draw.ellipse((20, 20, 44, 44), fill="white")
+    draw.ellipse((26, 26, 38, 38), fill="#11151c")
+    return icon
+
+
 def main() -> None:
     """Set the page up and run the one that the URL names."""
-    st.set_page_config(page_title="evalkit", page_icon=":material/visibility:", layout="wide")
+    st.set_page_config(page_title="evalkit", page_icon=_icon(), layout="wide")
     st.html(f"<style>{PAGE_STYLE}</style>")
     pages = [
         st.Page(f"pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")

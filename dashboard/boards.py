@@ -48,8 +48,8 @@ def _cell(run: RunInfo, rate: Metric, quality: Metric | None) -> str:
     scored, total = run.counted
     words = "" if run.words is None else f" · {run.words:.0f} words"
     lines.append(f'<span class="hk-limits">n {scored:,}/{total:,}{words}</span>')
-    lines.extend(_tags(run.flags))
-    return "<br>".join(lines)
+    tags = _tags(run.flags)
+    return "<br>".join(lines + ([" ".join(tags)] if tags else []))
 
 
 def board_html(protocol: Protocol, published: Sequence[PublishedRow], details: bool) -> str:
@@ -72,7 +72,7 @@ def _run_row(run: RunInfo, metrics: Sequence[Metric]) -> str:
     words = "–" if run.words is None else f"{run.words:.1f}"
     name = f"{link('samples', run.label, run=run.name)}<br>"
     name += f'<span class="hk-limits">{escaped(run.name)}</span>'
-    name += "".join(f"<br>{tag}" for tag in _tags(run.flags))
+    name += "".join(f"<br>{tag}" if index == 0 else f" {tag}" for index, tag in enumerate(_tags(run.flags)))
     flagged = ' class="hk-flagged"' if run.disqualified else ""
     return f"<tr{flagged}><td>{name}</td>{cells}<td>{words}</td><td>{scored:,}/{total:,}</td><td>{failed}</td></tr>"
 
@@ -94,9 +94,14 @@ def baselines(protocol: Protocol) -> dict[str, Mapping[str, Any]]:
 
 
 def _tags(flags: Iterable[Flag]) -> list[str]:
+    """One tag per kind of flag, the disqualifying ones first and red; sentences on hovering."""
+    kinds: dict[tuple[bool, str], list[str]] = {}
+    for flag in flags:
+        kinds.setdefault((not flag.disqualifies, flag.kind), []).append(flag.text)
     return [
-        f'<span class="hk-tag hk-tag-flag" title="{attribute(flag.text)}">{escaped(flag.kind.replace("_", " "))}</span>'
-        for flag in sorted(flags, key=lambda flag: not flag.disqualifies)
+        f'<span class="hk-tag{"" if note else " hk-tag-flag"}" title="{attribute("; ".join(texts))}">'
+        f"{escaped(kind.replace('_', ' '))}{f' × {len(texts)}' if len(texts) > 1 else ''}</span>"
+        for (note, kind), texts in sorted(kinds.items(), key=lambda item: item[0][0])
     ]
 
 
@@ -169,10 +174,10 @@ def _csv_rows(protocol: Protocol, published: Sequence[PublishedRow]) -> Iterable
             }
     common = {"benchmark": protocol.benchmark}
     for name, values in baselines(protocol).items():
-        for metric, value in values.items():
-            yield common | {"kind": "baseline", "label": name, "metric": metric, "value": value}
+        for figure, value in values.items():
+            yield common | {"kind": "baseline", "label": name, "metric": figure, "value": value}
     for row in published:
         if row.benchmark == protocol.benchmark:
-            for metric, value in row.values.items():
-                place = {"kind": "published", "label": row.model, "metric": metric, "value": value}
+            for figure, value in row.values.items():
+                place = {"kind": "published", "label": row.model, "metric": figure, "value": value}
                 yield common | place | {"source": row.source}

@@ -3,8 +3,8 @@
 import altair as alt
 import pandas as pd
 
-from evalkit.tables import arrow
 from evalkit.metrics import Metric
+from evalkit.tables import arrow
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F"]
 MANY = 12  # above so many runs names are shown on hovering only
@@ -67,11 +67,12 @@ def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
     bars = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", title="difference from the base run"), x2="high:Q", y=y, yOffset=offset, color=colour
     )
+    several = effects["pair"].nunique() > 1
+    shape = alt.Shape("pair:N", title=None, legend=alt.Legend(orient="top") if several else None)
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(
-        x="value:Q", y=y, yOffset=offset, color=colour, tooltip=tips
+        x="value:Q", y=y, yOffset=offset, color=colour, shape=shape, tooltip=tips
     )
-    rows = max(1, effects["name"].nunique()) * max(1, effects["pair"].nunique())
-    return alt.layer(zero, bars, dots).properties(height=60 + 26 * rows)
+    return alt.layer(zero, bars, dots).properties(height={"step": 18})
 
 
 def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
@@ -96,11 +97,15 @@ def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
         )
         .add_params(pick)
     )
-    counts = base.transform_filter("datum.responses > 0").mark_text(fontSize=11).encode(
-        x=x,
-        y=y,
-        text="responses:Q",
-        color=alt.condition("datum.share > 55", alt.value("white"), alt.value("black")),
+    counts = (
+        base.transform_filter("datum.responses > 0")
+        .mark_text(fontSize=11)
+        .encode(
+            x=x,
+            y=y,
+            text="responses:Q",
+            color=alt.condition("datum.share > 55", alt.value("white"), alt.value("black")),
+        )
     )
     return alt.layer(boxes, counts).properties(height=90 + 24 * cells["object"].nunique())
 

@@ -79,11 +79,11 @@ def opened(info: RunInfo) -> Run | None:
         return None
 
 
-def show_image(image: Mapping[str, object] | None, width: int) -> None:
-    """A record's image, or the sentence why there is none."""
+def show_image(image: Mapping[str, object] | None, width: int, named: bool = True) -> None:
+    """A record's image with its name, or the sentence why there is none."""
     try:
         st.image(thumbnail(image, width, Shown.from_environment().images), width="stretch")
     except EvalkitError as error:
         say(str(error), "warning")
-    if image is not None:
+    if image is not None and named:
         st.html(f'<div class="hk-small">{escaped(clean(image["name"]))}</div>')

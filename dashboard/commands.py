@@ -29,6 +29,7 @@ SETTINGS = {
     "client.showErrorLinks": "false",
     "runner.magicEnabled": "false",
     "logger.hideWelcomeMessage": "true",
+    "theme.paddingTop": "1rem",
     "theme.light.primaryColor": "#0b6bcb",
     "theme.dark.primaryColor": "#5aa9ff",
     "theme.light.backgroundColor": "#ffffff",

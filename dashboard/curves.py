@@ -57,9 +57,8 @@ def _lines(steps: Sequence[Row], name: str) -> list[dict[str, Json]]:
     for part, values in parts.items():
         series = pd.Series(values).sort_index()
         smooth = series.rolling(max(1, round(len(series) * SMOOTHED_OVER)), min_periods=1, center=True).mean()
-        lines += [
-            {"step": step, "value": value, "smooth": smooth[step], "name": part} for step, value in series.items()
-        ]
+        shown = zip(series.index.tolist(), series.tolist(), smooth.tolist(), strict=True)
+        lines += [{"step": step, "value": value, "smooth": mean, "name": part} for step, value, mean in shown]
     return lines
 
 
@@ -86,9 +85,7 @@ def iteration_scores(runs: Sequence[RunInfo], folder: Path, card: Mapping[str, J
             continue
         for metric in filter(None, main_metrics(run.metrics)):
             value = run.values.get(metric.name, Interval(None))
-            rows.append(
-                {"benchmark": run.benchmark, "iteration": number, "metric": metric.name, **_limits(value)}
-            )
+            rows.append({"benchmark": run.benchmark, "iteration": number, "metric": metric.name, **_limits(value)})
     own = card.get("iterations")
     for number, values in enumerate(own if isinstance(own, list) else [], 1):
         for name, value in (values if isinstance(values, dict) else {}).items():

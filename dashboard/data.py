@@ -18,7 +18,7 @@ from evalkit.errors import EvalkitError, RecordError
 from evalkit.intervals import Interval
 from evalkit.markup import clean
 from evalkit.metrics import Metric
-from evalkit.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_json, read_journal, read_manifest
+from evalkit.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_journal, read_json, read_manifest
 from evalkit.runs import Run, load_run
 from evalkit.schema import Json
 from evalkit.signature import Signature
@@ -227,7 +227,9 @@ def _unfinished(name: str, folder: Path) -> Unfinished:
         latest = {(str(row["id"]), int(row["sample"])): row for row in rows}
         failed = sum(row.get("failure") is not None for row in latest.values())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RecordError(f"{folder}: {MANIFEST} or {RESPONSES} is damaged ({type(error).__name__}: {error})") from error
+        raise RecordError(
+            f"{folder}: {MANIFEST} or {RESPONSES} is damaged ({type(error).__name__}: {error})"
+        ) from error
     changed = (folder / RESPONSES).stat().st_mtime
     return Unfinished(
         name, folder, manifest, len(latest), wanted, failed, len(verdicts), changed, list(latest.values())
@@ -374,4 +376,6 @@ def read_published(path: Path) -> list[PublishedRow]:
             for row in board["published"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path}: expected the output of `evalkit report --published --format json`: {error}") from error
+        raise RecordError(
+            f"{path}: expected the output of `evalkit report --published --format json`: {error}"
+        ) from error

@@ -17,6 +17,7 @@ PAGE_STYLE = (
     STYLE
     + """
 .hk-card { border: 1px solid rgba(128,128,128,.35); border-radius: 8px; padding: .7rem .9rem; margin-bottom: .2rem; }
+.hk-card h4 .hk-small { font-weight: 400; }
 .hk-card h4 { margin: 0 0 .35rem 0; padding: 0; font-size: 1rem; overflow-wrap: anywhere; }
 .hk-small { font-size: .85rem; opacity: .75; overflow-wrap: anywhere; }
 .hk-label { font-size: .78rem; opacity: .7; margin: .5rem 0 .1rem 0; }

@@ -31,7 +31,9 @@ def checks_so_far(run: Unfinished) -> SoFar:
     facts = {}
     if checks["words"]:
         words = checks["words"]
-        facts["words per response"] = f"mean {words['mean']:.1f}, median {words['median']:.0f}, 95 % ≤ {words['p95']:.0f}"
+        facts["words per response"] = (
+            f"mean {words['mean']:.1f}, median {words['median']:.0f}, 95 % ≤ {words['p95']:.0f}"
+        )
     for name in ("empty", "repeated", "truncated", "refused"):
         share = checks["shares"][name]
         if share is not None:

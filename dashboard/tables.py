@@ -69,7 +69,7 @@ def _protocol(runs: Sequence[RunInfo]) -> Protocol:
 
 
 def main_metrics(metrics: Sequence[Metric]) -> tuple[Metric, Metric | None]:
-    """(the rate of hallucination, the quality beside it); the first metric and another quality where there is no rate."""
+    """(the rate of hallucination, the quality beside it); without a rate the first metric and another quality."""
     shown = [metric for metric in metrics if not metric.detail]
     rates = [metric for metric in shown if metric.role == "rate" and metric.higher_is_better is False]
     first = rates[0] if rates else metrics[0]
@@ -109,8 +109,8 @@ def trade_off(protocol: Protocol, rate: Metric, quality: Metric) -> pd.DataFrame
 def samples_frame(run: Run) -> pd.DataFrame:
     """One line per sample, in the run's order; texts are cleaned and cut.
 
-    Columns: place (index of the row), id, sample, question, response, search (lower case), hallucinated (mentions; 1 for
-    a wrong answer without any), correct, failed (stage or ""), words, objects (hallucinated ones), and one
+    Columns: place (index of the row), id, sample, question, response, search (lower case), hallucinated (mentions; 1
+    for a wrong answer without any), correct, failed (stage or ""), words, objects (hallucinated ones), and one
     "group:<name>" per group.
     """
     columns: dict[str, list[Json]] = {

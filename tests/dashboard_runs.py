@@ -1,8 +1,8 @@
 """Run directories and alignments for tests of the dashboard, made from the miniature world without any model.
 
-    base       captions with planted hallucinations, "Yes" too often
-    aligned    true captions, right answers
-    silent     "." to everything
+base       captions with planted hallucinations, "Yes" too often
+aligned    true captions, right answers
+silent     "." to everything
 """
 
 import json

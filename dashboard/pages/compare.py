@@ -1,8 +1,7 @@
 """Compare: two to four runs on the same items; the effect with its interval first, then the test, then the items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.charts import effects_chart
@@ -12,7 +11,7 @@ from dashboard.effects import effects_frame, effects_html, items_frame
 from dashboard.highlight import key_values_html, link
 from dashboard.remembered import remembered
 from dashboard.tables import changes_against
-from evalkit.comparison import Comparison, Pair, compare
+from evalkit.comparison import Comparison, Effect, Pair, compare
 from evalkit.comparison_report import comparison_report
 from evalkit.errors import EvalkitError
 from evalkit.markup import clean, escaped
@@ -58,7 +57,11 @@ def _check_protocols(infos: Sequence[RunInfo]) -> bool:
         if found:
             good = False
             say(f"{other.name} was not measured like {base.name}: the numbers must not be compared.", "error")
-            st.html(key_values_html({clean(d.field): f"{d.first or 'absent'}  against  {d.second or 'absent'}" for d in found}))
+            st.html(
+                key_values_html(
+                    {clean(d.field): f"{d.first or 'absent'}  against  {d.second or 'absent'}" for d in found}
+                )
+            )
     return good
 
 
@@ -66,9 +69,7 @@ def _compare(infos: Sequence[RunInfo], runs: Sequence[Run], details: bool) -> No
     metrics = [metric.name for metric in runs[0].metrics if details or not metric.detail]
     try:
         with st.spinner("Resampling …"):
-            comparison = remembered(
-                ("compare", details), runs, lambda: compare(*runs, metrics=metrics, groups=False)
-            )
+            comparison = remembered(("compare", details), runs, lambda: compare(*runs, metrics=metrics, groups=False))
     except EvalkitError as error:
         say(str(error), "error")
         return
@@ -84,7 +85,7 @@ def _compare(infos: Sequence[RunInfo], runs: Sequence[Run], details: bool) -> No
     if not frame.empty:
         st.altair_chart(effects_chart(frame), alt="differences with intervals")
     st.caption(
-        f"Paired bootstrap, {comparison.level:.0%}; p by approximate randomisation with {comparison.resamples:,} draws, "
+        f"Paired bootstrap, {comparison.level:.0%}; p by randomisation, {comparison.resamples:,} draws, "
         f"Holm-corrected over {comparison.tests} tests. Items are better or worse by their own value of the metric."
     )
     _items(infos, runs)
@@ -143,13 +144,15 @@ def _groups(infos: Sequence[RunInfo], runs: Sequence[Run], metrics: Sequence[str
         return
     for pair in comparison.pairs:
         for name, values in pair.groups.items():
-            st.html(f"<b>{escaped(name)}</b> <span class='hk-small'>{escaped(pair.base)} → {escaped(pair.other)}</span>")
+            st.html(
+                f"<b>{escaped(name)}</b> <span class='hk-small'>{escaped(pair.base)} → {escaped(pair.other)}</span>"
+            )
             _group_table(pair, values)
 
 
-def _group_table(pair: Pair, values: dict[str, tuple[object, ...]]) -> None:
+def _group_table(pair: Pair, values: Mapping[str, Sequence[Effect]]) -> None:
     effects = [(value, effect) for value, own in values.items() for effect in own]
-    st.html(effects_html([e for _, e in effects], pair.base, pair.other, [value for value, _ in effects]))  # type: ignore[misc]
+    st.html(effects_html([e for _, e in effects], pair.base, pair.other, [value for value, _ in effects]))
 
 
 def _export(comparison: Comparison) -> None:

@@ -22,7 +22,7 @@ def show() -> None:
     _watch()
 
 
-@st.fragment(run_every=EVERY_S)
+@st.fragment(run_every=EVERY_S)  # type: ignore[untyped-decorator]
 def _watch() -> None:
     found = find(Shown.from_environment())
     if not found.unfinished:
@@ -62,9 +62,8 @@ def _run(run: Unfinished) -> None:
             st.html(key_values_html(checks.facts))
         for row in list(run.rows)[: -LATEST - 1 : -1]:
             shown = row.get("text") if row.get("text") is not None else f"failed: {row.get('failure')}"
-            st.html(
-                f'<div class="hk-label">{escaped(row.get("id"))}</div><div class="hk-text">{escaped(clean(shown, 600))}</div>'
-            )
+            body = f'<div class="hk-text">{escaped(clean(shown, 600))}</div>'
+            st.html(f'<div class="hk-label">{escaped(row.get("id"))}</div>{body}')
 
 
 def _newest(found: Found) -> None:

@@ -1,5 +1,6 @@
 """Objects: which are hallucinated most, and beside which truly present ones: the cause that the CHAIR paper names."""
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.charts import heat_map
@@ -46,12 +47,13 @@ def show() -> None:
         _open(info.name, str(picked[0]["object"]), str(picked[0]["present"]))
 
 
-def _table(run: str, table: object) -> None:
+def _table(run: str, table: pd.DataFrame) -> None:
     event = st.dataframe(
         table,
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
+        height=38 + 35 * min(20, len(table)),
         key="hallucinated",
         column_config={
             "object": "object",
@@ -65,7 +67,7 @@ def _table(run: str, table: object) -> None:
     )
     rows = event["selection"]["rows"]
     if rows:
-        _open(run, str(table["object"].iloc[rows[0]]), "")  # type: ignore[index]
+        _open(run, str(table["object"].iloc[rows[0]]), "")
 
 
 def _open(run: str, name: str, present: str) -> None:

@@ -162,8 +162,7 @@ def _list(run: Run, lines: pd.DataFrame, places: Sequence[int], at: int) -> None
     table = pd.DataFrame(
         {
             "id": shown["id"],
-            "✗": shown["hallucinated"],
-            "words": shown["words"],
+            "wrong": shown["hallucinated"],
             "response": shown["response"].mask(shown["failed"] != "", "⚠ failed: " + shown["failed"]),
         }
     )
@@ -184,8 +183,7 @@ def _list(run: Run, lines: pd.DataFrame, places: Sequence[int], at: int) -> None
         key=key,
         column_config={
             "id": st.column_config.TextColumn("id", width=70),
-            "✗": st.column_config.NumberColumn("✗", width=35, help="hallucinated mentions; 1 for a wrong answer"),
-            "words": st.column_config.NumberColumn("words", width=50),
+            "wrong": st.column_config.NumberColumn("wrong", width=50, help="hallucinated mentions; 1: a wrong answer"),
         },
         alt="samples that pass the filters",
     )
@@ -202,10 +200,9 @@ def _buttons(info: RunInfo, run: Run, places: Sequence[int], at: int) -> None:
     row = run.rows[places[at]]
     key: Key = (info.name, str(row["id"]), int(row["sample"]))
     flagged = key in _flags()
-    columns = st.columns([0.2, 0.2, 0.2, 0.4], vertical_alignment="center")
+    columns = st.columns([0.25, 0.21, 0.23, 0.31], vertical_alignment="center")
     columns[0].button(
         "Previous",
-        icon=":material/chevron_left:",
         shortcut="Left",
         disabled=at == 0,
         on_click=_go,
@@ -214,7 +211,6 @@ def _buttons(info: RunInfo, run: Run, places: Sequence[int], at: int) -> None:
     )
     columns[1].button(
         "Next",
-        icon=":material/chevron_right:",
         shortcut="Right",
         disabled=at + 1 == len(places),
         on_click=_go,
@@ -290,7 +286,10 @@ def _details(info: RunInfo, row: Row, expanded: bool, named: bool) -> None:
             if verdict.get("failure") or verdict.get("unreadable"):
                 say(f"judge: {verdict.get('failure') or verdict.get('unreadable')}", "warning")
             if isinstance(attempts, list) and len(attempts) > 1:
-                st.html('<div class="hk-label">all attempts</div>' + key_values_html(dict(enumerate(attempts, 1))))
+                st.html(
+                    '<div class="hk-label">all attempts</div>'
+                    + key_values_html({str(n): attempt for n, attempt in enumerate(attempts, 1)})
+                )
         for name in ("details", "reference", "groups"):
             values = row["score"].get(name) if name == "details" else row.get(name)
             if isinstance(values, dict) and values:

@@ -1,5 +1,6 @@
 """Training: what an alignment did: its curves, its card, its preference pairs, its scores per iteration."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,7 +95,9 @@ def _pairs(alignment: Alignment) -> None:
         return
     st.subheader(f"Preference pairs ({len(pairs):,})", anchor=False)
     text = st.text_input("Text in prompt or response", key="text", bind="query-params", icon=":material/search:") or ""
-    shown = [pair for pair in pairs if text.lower() in f"{pair['prompt']}\n{pair['chosen']}\n{pair['rejected']}".lower()]
+    shown = [
+        pair for pair in pairs if text.lower() in f"{pair['prompt']}\n{pair['chosen']}\n{pair['rejected']}".lower()
+    ]
     if not shown:
         say("No pair holds this text.")
         return
@@ -108,13 +111,13 @@ def _show_pairs(folder: Path, pairs: Sequence[Row]) -> None:
     for pair in pairs:
         picture, chosen, rejected = st.columns([0.2, 0.4, 0.4], gap="medium")
         with picture:
-            show_image(_image(folder, pair.get("image")), 320)
+            show_image(_image(folder, pair.get("image")), 320, named=False)
         for column, name, other in ((chosen, "chosen", "rejected"), (rejected, "rejected", "chosen")):
             body = marked(pair[name], [], differing_words(pair[name], pair[other]))
             column.html(f'<div class="hk-card"><h4>{name}</h4><div class="hk-text">{body}</div></div>')
         chosen.html(f'<div class="hk-small">{escaped(pair["prompt"])}</div>')
         if pair.get("meta"):
-            rejected.html(f'<div class="hk-small">{escaped(pair["meta"])}</div>')
+            rejected.html(f'<div class="hk-small">{escaped(json.dumps(pair["meta"], ensure_ascii=False))}</div>')
 
 
 def _image(folder: Path, name: object) -> dict[str, str] | None:
