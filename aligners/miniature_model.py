@@ -1,4 +1,4 @@
-"""The tiny LLaVA: tokenizer, processor and untrained model, and how its checkpoint is written.
+"""The tiny LLaVA: tokenizer, processor and untrained model.
 
 A real LlavaForConditionalGeneration below one million parameters: 72 x 72 pixels in nine patches (one for each cell
 of a scene), a two-layer vision tower, a two-layer Llama, byte-level BPE of 512 entries. Attention heads have 32
@@ -6,12 +6,10 @@ dimensions, the least that vLLM serves.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
@@ -24,6 +22,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from aligners.checkpoint import save_checkpoint as save_checkpoint
 from evalkit.miniature.captions import noisy_caption
 from evalkit.miniature.questions import (
     DESCRIBE_PROMPTS,
@@ -196,22 +195,6 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         tie_word_embeddings=False,
         **special,
     )
-
-
-def save_checkpoint(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
-    """Write an ordinary checkpoint folder that transformers and vLLM both load.
-
-    transformers 5 writes `vision_tower.*`; vLLM expects the older `vision_tower.vision_model.*`, which both read.
-    """
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    weights = folder / "model.safetensors"
-    save_file({_older_name(name): tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
-
-
-def _older_name(name: str) -> str:
-    short, long = "vision_tower.", "vision_tower.vision_model."
-    return name if long in name else name.replace(short, long)
 
 
 def parameter_count(model: Any) -> int:
