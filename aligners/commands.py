@@ -73,6 +73,9 @@ def _add_rlaif(methods: Any) -> None:
         "--labeler", metavar="M", help="model that answers the polar questions (default: the policy itself)"
     )
     parser.add_argument("--splitter", metavar="M", help="model that divides responses into claims (default: by rules)")
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="of labeler and splitter")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_rlaif)
 
 
@@ -84,6 +87,7 @@ def _add_fact_rlhf(methods: Any) -> None:
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF rollout prompts (json)")
     parser.add_argument("--facts", type=Path, required=True, metavar="FILE", help="image file -> sentences (json)")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
+    parser.add_argument("--supervised", type=Path, metavar="FILE", help="LLaVA conversations for a supervised start")
     parser.set_defaults(command=align_fact_rlhf)
 
 
@@ -121,6 +125,62 @@ def align_ddpo(options: argparse.Namespace) -> int:
     for reason, count in result.skipped.items():
         print(f"{count} pairs: {reason}")
     print(f"{result.checkpoint}: {result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s")
+    return 0
+
+
+def align_rlaif(options: argparse.Namespace) -> int:
+    """`evalkit align rlaif`."""
+    from aligners.labeling import ModelSplitter
+    from aligners.rlaif import align_rlaif as train
+    from evalkit.engines.transformers import TransformersEngine
+    from evalkit.progress import ProgressBar
+
+    labeler = TransformersEngine(options.labeler, batch_size=options.batch_size) if options.labeler else None
+    splitter = None
+    if options.splitter:
+        splitter = ModelSplitter(TransformersEngine(options.splitter, batch_size=options.batch_size))
+    with ProgressBar("rlaif") as progress:
+        result = train(
+            options.model,
+            options.prompts,
+            options.output_path,
+            options.preset,
+            _overrides(options),
+            labeler=labeler,
+            splitter=splitter,
+            seed=options.seed,
+            progress=progress,
+            report_to=options.report_to,
+        )
+    print(
+        f"{result.checkpoint}: iteration {result.chosen} of {len(result.iterations)}; "
+        f"{result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s"
+    )
+    return 0
+
+
+def align_fact_rlhf(options: argparse.Namespace) -> int:
+    """`evalkit align fact-rlhf`."""
+    from aligners.fact_rlhf import align_fact_rlhf as train
+    from evalkit.progress import ProgressBar
+
+    with ProgressBar("fact-rlhf") as progress:
+        result = train(
+            options.model,
+            options.comparisons,
+            options.prompts,
+            options.facts,
+            options.output_path,
+            options.preset,
+            _overrides(options),
+            image_folder=options.images,
+            supervised=options.supervised,
+            progress=progress,
+        )
+    for reason, count in result.skipped.items():
+        print(f"{count} prompts: {reason}")
+    print(f"{result.checkpoint}: {result.rollouts} rollouts, {result.seconds:.0f} s")
+    print(f"reward model on held-out comparisons: {result.reward_model.accuracy}")
     return 0
 
 
@@ -220,13 +280,3 @@ def _say(start: float, text: str) -> None:
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     return {key: literal(value) for key, value in key_values(options.set, "--set").items()}
-
-
-def align_rlaif(options: argparse.Namespace) -> int:
-    """`evalkit align rlaif`."""
-    raise UsageError("not wired yet")
-
-
-def align_fact_rlhf(options: argparse.Namespace) -> int:
-    """`evalkit align fact-rlhf`."""
-    raise UsageError("not wired yet")

@@ -39,7 +39,7 @@ METHODS = (
     Method(
         "ddpo", "dense DPO on the base's own descriptions, corrected", "aligners.miniature_ddpo:align_miniature_ddpo"
     ),
-    Method("rlaif", "online RLAIF, the policy labels itself", "aligners.rlaif:align_miniature_rlaif"),
+    Method("rlaif", "online RLAIF, the policy labels itself", "aligners.miniature_rlaif:align_miniature_rlaif"),
     Method("fact-rlhf", "reward model with facts, then PPO", "aligners.miniature_rlhf:align_miniature_fact_rlhf"),
 )
 
