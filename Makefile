@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/assets),)
 export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
 endif
 
-.PHONY: install install-dev demo test check speed results validate test-vllm test-browser clean
+.PHONY: install install-dev demo test check speed speed-peers results validate test-vllm test-browser clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,20 @@ check: install-dev
 
 speed: install-dev
 	$(BIN)/python -m tests.speed
+
+# beside other harnesses, each in an environment of its own
+LMMS_VENV ?= .venv-lmms
+LMMS_PIP := $(LMMS_VENV)/bin/python -m pip install --quiet
+
+$(LMMS_VENV)/.installed: tests/speed/peers/requirements.txt
+	$(PYTHON) -m venv $(LMMS_VENV)
+	$(LMMS_PIP) torch==2.13.0
+	$(LMMS_PIP) --requirement tests/speed/peers/requirements.txt
+	$(LMMS_PIP) --no-deps lmms-eval==0.7.3 decord
+	touch $@
+
+speed-peers: install-dev $(LMMS_VENV)/.installed
+	LMMS_VENV=$(LMMS_VENV) $(BIN)/python -m tests.speed peers/lmms_eval
 
 results: install-dev
 	$(BIN)/python -m tests.results

@@ -1,6 +1,7 @@
 """`make speed`: run every benchmark of speed in this folder, each in a process of its own, and write SPEED.md.
 
 python -m tests.speed [NAME ...]      all of them, or the ones named; the others keep their section in SPEED.md
+python -m tests.speed peers/lmms_eval beside another harness, in an environment of its own: see `make speed-peers`
 """
 
 import os
@@ -19,7 +20,7 @@ HEADER = """# Speed
 Written by `make speed`. Read the ratios: both sides of a ratio were measured in the same minutes on the same machine;
 absolute figures depend on the machine and on what else it was doing.
 """
-SECTION = re.compile(r"^## (\w+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## ([\w/]+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def machine() -> str:
@@ -50,9 +51,10 @@ def measure(name: str) -> str:
 def main(names: list[str]) -> None:
     """Measure and write."""
     known = sorted(path.stem for path in HERE.glob("[a-z]*.py"))
-    unknown = set(names) - set(known)
+    peers = [f"peers/{path.stem}" for path in HERE.glob("peers/*.py") if "__main__" in path.read_text()]  # when named
+    unknown = set(names) - set(known) - set(peers)
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known + peers)}")
     text = REPORT.read_text() if REPORT.exists() else ""
     sections = {match[1]: match[0] for match in SECTION.finditer(text)}
     for name in names or known:

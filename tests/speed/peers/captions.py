@@ -1,0 +1,38 @@
+"""A benchmark of nothing but captions: one question about every image of a folder; counts words, scores nothing."""
+
+from pathlib import Path
+
+from evalkit.images import ImageFile
+from evalkit.metrics import Metric
+from evalkit.sampling import Sampling
+from evalkit.schema import Item, Prompt, Score
+
+QUESTION = "Describe the image."
+
+
+class Captions:
+    """The benchmark; `images` is a folder of 0.png, 1.png, ..."""
+
+    name = "captions"
+    metrics = (Metric("length", "words / responses", higher_is_better=None, unit="words", role="length"),)
+    sampling = Sampling(max_new_tokens=32)
+
+    def __init__(self, images: Path) -> None:
+        self.images = images
+
+    def items(self) -> list[Item]:
+        """One per image, in the order of their numbers."""
+        names = sorted((path.stem for path in self.images.glob("*.png")), key=int)
+        return [Item(name, QUESTION, ImageFile(self.images, f"{name}.png")) for name in names]
+
+    def prompt(self, item: Item) -> Prompt:
+        """The question, with the image."""
+        return Prompt(item.id, item.question, (item.image,) if item.image else ())
+
+    def score(self, item: Item, response: str, reply: str | None = None) -> Score:
+        """Its words."""
+        return Score({"words": len(response.split()), "responses": 1})
+
+    def settings(self) -> dict[str, str]:
+        """Nothing to set."""
+        return {}
