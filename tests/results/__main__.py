@@ -159,7 +159,7 @@ def main() -> None:
     text = [
         "# Results on the miniature world",
         f"Made by `make results`: base seeds {options.seeds}, {SCENES} test scenes, greedy decoding. Hyper-parameters\n"
-        "were tuned on other base seeds. Intervals: 95 %, resampled by scene; differences are paired with the base by scene.",
+        "were tuned on other base seeds. Intervals: 95 %, resampled by scene; differences are paired by scene.",
     ]
     if "methods" in options.parts:
         text += ["## Methods", methods(options.folder, seeds, world)]
