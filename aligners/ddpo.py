@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig
 
 from aligners.changed import changed_spans, token_weights
 from aligners.checkpoint import Card, merged, read_card, rename_for_vllm, save_checkpoint, weights_hash, write_card
@@ -283,8 +282,8 @@ def train_dpo(
     """
     out = Path(out)
     arguments = training_arguments(settings.training, out, len(pairs), report_to)  # also joins the other processes
-    model, processor, source = _start(start, settings, arguments.device)
-    stored = _stored_dtype(source, model)
+    begin = _start(start, settings, arguments.device)
+    model, processor = begin.model, begin.processor
     encoder = PairEncoder(prompts := PromptEncoder(processor, settings.chat_template), end_token(prompts, model))
     usable, skipped = usable_pairs(pairs, encoder, image_folder, settings)
     start_hash = weights_hash(model)
@@ -292,8 +291,8 @@ def train_dpo(
     finished = finished_run(out, identity)
     if finished is not None:
         return finished
-    if (lora := wants_lora(model, settings.training)) and source is None and not settings.training.merge_adapter:
-        raise UsageError("an adapter of a model in memory has no base folder to name: set merge_adapter")
+    if (lora := wants_lora(model, settings.training)) and begin.source is None and not settings.training.merge_adapter:
+        raise UsageError("an adapter of a model in memory, or of a merged one, has no base to name: set merge_adapter")
     layout = find_layout(model, encoder, usable[:2])
     logps = reference_logps(
         model,
@@ -318,7 +317,7 @@ def train_dpo(
             "tokens": round(tokens * (trainer.state.epoch or 0.0)),
         }
         card = Card(
-            parent=source or "a model in memory",
+            parent=begin.parent,
             parent_hash=start_hash,
             method=method,
             preset=settings.preset.name,
@@ -330,7 +329,7 @@ def train_dpo(
             skipped=skipped,
             adapter=lora and not settings.training.merge_adapter,
         )
-        _save(trainer, processor, out, card, stored)
+        _save(trainer, processor, out, card, begin.dtype)
 
     with scoring(model):
         fit(
@@ -352,26 +351,33 @@ def train_dpo(
     return done
 
 
-def _start(
-    start: Path | str | tuple[Any, Any], settings: DpoSettings, device: torch.device
-) -> tuple[Any, Any, str | None]:
-    """(model, processor, where it came from). Full training keeps float32 weights, whatever is stored."""
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The model that training begins with.
+
+    source  folder or hub name whose weights these are; None for a model in memory and for a merged adapter, which an
+            adapter could not name as its base
+    parent  for the card; dtype: in which the weights are stored, and the trained ones will be
+    """
+
+    model: Any
+    processor: Any
+    source: str | None
+    parent: str
+    dtype: torch.dtype
+
+
+def _start(start: Path | str | tuple[Any, Any], settings: DpoSettings, device: torch.device) -> _Start:
+    """Load what is to be trained; full training keeps float32 weights, whatever is stored."""
     if isinstance(start, tuple):
         model, processor = start
-        return model, processor, getattr(model.config, "_name_or_path", "") or None
+        return _Start(model, processor, None, "a model in memory", model.dtype)
     checkpoint = load_checkpoint(start, dtype="auto", device=str(device))
-    if checkpoint.adapter is not None:
-        return merged(checkpoint.model), checkpoint.processor, checkpoint.source
-    model = checkpoint.model
+    model, dtype = merged(checkpoint.model), checkpoint.model.dtype
     if not wants_lora(model, settings.training):
         model = model.float()
-    return model, checkpoint.processor, str(start)
-
-
-def _stored_dtype(source: str | None, model: Any) -> torch.dtype:
-    """The type in which the start model is stored, and the trained one will be."""
-    dtype = getattr(AutoConfig.from_pretrained(source), "dtype", None) if source else model.dtype
-    return dtype if isinstance(dtype, torch.dtype) else model.dtype
+    source = str(start) if checkpoint.adapter is None else None
+    return _Start(model, checkpoint.processor, source, str(start), dtype)
 
 
 def _save(trainer: Any, processor: Any, out: Path, card: Card, dtype: torch.dtype) -> None:

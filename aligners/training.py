@@ -41,6 +41,7 @@ class TrainingSettings:
     batch_size             rows per optimiser step, over all devices
     micro_batch_size       rows in one forward pass on one device; None: all of a device's share
     lora                   train an adapter; None: for models beyond 1e9 parameters
+    lora_rank, lora_alpha, lora_dropout   of the adapter
     merge_adapter          fold the adapter into the weights when done, so that a whole model is saved
     train_vision           train the vision tower too (full training only)
     train_projector        train what joins tower and language model (full training only)

@@ -213,6 +213,25 @@ def test_a_model_in_memory_needs_its_adapter_merged(world, llava, tmp_path):
         train_dpo((model, processor), world[1], tmp_path, settings, image_folder=world[2])
 
 
+def test_an_adapter_of_a_merged_adapter_has_no_base(world, tmp_path):
+    start, pairs, images = world
+    settings = dpo_settings("ddpo-paper", **(QUICK | {"lora": True, "lora_rank": 2, "max_steps": 1}))
+    first = train_dpo(start, pairs, tmp_path / "first", settings, image_folder=images).checkpoint
+    with pytest.raises(UsageError, match="merge_adapter"):
+        train_dpo(first, pairs, tmp_path / "second", settings, image_folder=images)
+    merging = replace(settings, training=replace(settings.training, merge_adapter=True))
+    second = train_dpo(first, pairs, tmp_path / "second", merging, image_folder=images)
+    assert read_card(second.checkpoint).parent == str(first)
+
+
+def test_half_precision_weights_are_saved_in_half_precision(world, tmp_path):
+    model, processor = build_tiny("llava")
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    train_dpo(tmp_path / "start", world[1], tmp_path / "out", dpo_settings("dpo", **QUICK), image_folder=world[2])
+    assert TransformersEngine(tmp_path / "out").model.dtype == torch.bfloat16
+
+
 def test_the_card_says_how_the_checkpoint_was_made(world, tmp_path):
     start, pairs, images = world
     settings = dpo_settings("ddpo-paper", **QUICK, gamma=3.0, seed=5)
