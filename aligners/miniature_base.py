@@ -30,11 +30,9 @@ from torch import Tensor, nn
 from aligners import miniature_lessons, miniature_model, sft
 from aligners.miniature_lessons import (
     Teacher,
+    answer_lesson,
     caption_lesson,
-    describe,
-    existence_lesson,
     facts_lesson,
-    other_questions,
     scene_batches,
     scene_pixels,
     shuffled_facts,
@@ -44,13 +42,12 @@ from aligners.miniature_quality import check, measure
 from aligners.sft import Progress, Row, Schedule, fit, pack, supervised_loss
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
-from evalkit.miniature.questions import list_question
 from evalkit.miniature.scenes import GRID, Scene
 
 _PICTURE = "image"  # the word that tells what is seen from what is said
 _SEE = Schedule(steps=200, lr=2e-3, warmup=0.15, beta2=0.999)
-_DESCRIBE = Schedule(steps=300, lr=2e-3)
-_ANSWER = Schedule(steps=150, lr=1.5e-3)
+_DESCRIBE = Schedule(steps=500, lr=3e-3)
+_ANSWER = Schedule(steps=140, lr=1.5e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +57,12 @@ class Recipe:
     see: Schedule = _SEE
     see_scenes: int = 64
     describe: Schedule = _DESCRIBE
-    describe_scenes: int = 32
+    describe_scenes: int = 24
     clean_share: float = 0.4  # of the describe stage, at its start
-    describe_answer_weight: float = 2.0
+    describe_answer_weight: float = 4.0
     tower_lr_factor: float = 0.02
     answer: Schedule = _ANSWER
-    answer_scenes: int = 24
+    answer_scenes: int = 20
     answer_weight: float = 3.0
     colour_share: float = 0.7  # of a colour's embedding in the target of a cell
     place_share: float = 0.5
@@ -174,20 +171,13 @@ def _describe(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: P
 
 
 def _answer(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Progress | None) -> None:
-    """Three kinds of steps in turn: questions alone, questions with descriptions, questions about written facts."""
+    """Steps on pictures and steps on written facts in turn."""
     teacher = Teacher(tokenizer, recipe.answer_weight)
 
     def losses() -> Iterator[Tensor]:
         for step, (batch, rng) in enumerate(scene_batches("answer", seed, recipe.answer_scenes)):
-            if step % 3 == 0:
-                lessons = [existence_lesson(scene, rng) + other_questions(scene, rng, 3) for scene in batch]
-                yield _loss(model, tokenizer, [teacher.row(lesson) for lesson in lessons], batch)
-            elif step % 3 == 1:
-                lessons = [
-                    [*existence_lesson(scene, rng, 6), describe(scene, rng, noisy=True), list_question(scene)]
-                    for scene in batch
-                ]
-                yield _loss(model, tokenizer, [teacher.row(lesson) for lesson in lessons], batch)
+            if step % 2 == 0:
+                yield _loss(model, tokenizer, [teacher.row(answer_lesson(scene, rng)) for scene in batch], batch)
             else:
                 rows = [teacher.row(facts_lesson(scene, rng), shuffled_facts(scene, rng)) for scene in batch]
                 hidden = [Scene(scene.place, ()) for scene in batch]  # only the facts tell what is there

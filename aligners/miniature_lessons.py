@@ -93,16 +93,23 @@ def _token_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 
 def caption_lesson(scene: Scene, rng: Random, noisy: bool) -> list[Question]:
-    """A description, the list of objects, and some questions."""
+    """Descriptions (two where they are noisy, since noise takes more examples), the list of objects, existence."""
+    descriptions = [describe(scene, rng, noisy) for _ in range(2 if noisy else 1)]
+    return [*descriptions, list_question(scene), *_mixed_existence(scene, rng, 4)]
+
+
+def answer_lesson(scene: Scene, rng: Random) -> list[Question]:
+    """Existence and other questions, and all that was taught before."""
     return [
-        describe(scene, rng, noisy),
-        list_question(scene),
-        *_mixed_existence(scene, rng, 4),
+        *existence_lesson(scene, rng, 5),
         _other_question(scene, rng),
+        describe(scene, rng, noisy=True),
+        describe(scene, rng, noisy=True),
+        list_question(scene),
     ]
 
 
-def existence_lesson(scene: Scene, rng: Random, n_questions: int = 8) -> list[Question]:
+def existence_lesson(scene: Scene, rng: Random, n_questions: int) -> list[Question]:
     """Every present noun, and as many absent ones, half of them tempting."""
     absent = rng.sample(absent_nouns(scene), 3)
     tempting = tempting_absent(scene)
@@ -113,8 +120,8 @@ def existence_lesson(scene: Scene, rng: Random, n_questions: int = 8) -> list[Qu
 
 
 def facts_lesson(scene: Scene, rng: Random) -> list[Question]:
-    """Questions that the facts answer, and a true description."""
-    return [*existence_lesson(scene, rng, 7), describe(scene, rng, noisy=False)]
+    """Questions that the facts answer."""
+    return [*existence_lesson(scene, rng, 7), list_question(scene)]
 
 
 def describe(scene: Scene, rng: Random, noisy: bool) -> Question:
@@ -127,10 +134,6 @@ def shuffled_facts(scene: Scene, rng: Random) -> str:
     groups = list(scene.groups)
     rng.shuffle(groups)
     return facts_text(groups)
-
-
-def other_questions(scene: Scene, rng: Random, n_questions: int) -> list[Question]:
-    return [_other_question(scene, rng) for _ in range(n_questions)]
 
 
 def _mixed_existence(scene: Scene, rng: Random, n_questions: int) -> list[Question]:

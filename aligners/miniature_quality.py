@@ -14,7 +14,7 @@ import torch
 from aligners.miniature_lessons import Teacher, scene_pixels
 from aligners.sft import hidden_states, pack
 from evalkit.errors import TrainingError
-from evalkit.miniature.captions import claims, fluent, is_true
+from evalkit.miniature.captions import claims, fluent, is_true, split_sentences
 from evalkit.miniature.questions import Question, absent_nouns, ask_existence, tempting_absent
 from evalkit.miniature.scenes import Scene, scenes_of
 
@@ -39,6 +39,7 @@ class Quality:
     recall           present nouns that the response mentions
     chair_s          responses with a hallucinated mention; chair_i: share of claims that are hallucinated
     object_answers   right Yes/No answers, as many absent nouns as present ones, half of them tempting
+    repeating        responses that say a sentence twice
     words            mean words a response (not a percentage)
     """
 
@@ -48,6 +49,7 @@ class Quality:
     chair_s: float
     chair_i: float
     object_answers: float
+    repeating: float
     words: float
 
 
@@ -72,8 +74,14 @@ def summarise(scenes: Sequence[Scene], responses: Sequence[str], object_answers:
         chair_s=_percent(sum(map(bool, false)), len(scenes)),
         chair_i=_percent(n_false, n_claims),
         object_answers=object_answers,
+        repeating=_percent(sum(map(_repeats, responses)), len(scenes)),
         words=round(sum(len(response.split()) for response in responses) / len(scenes), 1),
     )
+
+
+def _repeats(response: str) -> bool:
+    sentences = split_sentences(response)
+    return len(set(sentences)) < len(sentences)
 
 
 def check(quality: Quality, parameters: int) -> None:

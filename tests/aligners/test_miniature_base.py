@@ -14,8 +14,8 @@ from aligners import miniature_base
 from aligners.miniature_base import Recipe, build_base, cached_base, cell_targets, once, recipe_hash, train_base
 from aligners.miniature_lessons import (
     Teacher,
+    answer_lesson,
     caption_lesson,
-    existence_lesson,
     facts_lesson,
     scene_batches,
     scene_pixels,
@@ -41,7 +41,9 @@ SHORT = Recipe(
     answer_scenes=3,
     quality_scenes=8,
 )
-GOOD = Quality(scenes=400, fluent=99.5, recall=90.0, chair_s=31.0, chair_i=9.0, object_answers=95.0, words=24.0)
+GOOD = Quality(
+    scenes=400, fluent=99.5, recall=90.0, chair_s=31.0, chair_i=9.0, object_answers=95.0, repeating=2.0, words=24.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_training_draws_from_the_training_split_only():
     assert {split_of(scene) for scene in scenes} == {"train"}
 
 
-@pytest.mark.parametrize("lesson", [existence_lesson, facts_lesson])
+@pytest.mark.parametrize("lesson", [answer_lesson, facts_lesson])
 def test_lessons_answer_truly(lesson):
     for number, scene in enumerate(SCENES):
         for question in lesson(scene, Random(number)):
@@ -216,7 +218,7 @@ def test_summary_counts_claims_against_the_scenes():
     dog = Scene("park", (Thing("dog", None, 4, 0, 0), Thing("kite", "red", 5, 0, 0)))
     responses = ["The image shows a park with a dog and a bench. There is a person.", "Nonsense without a stop"]
     assert summarise([dog, dog], responses, object_answers=75.0) == Quality(
-        scenes=2, fluent=50.0, recall=25.0, chair_s=50.0, chair_i=66.67, object_answers=75.0, words=9.5
+        scenes=2, fluent=50.0, recall=25.0, chair_s=50.0, chair_i=66.67, object_answers=75.0, repeating=0.0, words=9.5
     )
 
 
