@@ -108,7 +108,7 @@ def test_rows_that_cannot_be_used_are_counted(world):
     }
 
 
-@pytest.mark.parametrize("facts, image", [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
+@pytest.mark.parametrize(("facts", "image"), [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
 def test_missing_facts_and_images_are_errors_that_name_the_row(world, facts, image):
     with pytest.raises(DataError, match="c7"):
         usable_comparisons([row(7, image)], facts, world / "images", settings())

@@ -1,0 +1,135 @@
+"""The miniature recipe: fair comparisons, files in the official format, the rating request, the degraded view."""
+
+import json
+from itertools import islice
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aligners.fact_rlhf import fact_rlhf_settings
+from aligners.facts import Turn, load_facts
+from aligners.llava_rlhf import read_comparisons, read_rollout_prompts
+from aligners.miniature_model import build_model, build_processor, save_checkpoint
+from aligners.miniature_rlhf import (
+    SETTINGS,
+    Recipe,
+    align_miniature_fact_rlhf,
+    blurred,
+    count_claims,
+    facts_before_question,
+    preferences,
+    reward_model_accuracy,
+    write_data,
+)
+from evalkit.engines.transformers import TransformersEngine
+from evalkit.images import ImageFile
+from evalkit.miniature.captions import noisy_caption
+from evalkit.miniature.scenes import scenes_of
+
+SMALL = Recipe(comparison_scenes=4, samples=3, comparisons=20, prompt_scenes=3)
+TRAINING = {"response_limit": 8, "rollout_size": 4, "step_size": 4, "max_rollouts": 1, "reward_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A miniature model before any training: it says nothing sensible, but has the right form."""
+    folder = tmp_path_factory.mktemp("base")
+    processor = build_processor()
+    save_checkpoint(build_model(processor.tokenizer, 0), processor, folder)
+    return folder
+
+
+@pytest.fixture
+def spoken(monkeypatch):
+    """Samples of a base that describes as badly as the training captions."""
+    import aligners.miniature_rlhf as recipe
+
+    def say(base, prompts, n, seed, progress=None):
+        scenes = islice(scenes_of("train", 7_000_000 + seed), len(prompts))
+        rng = Random(seed)
+        return [[noisy_caption(scene, rng) for _ in range(n)] for scene in scenes]
+
+    monkeypatch.setattr(recipe, "sample_base", say)
+
+
+def test_preferred_responses_hallucinate_less_at_equal_length_or_say_more_at_equal_truth():
+    rng = Random(3)
+    scenes = list(islice(scenes_of("train", 1), 60))
+    samples = [[noisy_caption(scene, rng) for _ in range(6)] for scene in scenes]
+    found = preferences(scenes, samples, Recipe(comparisons=100, tie_share=0.3), rng)
+    ties = 0
+    for number, preferred, other in found:
+        (false, true), (other_false, other_true) = (count_claims(text, scenes[number]) for text in (preferred, other))
+        if false == other_false:
+            ties += 1
+            assert true > other_true
+        else:
+            assert false < other_false
+            assert false + true == other_false + other_true
+    assert (len(found), ties) == (100, 30)
+
+
+def test_the_data_is_written_in_the_official_format(base, spoken, tmp_path):
+    write_data(base, tmp_path, 5, SMALL)
+    comparisons = read_comparisons(tmp_path / "comparisons.json")
+    prompts = read_rollout_prompts(tmp_path / "prompts.json")
+    facts = load_facts(tmp_path / "facts.json")
+    assert len(prompts) == 3
+    assert comparisons
+    scenes = list(islice(scenes_of("train", 7_000_005), 7))
+    for row in [*comparisons, *prompts]:
+        assert (tmp_path / "images" / row.image).is_file()
+        assert len(facts[row.image]) == len(scenes[int(row.image[6:12])].nouns)
+    for row in comparisons:
+        scene = scenes[int(row.image[6:12])]
+        preferred, other = (row.responses[k] for k in (row.preference, 1 - row.preference))
+        assert count_claims(preferred, scene)[0] <= count_claims(other, scene)[0]
+
+
+def test_the_rating_request_puts_facts_where_the_base_learned_them():
+    turns = [Turn("user", "Describe the image.")]
+    assert facts_before_question(turns, "A dog.", ["two dogs", "a red kite"]) == [
+        Turn("user", "Facts: two dogs, a red kite. Describe the image."),
+        Turn("assistant", "A dog."),
+    ]
+    assert facts_before_question(turns, "A dog.", None)[0].text == "Describe the image."
+
+
+def test_the_degraded_view_hides_shapes(tmp_path):
+    pixels = np.zeros((224, 224, 3), dtype=np.uint8)
+    pixels[::16] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    seen = np.asarray(blurred(ImageFile(tmp_path, "a.png")), dtype=float)
+    assert seen.shape == pixels.shape
+    assert seen[64:160, 64:160].std() < 0.1 * pixels.std()
+
+
+def test_the_tuned_settings_are_known_to_the_pipeline():
+    assert fact_rlhf_settings("fact-rlhf-masked", **SETTINGS).ppo.preset.masked
+
+
+def test_the_recipe_ends_in_a_checkpoint_and_does_not_start_again(base, spoken, tmp_path):
+    seen = []
+    result = align_miniature_fact_rlhf(
+        base, tmp_path / "out", 5, lambda stage, *_: seen.append(stage), recipe=SMALL, **TRAINING
+    )
+    assert {"reward model", "ppo"} <= set(seen)
+    assert TransformersEngine(tmp_path / "out").model is not None
+    card = json.loads((tmp_path / "out/card.json").read_text())
+    assert (card["method"], card["seeds"]["ppo"]) == ("fact-rlhf", 5)
+    again = align_miniature_fact_rlhf(base, tmp_path / "out", 5, recipe=SMALL, **TRAINING)
+    assert again.reward_model == result.reward_model
+
+
+def test_the_facts_experiment_measures_with_and_without(base, spoken, tmp_path):
+    recipe = Recipe(comparison_scenes=8, samples=4, comparisons=12, prompt_scenes=0)
+    with_facts, without = (
+        reward_model_accuracy(base, 5, facts, degraded=True, data=tmp_path / "data", recipe=recipe)
+        for facts in (True, False)
+    )
+    assert with_facts.pairs == without.pairs
+    assert with_facts.held_out == without.held_out > 0
+    assert with_facts.no_facts is not None
+    assert without.no_facts is None
