@@ -54,10 +54,7 @@ def load_checkpoint(
         EngineError: if the folder is missing, it is no vision-language checkpoint, weights are missing, or the adapter
             does not fit.
     """
-    base, lora = _split_adapter(source, adapter)
-    if lora is not None and not (lora / "adapter_config.json").is_file():
-        raise EngineError(f"adapter {lora}: no adapter_config.json there; expected a folder saved by PEFT")
-    _check_folder(base)
+    base, lora = _locate(source, adapter)
     _check_family(base, revision)
     where = {"device_map": device_map} if device_map is not None else {}
     try:
@@ -78,6 +75,26 @@ def load_checkpoint(
     return Checkpoint(model.eval(), processor, base, str(lora) if lora else None, commit or revision)
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A checkpoint without its weights: configuration, processor, and where the weights and an adapter lie."""
+
+    config: Any
+    processor: Any
+    source: str
+    adapter: Path | None
+
+
+def load_front(
+    source: str | Path, *, revision: str | None = None, adapter: str | Path | None = None, image_backend: str = "pil"
+) -> Front:
+    """What an engine needs that loads the weights by itself; arguments and errors as in `load_checkpoint`."""
+    base, lora = _locate(source, adapter)
+    config = _check_family(base, revision)
+    processor = _load_processor(_processor_source(lora, base), base, revision, image_backend)
+    return Front(config, processor, base, lora)
+
+
 def content_hash(model: Any) -> str:
     """Fingerprint of a model: its configuration and 16 values of every parameter, adapters included; 8 hexadecimals.
 
@@ -93,6 +110,15 @@ def content_hash(model: Any) -> str:
             values = parameter.detach().flatten()[:: max(1, parameter.numel() // 16)][:16]
             digest.update(values.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:8]
+
+
+def _locate(source: str | Path, adapter: str | Path | None) -> tuple[str, Path | None]:
+    """(base, adapter), both checked to be what they should be."""
+    base, lora = _split_adapter(source, adapter)
+    if lora is not None and not (lora / "adapter_config.json").is_file():
+        raise EngineError(f"adapter {lora}: no adapter_config.json there; expected a folder saved by PEFT")
+    _check_folder(base)
+    return base, lora
 
 
 def _split_adapter(source: str | Path, adapter: str | Path | None) -> tuple[str, Path | None]:
@@ -119,7 +145,8 @@ def _check_folder(base: str) -> None:
         raise EngineError(f"model folder {base} holds no config.json; expected a checkpoint saved by transformers")
 
 
-def _check_family(base: str, revision: str | None) -> None:
+def _check_family(base: str, revision: str | None) -> Any:
+    """The checkpoint's configuration."""
     try:
         config = AutoConfig.from_pretrained(base, revision=revision)
     except LOAD_ERRORS as error:
@@ -129,6 +156,7 @@ def _check_family(base: str, revision: str | None) -> None:
             f"{base} is not a vision-language checkpoint: transformers {transformers.__version__} knows no "
             f"image-text-to-text model of type {config.model_type!r}"
         )
+    return config
 
 
 def _processor_source(adapter: Path | None, base: str) -> str:
