@@ -142,7 +142,7 @@ def make_pairs(labelled: Sequence[Labelled], preset: RlaifPreset, seed: int) -> 
     """Score, pair, draw, balance; returns pairs and how many each step left."""
     pairs, counts = pairs_from_scores(
         [one.candidate for one in labelled],
-        [one.score(preset.confirmed_weight) for one in labelled],
+        [one.score(preset.confirmed_weight, soft=preset.soft_labels) for one in labelled],
         [one.judged for one in labelled],
         min_gap=preset.min_gap,
         pairs_per_image=preset.pairs_per_image,

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from aligners.candidates import Candidate
 from aligners.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
-from aligners.feedback import YES_NO, Judgement, fully_judged, labeler_question
+from aligners.feedback import YES_NO, Judgement, fully_judged, labeler_question, response_score
 from evalkit.engines.base import Engine
 from evalkit.judge import NOT_IDENTITY
 from evalkit.sampling import Sampling
@@ -200,20 +200,49 @@ def judge_questions(
 class Labelled:
     """A candidate with the labeler's reading of it.
 
-    refuted, confirmed   claims; both None where nothing was checked (no claim, or the splitter failed)
-    judged               every claim has a judgement of its own
+    judgements   one per claim; empty where nothing was checked (no claim, or the splitter failed)
+    judged       every claim has a judgement of its own
+    tie_confirms as in the preset
     """
 
     candidate: Candidate
-    refuted: int | None
-    confirmed: int | None
+    judgements: tuple[Judgement, ...]
     judged: bool
+    tie_confirms: bool
 
-    def score(self, confirmed_weight: float = 0.0) -> float | None:
-        """Minus the refuted claims (RLAIF-V), plus `confirmed_weight` for each confirmed one."""
-        if self.refuted is None or self.confirmed is None:
+    @property
+    def refuted(self) -> int | None:
+        """Claims the labeler did not confirm; None where nothing was checked."""
+        score = response_score(self.judgements, tie_confirms=self.tie_confirms)
+        return None if score is None else -score
+
+    @property
+    def confirmed(self) -> int | None:
+        """Claims the labeler confirmed; None where nothing was checked."""
+        return None if self.refuted is None else len(self.judgements) - self.refuted
+
+    def score(self, confirmed_weight: float = 0.0, *, soft: bool = False) -> float | None:
+        """Minus the refuted claims (RLAIF-V), plus `confirmed_weight` for each confirmed one.
+
+        Args:
+            confirmed_weight: 0 in RLAIF-V.
+            soft: count a claim as confirmed by p_yes / (p_yes + p_no) and refuted by the rest; a labeler that is not
+                sure then makes no score differ much.
+        Returns:
+            None where nothing was checked.
+        """
+        if self.refuted is None:
             return None
-        return confirmed_weight * self.confirmed - self.refuted
+        if not soft:
+            return confirmed_weight * (len(self.judgements) - self.refuted) - self.refuted
+        confirmed = sum(yes_share(judgement) for judgement in self.judgements)
+        return confirmed_weight * confirmed - (len(self.judgements) - confirmed)
+
+
+def yes_share(judgement: Judgement) -> float:
+    """p_yes / (p_yes + p_no), a fraction; one half where the labeler gives neither any probability."""
+    total = judgement.p_yes + judgement.p_no
+    return judgement.p_yes / total if total > 0 else 0.5
 
 
 def label(
@@ -231,19 +260,18 @@ def _labelled(
     candidate: Candidate, divided: Divided, rows: Mapping[str, Mapping[str, Json]], tie_confirms: bool
 ) -> Labelled:
     if divided.failure is not None or not divided.claims:
-        return Labelled(candidate, None, None, judged=False)
+        return Labelled(candidate, (), judged=False, tie_confirms=tie_confirms)
     read = [rows[question_id(candidate, claim)] for claim in divided.claims]
-    judgements = [Judgement(row["question"], row["p_yes"], row["p_no"]) for row in read]
-    confirmed = sum(judgement.confirms(tie_confirms=tie_confirms) for judgement in judgements)
+    judgements = tuple(Judgement(row["question"], row["p_yes"], row["p_no"]) for row in read)
     judged = fully_judged([claim.text for claim in divided.claims], judgements)
-    return Labelled(candidate, len(judgements) - confirmed, confirmed, judged)
+    return Labelled(candidate, judgements, judged, tie_confirms)
 
 
 def label_statistics(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | None]:
     """Of judgements: number, share that say yes, how sure they are, mass outside yes and no; fractions."""
     if not rows:
         return {"questions": 0, "yes_share": None, "mean_confidence": None, "other_mass": None}
-    masses = [(float(row["p_yes"]), float(row["p_no"])) for row in rows]
+    masses = [(row["p_yes"], row["p_no"]) for row in rows]
     sure = [max(yes, no) / (yes + no) for yes, no in masses if yes + no > 0]
     return {
         "questions": len(rows),

@@ -31,7 +31,8 @@ RECIPE = replace(
     max_new_tokens=96,
     pairs_per_image=3,
     confirmed_weight=0.5,
-    min_gap=0.5,
+    soft_labels=True,
+    min_gap=1.0,
     dpo=replace(
         RLAIFV_DPO, name="rlaif-miniature", learning_rate=1e-4, batch_size=32, epochs=1, nll_weight=0.3, max_length=512
     ),

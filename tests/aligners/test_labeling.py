@@ -6,6 +6,7 @@ import pytest
 
 from aligners.candidates import Candidate
 from aligners.claims import Claim
+from aligners.feedback import Judgement
 from aligners.labeling import (
     Divided,
     ModelSplitter,
@@ -16,6 +17,7 @@ from aligners.labeling import (
     label,
     label_statistics,
     question_id,
+    yes_share,
 )
 from evalkit.engines.base import Choices
 from evalkit.engines.replay import ScriptedEngine
@@ -137,6 +139,17 @@ def test_a_score_counts_refuted_claims() -> None:
     assert [one.score() for one in found] == [0, -2]
     assert [one.score(confirmed_weight=1.0) for one in found] == [2, -1]
     assert all(one.judged for one in found)
+
+
+def test_soft_scores_weigh_claims_by_probability() -> None:
+    one, claims = candidate("p#0"), {"p#0": divided("p#0", "dog", "cat")}
+    (found,) = label([one], claims, judged(Labeler({"dog": 0.9, "cat": 0.4}), [one], claims), tie_confirms=False)
+    assert found.score(soft=True) == pytest.approx(-0.7)
+    assert found.score(0.5, soft=True) == pytest.approx(0.5 * 1.3 - 0.7)
+
+
+def test_a_labeler_without_any_opinion_counts_half() -> None:
+    assert yes_share(Judgement("?", 0.0, 0.0)) == 0.5
 
 
 @pytest.mark.parametrize(("tie_confirms", "score"), [(True, 0), (False, -1)])
