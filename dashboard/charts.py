@@ -12,8 +12,8 @@ MANY = 12  # above so many runs names are shown on hovering only
 
 def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.LayerChart:
     """Hallucination against recall with the intervals of both: up and to the left is better."""
-    x = alt.X("x:Q", title=f"{arrow(rate)} ({rate.unit})", scale=alt.Scale(zero=False, nice=True, padding=20))
-    y = alt.Y("y:Q", title=f"{arrow(quality)} ({quality.unit})", scale=alt.Scale(zero=False, nice=True, padding=20))
+    x = alt.X("x:Q", title=f"{arrow(rate)} ({rate.unit})", scale=alt.Scale(zero=False, nice=True))
+    y = alt.Y("y:Q", title=f"{arrow(quality)} ({quality.unit})", scale=alt.Scale(zero=False, nice=True))
     colour = alt.Color("model:N", scale=alt.Scale(range=COLOURS), legend=None)
     tips = [
         alt.Tooltip("model:N"),
@@ -31,7 +31,9 @@ def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.
     shape = alt.Shape(
         "flagged:N",
         scale=alt.Scale(domain=["sound", "flagged"], range=["circle", "cross"]),
-        legend=alt.Legend(title=None, orient="top") if (points["flagged"] == "flagged").any() else None,
+        legend=alt.Legend(title=None, orient="top", symbolFillColor="#888888")
+        if (points["flagged"] == "flagged").any()
+        else None,
     )
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tips)
     layers = [*bars, dots]
@@ -68,7 +70,8 @@ def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
         x=alt.X("low:Q", title="difference from the base run"), x2="high:Q", y=y, yOffset=offset, color=colour
     )
     several = effects["pair"].nunique() > 1
-    shape = alt.Shape("pair:N", title=None, legend=alt.Legend(orient="top") if several else None)
+    legend = alt.Legend(orient="top", symbolFillColor="#888888") if several else None
+    shape = alt.Shape("pair:N", title=None, legend=legend)
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(
         x="value:Q", y=y, yOffset=offset, color=colour, shape=shape, tooltip=tips
     )
@@ -78,15 +81,22 @@ def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
 def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
     """Hallucinated objects by objects truly present; a click on a cell selects it."""
     pick = alt.selection_point(name="cell", fields=["object", "present"])
-    x = alt.X("present:N", title="truly in the image", sort=None, axis=alt.Axis(labelAngle=-40, labelLimit=140))
-    y = alt.Y("object:N", title="hallucinated", sort=objects, axis=alt.Axis(labelLimit=140))
+    x = alt.X(
+        "present:N",
+        title="truly in the image",
+        sort=None,
+        axis=alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False),
+    )
+    y = alt.Y("object:N", title="hallucinated", sort=objects, axis=alt.Axis(labelLimit=140, labelOverlap=False))
     base = alt.Chart(cells)
     boxes = (
         base.mark_rect(cornerRadius=2, stroke="rgba(128,128,128,0.25)")
         .encode(
             x=x,
             y=y,
-            color=alt.Color("share:Q", title="% of images", scale=alt.Scale(scheme="orangered", domainMin=0)),
+            color=alt.when("datum.responses > 0")
+            .then(alt.Color("share:Q", title="% of images", scale=alt.Scale(scheme="orangered", domainMin=0)))
+            .otherwise(alt.value("rgba(128,128,128,0.10)")),
             tooltip=[
                 alt.Tooltip("object:N", title="hallucinated"),
                 alt.Tooltip("present:N", title="in the image"),

@@ -32,6 +32,12 @@ def explain_empty(found: Found) -> None:
         st.html(notice(f"{len(found.unfinished)} not scored yet: see the page Live."))
 
 
+def put(html: str) -> None:
+    """HTML made by our own functions, if there is any."""
+    if html:
+        st.html(html)
+
+
 def say(text: str, kind: str = "info") -> None:
     """A sentence that may hold untrusted words."""
     st.html(notice(text, kind))

@@ -39,12 +39,13 @@ table.hk-table td { text-align: right; border-bottom: 1px solid rgba(128,128,128
 table.hk-table th:first-child, table.hk-table td:first-child { text-align: left; overflow-wrap: anywhere; }
 table.hk-table td.hk-left, table.hk-table th.hk-left { text-align: left; }
 table.hk-table tr.hk-published td { font-style: italic; opacity: .85; }
-table.hk-table tr.hk-flagged td { opacity: .62; }
+table.hk-table tr.hk-flagged td:not(:first-child) { opacity: .6; }
 table.hk-table .hk-limits { font-size: .78rem; opacity: .7; white-space: nowrap; }
 table.hk-table .hk-tag { font-size: .72rem; border: 1px solid; border-radius: 4px; padding: 0 .3rem; opacity: .9;
   font-style: normal; white-space: nowrap; }
-table.hk-table .hk-tag-flag { color: #c62828; border-color: #c62828; background: rgba(229,57,53,.12); }
-.hk-better { color: #2ea043; font-weight: 600; }
+table.hk-table .hk-tag-flag { border-color: #e53935; background: rgba(229,57,53,.22); opacity: 1; }
+a.hk-link, a.hk-link:visited { color: inherit !important; text-decoration: underline; }
+.hk-better { color: #2a9440; font-weight: 600; }
 .hk-worse { color: #e53935; font-weight: 600; }
 pre.hk-raw { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem; margin: 0; background: none; }
 """
@@ -59,7 +60,7 @@ def notice(text: str, kind: str = "info") -> str:
 def link(page: str, text: str, **parameters: str) -> str:
     """A link to a page in a certain state, as HTML."""
     query = urlencode({name: value for name, value in parameters.items() if value})
-    return f'<a href="{attribute(f"{page}?{query}")}" target="_self">{escaped(text)}</a>'
+    return f'<a class="hk-link" href="{attribute(f"{page}?{query}")}" target="_self">{escaped(text)}</a>'
 
 
 def response_html(row: Row, changed: Sequence[tuple[int, int]] = ()) -> str:

@@ -131,7 +131,7 @@ def samples_frame(run: Run) -> pd.DataFrame:
         columns["sample"].append(int(row.get("sample") or 0))
         columns["question"].append(clean(row.get("question", ""), SHOWN_TEXT))
         columns["response"].append(clean(text, SHOWN_TEXT))
-        columns["search"].append(f"{row['id']}\n{row.get('question', '')}\n{text}".lower())
+        columns["search"].append(clean(f"{row['id']}\n{row.get('question', '')}\n{text}").lower())
         columns["hallucinated"].append(max(labels["hallucinated"], int(wrong[place])))
         columns["correct"].append(labels["correct"] + labels["covered"])
         columns["failed"].append(failed_stage(row) or "")
@@ -186,7 +186,7 @@ def present_objects(row: Row) -> list[str]:
 class Filters:
     """Which samples a page shows; every field narrows, an empty one does not.
 
-    show    "hallucinated" | "clean" | "failed" | "flagged" | "" for all
+    show    "hallucinated" | "clean" | "failed" | "flagged" | "all"
     text    must occur in id, question or response, upper and lower case alike
     groups  group name -> value
     object  a hallucinated object
@@ -195,7 +195,7 @@ class Filters:
     flagged (id, sample) of samples that the viewer flagged
     """
 
-    show: str = ""
+    show: str = "all"
     text: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     object: str = ""

@@ -30,7 +30,9 @@ h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 .wide { overflow-x: auto; }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #8884; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: left; min-width: 7rem; overflow-wrap: anywhere; }
+th { white-space: nowrap; }
+ul { padding-left: 1.2rem; }
 .small { font-size: .82rem; opacity: .75; overflow-wrap: anywhere; }
 .limits { font-size: .8rem; opacity: .7; white-space: nowrap; }
 .sample { display: flex; gap: 1.2rem; border-top: 1px solid #8884; padding: 1rem 0; }
@@ -77,9 +79,7 @@ def _board_html(board: Board) -> Iterator[str]:
     head = "".join(f"<th>{escaped(arrow(metric))}</th>" for metric in metrics)
     rows = "".join(_entry_html(entry, [metric.name for metric in metrics]) for entry in board.entries)
     yield f'<div class="wide"><table><tr><th>model</th>{head}<th>n</th><th>failed</th></tr>{rows}</table></div>'
-    for entry in board.entries:
-        for flag in entry.flags:
-            yield f'<p class="small flag">! {escaped(entry.label)}: {escaped(flag.text)}</p>'
+    yield from map(_flags_html, board.entries)
     yield f'<p class="small">{escaped(board.signature)}</p>'
     chosen = telling(board.entries)
     if chosen:
@@ -99,6 +99,16 @@ def _entry_html(entry: Entry, metrics: Sequence[str]) -> str:
     mark = ' <span class="flag">!</span>' if entry.flags else ""
     n = f"{len(run.scored):,}/{len(run.rows):,}"
     return f"<tr><td>{escaped(entry.label)}{mark}</td>{''.join(cells)}<td>{n}</td><td>{failed}</td></tr>"
+
+
+def _flags_html(entry: Entry) -> str:
+    """The flags of a run, the disqualifying ones first; folded where they are many."""
+    flags = sorted(entry.flags, key=lambda flag: not flag.disqualifies)
+    shown = [f"<li{' class=flag' if flag.disqualifies else ''}>{escaped(flag.text)}</li>" for flag in flags]
+    if not shown:
+        return ""
+    head = f"<summary>! {escaped(entry.label)}: {len(shown)} flag{'s' if len(shown) > 1 else ''}</summary>"
+    return f'<details class="small"{"" if len(shown) > 4 else " open"}>{head}<ul>{"".join(shown)}</ul></details>'
 
 
 def telling(entries: Sequence[Entry]) -> list[Row]:
@@ -164,5 +174,5 @@ def _findings(row: Row | None) -> list[Mapping[str, Json]]:
 def _hallucinated(row: Row) -> int:
     """Hallucinated spans; 1 for a response that is counted as hallucinated without any."""
     counts = row["score"]["counts"] or {}
-    spans = sum(finding["label"] == "hallucinated" for finding in _findings(row))
-    return max(spans, int(counts.get("hallucinated_responses", 0) > 0))
+    spans: int = sum(finding["label"] == "hallucinated" for finding in _findings(row))
+    return max(spans, int(bool(counts.get("hallucinated_responses"))))

@@ -50,7 +50,7 @@ def models(world: Path) -> dict[str, Say]:
             return caption(scene, chance)
         asked = {mention.noun for mention in find_nouns(prompt.text)}
         truth = asked <= set(scene.nouns)
-        return "Yes." if truth or chance.random() < wrong else "No."
+        return "Yes" if truth or chance.random() < wrong else "No"
 
     return {
         "base": lambda prompt, sample: answer(prompt, 0.6, noisy_caption),

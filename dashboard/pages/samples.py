@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.choices import choose_run, choose_several, explain_empty, opened, say, show_image, start
+from dashboard.choices import choose_run, choose_several, explain_empty, opened, put, say, show_image, start
 from dashboard.data import Found, Row, RunInfo, Shown
 from dashboard.exports import samples_csv, samples_jsonl
 from dashboard.flags import Key, read_flags, write_flag
@@ -24,8 +24,8 @@ from evalkit.markup import clean, escaped
 from evalkit.runs import Run
 
 PAGE_SIZE = 20
-SHOW = {"": "all", "hallucinated": "hallucinated", "clean": "clean", "failed": "failed", "flagged": "flagged"}
-CHANGES = {"": "all", "better": "better", "worse": "worse", "unchanged": "same score", "words": "other words"}
+SHOW = ("all", "hallucinated", "clean", "failed", "flagged")
+CHANGES = {"all": "all", "better": "better", "worse": "worse", "unchanged": "same score", "words": "other words"}
 
 
 def show() -> None:
@@ -63,7 +63,7 @@ def _beside(others: Sequence[RunInfo]) -> list[tuple[RunInfo, Run]]:
 
 def _filtered(found: Found, info: RunInfo, run: Run, frame: pd.DataFrame, others: Sequence[RunInfo]) -> pd.DataFrame:
     """Lines that pass the filters in the sidebar, sorted."""
-    show_only = st.segmented_control("Show", list(SHOW), format_func=SHOW.get, key="show", bind="query-params") or ""
+    show_only = st.segmented_control("Show", SHOW, default="all", key="show", bind="query-params") or "all"
     text = st.text_input("Text", key="text", bind="query-params", icon=":material/search:") or ""
     groups = _group_filters(run, frame)
     object_name = _option("Hallucinated object", "object", sorted({name for own in frame["objects"] for name in own}))
@@ -111,7 +111,7 @@ def _change(found: Found, run: Run, others: Sequence[RunInfo]) -> tuple[str, lis
         return "", []
     change = st.segmented_control("Change", list(CHANGES), format_func=CHANGES.get, key="change", bind="query-params")
     other = opened(found.run(name))
-    if other is None or not change:
+    if other is None or change in (None, "all"):
         return "", []
     return change, remembered("changes", [run, other], lambda: changes_against(run, other))
 
@@ -236,7 +236,7 @@ def _sample(info: RunInfo, row: Row, beside: Sequence[tuple[RunInfo, Run]]) -> N
     picture, text = st.columns([0.38, 0.62], gap="medium")
     with picture:
         show_image(row.get("image"), 640)
-        st.html(objects_html(row))
+        put(objects_html(row))
     with text:
         st.html(f'<div class="hk-label">prompt</div><div class="hk-text">{escaped(row.get("prompt", ""))}</div>')
         rows = [(info, row)]
@@ -248,7 +248,7 @@ def _sample(info: RunInfo, row: Row, beside: Sequence[tuple[RunInfo, Run]]) -> N
                 rows.append((other, match))
         for index, (own, shown) in enumerate(rows):
             _response(own, shown, rows[0][1] if index else (rows[1][1] if len(rows) > 1 else None))
-        st.html(legend_html([shown for _, shown in rows], changed=len(rows) > 1))
+        put(legend_html([shown for _, shown in rows], changed=len(rows) > 1))
         for own, shown in rows:
             _details(own, shown, expanded=False, named=len(rows) > 1)
 

@@ -1,0 +1,46 @@
+"""Folders that the dashboard's tests show, made once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dashboard_pages import sound
+from dashboard_runs import write_demo, write_unfinished
+from hostile_runs import write_hostile
+from streamlit.testing.v1 import AppTest
+
+from dashboard.data import ENVIRONMENT, Shown
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session")
+def demo(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models on three benchmarks, a run that stopped half-way, an alignment."""
+    folder = write_demo(tmp_path_factory.mktemp("demo"), scenes=16)
+    write_unfinished(folder / "runs" / "going" / "chair", folder / "world", 9)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs whose every text is a payload."""
+    return write_hostile(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """(page, folders, query parameters) -> the page after its first run, without an exception."""
+
+    def opened(page: str, *folders: Path, images: tuple[Path, ...] = (), **parameters: str) -> AppTest:
+        monkeypatch.setenv(ENVIRONMENT, Shown(folders, images).as_text())
+        app = AppTest.from_file(str(APP), default_timeout=120).run()
+        for name in list(app.query_params):
+            del app.query_params[name]
+        for name, value in parameters.items():
+            app.query_params[name] = value
+        app.switch_page(f"pages/{page}.py").run()
+        return sound(app)
+
+    return opened

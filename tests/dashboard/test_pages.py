@@ -1,0 +1,271 @@
+"""Every page through Streamlit's AppTest: what it shows, how its address steers it, what it says where data is odd."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dashboard_pages import html_of, sound
+from streamlit.testing.v1 import AppTest
+
+Open = Callable[..., AppTest]
+PAGES = ("overview", "compare", "samples", "objects", "training", "live")
+BASE, ALIGNED = "runs/base/chair", "runs/aligned/chair"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens_on_real_runs(open_page, demo, page):
+    assert open_page(page, demo).title[0].value.lower() == page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_explains_an_empty_folder(open_page, tmp_path, page):
+    assert "hk-notice" in html_of(open_page(page, tmp_path))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_survives_hostile_runs(open_page, hostile, page):
+    shown = html_of(open_page(page, hostile))
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "<svg" not in shown
+
+
+# --- overview -----------------------------------------------------------------------------------------------------
+
+
+def test_the_overview_sets_recall_length_and_samples_beside_each_rate(open_page, demo):
+    shown = html_of(open_page("overview", demo, benchmark="chair"))
+    for part in ("chair_s ↓", "recall", "words", "n 16/16", "hk-limits"):
+        assert part in shown
+
+
+def test_the_overview_flags_a_silent_model(open_page, demo):
+    rows = html_of(open_page("overview", demo, benchmark="chair")).split("<tr")
+    flagged = [row for row in rows if "hk-flagged" in row]
+    assert len(flagged) == 1
+    assert "silent" in flagged[0]
+
+
+def test_filters_of_the_overview_stand_in_its_address(open_page, demo):
+    shown = html_of(open_page("overview", demo, benchmarks="chair", name="aligned"))
+    assert "amber" not in shown
+    assert "runs/base" not in shown
+
+
+def test_the_overview_offers_its_numbers_in_three_formats(open_page, demo):
+    labels = [button.label for button in open_page("overview", demo).get("download_button")]
+    assert [label.split(",")[0] for label in labels] == ["CSV", "Markdown", "LaTeX"]
+
+
+def test_published_rows_are_marked_as_such(open_page, demo, tmp_path, monkeypatch):
+    rows = [{"model": "LLaVA", "subset": "", "values": {"chair_s": 12.5}, "source": "a paper, table 1"}]
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps([{"benchmark": "chair", "published": rows}]))
+    app = open_page("overview", demo, benchmark="chair")
+    told = {"folders": [str(demo)], "published": str(path)}
+    monkeypatch.setenv("EVALKIT_DASHBOARD", json.dumps(told))
+    row = next(row for row in html_of(sound(app.run())).split("<tr") if "LLaVA" in row)
+    assert "published" in row
+    assert "a paper, table 1" in row
+    assert "12.5" in row
+
+
+# --- compare ------------------------------------------------------------------------------------------------------
+
+
+def test_compare_gives_difference_interval_and_verdict(open_page, demo):
+    shown = html_of(open_page("compare", demo, base=BASE, other=ALIGNED))
+    assert "hk-better" in shown
+    assert "[-" in shown
+    assert "16 of 16 items" in shown
+
+
+def test_compare_refuses_runs_that_were_not_measured_alike(open_page, demo, tmp_path):
+    runs = shutil.copytree(demo / "runs", tmp_path / "runs")
+    path = runs / "aligned" / "chair" / "run.json"
+    manifest = json.loads(path.read_text())
+    manifest["sampling"]["max_new_tokens"] += 1
+    path.write_text(json.dumps(manifest))
+    shown = html_of(open_page("compare", tmp_path, base=BASE, other=ALIGNED))
+    assert "must not be compared" in shown
+    assert "<td>max</td>" in shown
+    assert "verdict" not in shown
+
+
+def test_compare_warns_where_a_rate_fell_by_saying_less(open_page, demo):
+    assert "saying less" in html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
+
+
+def test_compare_within_groups_names_them(open_page, demo):
+    shown = html_of(open_page("compare", demo, base="runs/base/amber", other="runs/aligned/amber", by_group="true"))
+    assert "dimension" in shown
+    assert "existence" in shown
+
+
+# --- samples ------------------------------------------------------------------------------------------------------
+
+
+def test_a_deep_link_opens_run_filters_and_sample(open_page, demo):
+    app = open_page("samples", demo, run=BASE, show="hallucinated")
+    (table,) = app.dataframe
+    assert (table.value["wrong"] > 0).all()
+    name = table.value["id"].iloc[-1]
+    again = open_page("samples", demo, run=BASE, show="hallucinated", id=name)
+    assert f"{len(table.value)} of {len(table.value)}" in html_of(again)
+
+
+def test_hallucinated_and_correct_mentions_are_marked(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE, show="hallucinated"))
+    assert 'class="hk hk-hallucinated"' in shown
+    assert 'class="hk hk-correct"' in shown
+    assert "hk-chip-wrong" in shown
+
+
+def test_next_previous_and_flag_work_and_have_keys(open_page, demo, tmp_path):
+    shutil.copytree(demo / "runs", tmp_path / "runs")
+    app = open_page("samples", tmp_path, run=BASE)
+    keys = {button.label: button.proto.shortcut for button in app.button}
+    assert keys == {"Previous": "left", "Next": "right", "Flag": "f"}
+    sound(_button(app, "Next").click().run())
+    assert "2 of 16" in html_of(app)
+    sound(_button(app, "Flag").click().run())
+    assert _button(app, "Unflag")
+    assert json.loads((tmp_path / "flags.jsonl").read_text())["flagged"] is True
+    assert "1 of 1 " in html_of(open_page("samples", tmp_path, run=BASE, show="flagged"))
+
+
+def test_another_checkpoint_stands_beside_with_differing_words_marked(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE, beside=ALIGNED, show="hallucinated"))
+    assert shown.count('<div class="hk-card">') == 2
+    assert "hk-changed" in shown
+
+
+def test_samples_can_be_filtered_by_what_changed_against_another_run(open_page, demo):
+    worse = open_page("samples", demo, run=BASE, against=ALIGNED, change="worse")
+    assert (worse.dataframe[0].value["wrong"] > 0).all()
+    same = open_page("samples", demo, run=BASE, against=ALIGNED, change="unchanged")
+    assert not set(same.dataframe[0].value["id"]) & set(worse.dataframe[0].value["id"])
+
+
+def test_samples_can_be_filtered_by_group_text_and_length(open_page, demo):
+    app = open_page("samples", demo, run="runs/base/amber", group_dimension="generative", text="KITCHEN")
+    assert app.dataframe[0].value["response"].str.contains("kitchen").all()
+    assert "None of the" in html_of(open_page("samples", demo, run=BASE, **{"from": "5000"}))
+
+
+def test_a_verdict_is_shown_with_the_judges_own_words(open_page, demo):
+    assert "Rating:" in html_of(open_page("samples", demo, run="runs/base/mmhal"))
+
+
+def test_an_address_of_a_run_that_is_gone_says_so(open_page, demo):
+    assert "is not here" in html_of(open_page("samples", demo, run="runs/gone"))
+
+
+def test_a_missing_image_is_a_sentence_with_its_path(open_page, demo, tmp_path):
+    shown = html_of(open_page("samples", demo, images=(tmp_path,), run=BASE))
+    assert "is missing" in shown
+    assert str(tmp_path) in shown
+
+
+# --- objects, training, live --------------------------------------------------------------------------------------
+
+
+def test_objects_lists_what_is_hallucinated_most_first(open_page, demo):
+    table = open_page("objects", demo, run=BASE).dataframe[0].value
+    assert list(table["responses"]) == sorted(table["responses"], reverse=True)
+
+
+def test_objects_says_so_where_nothing_is_hallucinated(open_page, demo):
+    assert "no response has a hallucinated object" in html_of(open_page("objects", demo, run=ALIGNED))
+
+
+def test_training_shows_card_curves_and_pairs(open_page, demo):
+    app = open_page("training", demo)
+    shown = html_of(app)
+    for part in ("ddpo-paper", "reward margin", "KL", "chosen", "rejected", "hk-changed"):
+        assert part in shown
+    assert len(app.get("vega_lite_chart") or app.get("arrow_vega_lite_chart")) >= 6
+
+
+def test_live_shows_progress_of_a_run_that_goes_on(open_page, demo):
+    shown = html_of(open_page("live", demo))
+    assert "9 of 16 responses" in shown
+    assert "words per response" in shown
+
+
+# --- broken input -------------------------------------------------------------------------------------------------
+
+
+def _tear(run: Path) -> None:
+    path = run / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _spoil(run: Path) -> None:
+    path = run / "records.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "{not json", *lines[1:]]) + "\n")
+
+
+def _other_schema(run: Path) -> None:
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(manifest | {"schema": 99}))
+
+
+def _wrong_types(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    rows[0]["score"]["findings"] = [{"start": "0"}]
+    (run / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _no_metrics(run: Path) -> None:
+    (run / "metrics.json").unlink()
+
+
+def _odd_metrics(run: Path) -> None:
+    (run / "metrics.json").write_text('{"metrics": [1, 2], "n_scored": "many"}')
+
+
+def _evil_formula(run: Path) -> None:
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["metrics"][0]["formula"] = "__import__('os').getcwd()"
+    (run / "run.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (_spoil, ":2: not a record"),
+        (_other_schema, "schema version 99"),
+        (_wrong_types, "expected a list of"),
+        (_no_metrics, "metrics.json is missing"),
+        (_odd_metrics, "is damaged"),
+        (_evil_formula, "formula"),
+    ],
+)
+def test_a_damaged_run_is_explained_and_the_others_stay_usable(open_page, demo, tmp_path, damage, sentence):
+    shutil.copytree(demo / "runs", tmp_path / "runs")
+    damage(tmp_path / "runs" / "base" / "chair")
+    shown = "".join(html_of(open_page(page, tmp_path, run=BASE, base=BASE)) for page in ("overview", "samples"))
+    assert sentence in shown
+    others = open_page("samples", tmp_path, run=ALIGNED)
+    assert len(others.dataframe[0].value) > 0
+
+
+def test_a_torn_last_record_costs_that_record_alone(open_page, demo, tmp_path):
+    shutil.copytree(demo / "runs", tmp_path / "runs")
+    _tear(tmp_path / "runs" / "base" / "chair")
+    assert "1 of 15" in html_of(open_page("samples", tmp_path, run=BASE))
+
+
+def test_a_torn_journal_of_a_run_that_goes_on_is_no_error(open_page, demo, tmp_path):
+    shutil.copytree(demo / "runs" / "going", tmp_path / "going")
+    path = tmp_path / "going" / "chair" / "responses.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert "8 of 16 responses" in html_of(open_page("live", tmp_path))
+
+
+def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(button for button in app.button if button.label == label)

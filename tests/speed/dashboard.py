@@ -1,0 +1,175 @@
+"""Speed of the dashboard's pages on generated data: 300 runs; a run of 15,220 samples; memory.
+
+Measured on the server through AppTest (the browser's drawing comes on top). The run opened first is read from disk.
+"""
+
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from dashboard.data import ENVIRONMENT, Shown
+from evalkit.records import write_json
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+RUNS, SAMPLES, GENERATIVE = 300, 15_220, 1_004
+LIMITS = {"overview of 300 runs": 2.0, "open a run of 15,220 samples": 2.0, "next page": 0.5, "peak memory": 1.0}
+OBJECTS = ("dog", "cat", "chair", "cup", "table", "car", "tree", "person", "bird", "kite", "book", "clock")
+METRICS = [
+    {"name": "chair", "formula": "100 * wrong / mentions", "higher_is_better": False, "role": "rate"},
+    {"name": "cover", "formula": "100 * covered / truth", "higher_is_better": True},
+    {"name": "accuracy", "formula": "100 * right / questions", "higher_is_better": True},
+]
+
+
+def main() -> list[dict[str, Any]]:
+    """Measure, print, return rows {"what", "value", "unit", "limit"}."""
+    folder = Path(tempfile.mkdtemp(prefix="evalkit-speed-"))
+    try:
+        rows = measure(folder)
+    finally:
+        shutil.rmtree(folder)
+    for row in rows:
+        print(f"{row['what']:<32} {row['value']:8.2f} {row['unit']}   limit {row['limit']:g}")
+    return rows
+
+
+def measure(folder: Path) -> list[dict[str, Any]]:
+    """All figures over data generated in a folder."""
+    os.environ[ENVIRONMENT] = Shown((write_many(folder / "many"),)).as_text()
+    _page("live")  # imports are paid once, before
+    overview = _timed(lambda: _page("overview"))
+    os.environ[ENVIRONMENT] = Shown((write_big(folder / "big"),)).as_text()
+    app = _page("live")
+    opening = _timed(lambda: app.switch_page("pages/samples.py").run())
+    following = max(_timed(lambda: _next(app)) for _ in range(5))
+    filtered = _timed(lambda: app.text_input(key="text").set_value("kite").run())
+    compared = _timed(lambda: app.switch_page("pages/compare.py").run())
+    assert not app.exception, [error.message for error in app.exception]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    found = {
+        "overview of 300 runs": (overview, "s"),
+        "open a run of 15,220 samples": (opening, "s"),
+        "next page": (following, "s"),
+        "search its text": (filtered, "s"),
+        "compare two such runs": (compared, "s"),
+        "peak memory": (peak, "GiB"),
+    }
+    return [
+        {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what, float("nan"))}
+        for what, (value, unit) in found.items()
+    ]
+
+
+def _page(name: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=300).run()
+    app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, [error.message for error in app.exception]
+    return app
+
+
+def _next(app: AppTest) -> None:
+    pager = app.get("pagination")[0]
+    pager.set_value(pager.value + 1).run()
+
+
+def _timed(work: Any) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def write_many(folder: Path) -> Path:
+    """300 runs of 100 samples: 60 checkpoints on 5 benchmarks."""
+    for number in range(RUNS):
+        write_run(folder / f"checkpoint{number // 5}" / f"b{number % 5}", f"b{number % 5}", number, 100, 50)
+    return folder
+
+
+def write_big(folder: Path) -> Path:
+    """Two runs with as many samples as AMBER has queries."""
+    for number in range(2):
+        write_run(folder / f"checkpoint{number}" / "big", "big", number, SAMPLES, GENERATIVE)
+    return folder
+
+
+def write_run(folder: Path, benchmark: str, seed: int, samples: int, generative: int) -> None:
+    """A run directory as the harness leaves it."""
+    folder.mkdir(parents=True)
+    chance = Random(seed)
+    with (folder / "records.jsonl").open("w") as file:
+        for index in range(samples):
+            row = _caption(index, chance) if index < generative else _answer(index, chance)
+            file.write(json.dumps(row) + "\n")
+    value = chance.uniform(5, 40)
+    interval = {"value": value, "low": value - 3, "high": value + 3, "method": "expanded"}
+    common = {"schema": 1, "evalkit": "0.1.0", "benchmark": benchmark, "label": f"checkpoint{seed}", "items": samples}
+    write_json(
+        folder / "run.json",
+        common
+        | {"model": {"model": f"m{seed}"}, "sampling": {"temperature": 0.0, "n": 1}, "metrics": METRICS, "ids": "1"},
+    )
+    write_json(
+        folder / "metrics.json",
+        {
+            "n_scored": samples,
+            "n_total": samples,
+            "failures": {},
+            "metrics": {metric["name"]: interval for metric in METRICS},
+            "groups": {},
+            "baselines": None,
+            "checks": {"words": {"mean": 40.0}, "flags": []},
+        },
+    )
+
+
+def _caption(index: int, chance: Random) -> dict[str, Any]:
+    said = chance.sample(OBJECTS, 6)
+    truth = chance.sample(OBJECTS, 6)
+    text = " ".join(f"There is a {name} somewhere in this image, clearly visible." for name in said)
+    findings = [
+        {"start": text.index(name), "end": text.index(name) + len(name), "label": label, "note": name}
+        for name in said
+        for label in ["correct" if name in truth else "hallucinated"]
+    ]
+    wrong = sum(finding["label"] == "hallucinated" for finding in findings)
+    counts = {"mentions": 6, "wrong": wrong, "covered": 6 - wrong, "truth": 6}
+    details = {"nouns": said, "covered": [], "missed": truth, "hit": []}
+    return _record(
+        index, "Describe this image.", text, {"truth": truth, "hallu": list(OBJECTS)}, counts, findings, details
+    )
+
+
+def _answer(index: int, chance: Random) -> dict[str, Any]:
+    question = f"Is there a {chance.choice(OBJECTS)} in this image?"
+    counts = {"questions": 1, "right": chance.randint(0, 1)}
+    return _record(index, question, chance.choice(("Yes", "No")), {"truth": "yes"}, counts, [], {"read_as": "yes"})
+
+
+def _record(
+    index: int, question: str, text: str, reference: Any, counts: Any, findings: Any, details: Any
+) -> dict[str, Any]:
+    return {
+        "id": str(index),
+        "sample": 0,
+        "question": question,
+        "prompt": question,
+        "image": {"folder": "/data/amber/images", "name": f"AMBER_{index % 1004}.jpg"},
+        "groups": {"dimension": ("existence", "attribute", "relation")[index % 3]},
+        "cluster": str(index % 1004),
+        "reference": reference,
+        "response": {"text": text, "failure": None, "finish": "stop", "tokens": len(text) // 4},
+        "verdict": None,
+        "score": {"counts": counts, "failure": None, "findings": findings, "details": details},
+    }
+
+
+if __name__ == "__main__":
+    main()
