@@ -149,7 +149,9 @@ def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Pr
     ]
     facts = {name: [phrase(group) for group in scene.groups] for name, scene in zip(names, scenes, strict=True)}
     for name, content in (("comparisons", comparisons), ("prompts", rollouts), ("facts", facts)):
-        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        partial = folder / f"{name}.json.partial"
+        partial.write_text(json.dumps(content), encoding="utf-8")
+        partial.replace(folder / f"{name}.json")
 
 
 def _conversation(row_id: str, image: str, question: str) -> dict[str, Any]:

@@ -114,8 +114,8 @@ class RewardModel(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Rewards, float32 (B,)."""
-        hidden = last_hidden(self.backbone, inputs)
-        return read_rewards(hidden.to(self.head.weight.dtype), inputs["attention_mask"], self.head)
+        hidden = last_hidden(self.backbone, inputs).to(self.head.weight)
+        return read_rewards(hidden, inputs["attention_mask"].to(hidden.device), self.head)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """What is trained, and nothing else: the rest of the backbone is on disk already."""

@@ -90,6 +90,15 @@ def test_the_pipeline_ends_in_a_checkpoint_that_the_engine_loads(tiny, world, tm
     assert set(stages) == {"reward", "ppo"}
 
 
+@pytest.mark.parametrize(("family", "lora"), [("llava_next", True), ("idefics3", False), ("gemma3", True)])
+def test_every_family_gets_a_reward_model_and_two_rollouts(world, tmp_path, family, lora):
+    start = save_tiny(family, tmp_path / "start")
+    result = align(start, world, tmp_path / "out", lora=lora)
+    assert len(read_log(tmp_path / "out/reward" / LOG)) == 3
+    assert [line["step"] for line in result.log] == [1, 2]
+    assert TransformersEngine(tmp_path / "out").model is not None
+
+
 def test_a_finished_run_is_returned_and_another_refused(tiny, world, tmp_path):
     first = align(tiny, world, tmp_path / "out")
     written = (tmp_path / "out/model.safetensors").stat().st_mtime_ns
