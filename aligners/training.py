@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from aligners.reference_logps import Progress
 from evalkit.errors import TrainingError, UsageError
@@ -306,6 +306,25 @@ class LossTrainer(Trainer):  # type: ignore[misc]
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted."""
         return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Training checkpoints keep the modules' own weight names.
+
+        The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names
+        when it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        inside = output_dir is not None and Path(output_dir).is_relative_to(_steps(self._folder))
+        if isinstance(model, PreTrainedModel) and inside:
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
+        if lost:
+            raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
 
     def _mean_metrics(self) -> dict[str, float]:
         names = sorted(self._sums)
