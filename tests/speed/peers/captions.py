@@ -2,12 +2,24 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Prompt, Score
+from tests.speed.peers.lmms_task import stamp
 
 QUESTION = "Describe the image."
+
+
+class StampedImage(ImageFile):
+    """Notes when it is opened, as lmms-eval's task does."""
+
+    def open(self) -> Image.Image:
+        """Decode to RGB."""
+        stamp("image")
+        return ImageFile.open(self)
 
 
 class Captions:
@@ -23,7 +35,7 @@ class Captions:
     def items(self) -> list[Item]:
         """One per image, in the order of their numbers."""
         names = sorted((path.stem for path in self.images.glob("*.png")), key=int)
-        return [Item(name, QUESTION, ImageFile(self.images, f"{name}.png")) for name in names]
+        return [Item(name, QUESTION, StampedImage(self.images, f"{name}.png")) for name in names]
 
     def prompt(self, item: Item) -> Prompt:
         """The question, with the image."""
@@ -31,6 +43,7 @@ class Captions:
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Its words."""
+        stamp("score")
         return Score({"words": len(response.split()), "responses": 1})
 
     def settings(self) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Side by side with lmms-eval 0.7.3 (its llava_hf class): one tiny LLaVA, 512 images, 32 new tokens, greedy, one core.
 
-    make speed-peers        python tests/speed/peers/lmms_eval.py [IMAGES [TURNS [BATCH_SIZE ...]]]
+    make speed-peers        SIZES="IMAGES TURNS BATCH_SIZE ..." make speed-peers for another amount of work
 
-Both are run as programs, in turns, with 8 images and with 512. Start-up is the run with 8; a sample costs what 512 take
-longer than 8, divided by 504: that is everything a sample needs, generation, scoring and files. lmms-eval takes batch
-size 1 only. Of each run the best of the turns counts. Wall time depends on what else the machine does, the CPU time of
-a process hardly. Fails if a response is not lmms-eval's.
+Both are run as programs, in turns, with 8 images and with 512. Start-up is the run with 8, from start to end; the rate
+is that of the run with 512, from the first image opened to the first response scored (both tasks note these moments).
+lmms-eval takes batch size 1 only. Of each run the best of the turns counts. Wall time depends on what else the machine
+does, the CPU time of a process hardly. Fails if a response is not lmms-eval's.
 """
 
 import json
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PEER = ROOT / os.environ.get("LMMS_VENV", ".venv-lmms") / "bin" / "lmms-eval"
 IMAGES, FEW, NEW_TOKENS, TURNS, BATCH_SIZES = 512, 8, 32, 2, (1, 8, 32)
-SEED = 0
+SEED, STAMPS = 0, "stamps"
 TASK = """task: tinycap
 dataset_path: json
 dataset_kwargs:
@@ -81,14 +81,14 @@ def main(images: int = IMAGES, turns: int = TURNS, *batch_sizes: int) -> list[Ro
         costs: dict[tuple[str, int], list[Cost]] = {}
         texts: dict[str, dict[str, str]] = {}
         loads = []
-        for turn in range(turns):
+        for _ in range(turns):
             for count in (FEW, images):
                 for what, run in runs.items():
                     loads.append(os.getloadavg()[0])
-                    cost, texts[what] = timed(run, count, folder / f"{turn}-{count}-{what}")
-                    costs.setdefault((what, count), []).append(cost)
+                    whole, part, texts[what] = timed(run, count, folder / f"out{len(loads)}")
+                    costs.setdefault((what, count), []).append(whole if count == FEW else part)
     rows = [row(what, costs, texts) for what in runs]
-    show(rows, images, loads)
+    show(rows, images, turns, loads)
     different = explain(texts)
     if different:
         raise SystemExit(different)
@@ -127,7 +127,7 @@ def peer(folder: Path) -> Callable[[int, Path], dict[str, str]]:
         if len(found) != 1:  # it exits with 0 after an error
             raise SystemExit(f"lmms-eval wrote no samples:\n{log}")
         rows = [json.loads(line) for line in found[0].read_text().splitlines()]
-        return {str(line["doc_id"]): line["filtered_resps"][0] for line in rows}
+        return {str(line["doc_id"]): line["filtered_resps"] for line in rows}
 
     return run
 
@@ -156,6 +156,7 @@ def call(command: Sequence[str], where: Path, folder: Path) -> str:
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "OMP_NUM_THREADS"), "1"),
+        "STAMPS": str(folder / STAMPS),
         "HF_DATASETS_CACHE": str(folder / "cache"),
     }
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
@@ -164,13 +165,23 @@ def call(command: Sequence[str], where: Path, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def timed(run: Callable[[int, Path], dict[str, str]], images: int, out: Path) -> tuple[Cost, dict[str, str]]:
-    """Seconds of the process that `run` starts, and its texts."""
+def timed(run: Callable[[int, Path], dict[str, str]], images: int, out: Path) -> tuple[Cost, Cost, dict[str, str]]:
+    """Seconds of the process that `run` starts, seconds of its generation, and its texts."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     texts = run(images, out)
     after, end = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(end - begin, cpu), texts
+    return Cost(end - begin, cpu), generation(out.parent / STAMPS), texts
+
+
+def generation(stamps: Path) -> Cost:
+    """From the first image opened to the first response scored; the file is emptied for the next run."""
+    moments: dict[str, Cost] = {}
+    for line in stamps.read_text().splitlines():
+        event, wall, cpu = line.split()
+        moments.setdefault(event, Cost(float(wall), float(cpu)))
+    stamps.unlink()
+    return Cost(*(last - first for first, last in zip(moments["image"], moments["score"], strict=True)))
 
 
 def best(costs: Sequence[Cost]) -> Cost:
@@ -182,13 +193,14 @@ def row(what: str, costs: Mapping[tuple[str, int], Sequence[Cost]], texts: Mappi
     """The figures of one program."""
     images = len(texts[what])
     few, many = best(costs[what, FEW]), best(costs[what, images])
-    rate = Cost(*((images - FEW) / (longer - shorter) for longer, shorter in zip(many, few, strict=True)))
+    rate = Cost(images / many.wall, images / many.cpu)
     theirs = texts["lmms-eval, batch 1"]
     return Row(what, few, rate, sum(theirs[name].strip() == text.strip() for name, text in texts[what].items()))
 
 
-def show(rows: Sequence[Row], images: int, loads: Sequence[float]) -> None:
+def show(rows: Sequence[Row], images: int, turns: int, loads: Sequence[float]) -> None:
     """Print the table, every row with its ratio to the first."""
+    print(f"{images} images, {NEW_TOKENS} new tokens, greedy, float32, one thread; best of {turns}\n")
     head = ("start-up, wall s (CPU s)", "ratio", "samples/s, wall (CPU)", "ratio", "identical text")
     print(f"{'':<20}" + "".join(f"{word:>25}" if "wall" in word else f"{word:>14}" for word in head))
     first = rows[0]
@@ -220,4 +232,4 @@ def explain(texts: Mapping[str, Mapping[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, os.environ.get("SIZES", "").split()))

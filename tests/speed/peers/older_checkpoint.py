@@ -1,12 +1,13 @@
 """A tiny LLaVA in the form that transformers 4.57 and 5 both load, so that two harnesses can run one model.
 
-Vision and text 2 layers x 64, 56-pixel images. The rows of the special tokens in the output layer are zero: no response
-ends early, so that each has exactly as many tokens as were asked for, and none holds an image marker, which ours
-suppresses and others write.
+Vision and text 2 layers x 64, 56-pixel images. In the output layer the rows of special tokens are zero, so that no
+response ends early and none holds an image marker (which evalkit suppresses and others write), and so are those of
+bytes that are no printable character: equal texts then come from equal tokens, as near as text can tell.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = """
 {%- for message in messages %}{{ message['role'].upper() + ': ' }}
@@ -26,12 +27,18 @@ def save_for_both(folder: Path) -> Path:
 
     model, processor = build_tiny("llava", size=56, hidden=64)
     with torch.no_grad():
-        model.get_output_embeddings().weight[processor.tokenizer.all_special_ids] = 0.0
-        model.get_output_embeddings().weight[processor.image_token_id] = 0.0
+        model.get_output_embeddings().weight[unwanted_ids(processor.tokenizer)] = 0.0
     processor.chat_template = CHAT_TEMPLATE
     save_checkpoint(model, processor, folder)
     write_older_files(folder)
     return folder
+
+
+def unwanted_ids(tokenizer: Any) -> list[int]:
+    """Special tokens, and tokens whose text is not printable ASCII."""
+    special = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("<image>")}
+    texts = {token: tokenizer.decode([token]) for token in range(len(tokenizer))}
+    return [token for token, text in texts.items() if token in special or not (text.isascii() and text.isprintable())]
 
 
 def write_older_files(folder: Path) -> None:
