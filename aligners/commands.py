@@ -237,9 +237,10 @@ def demonstrate(options: argparse.Namespace) -> int:
     """`evalkit demo`."""
     from aligners import demo
     from aligners.miniature_base import cached_base
-    from evalkit.progress import ProgressBar
+    from evalkit.progress import ProgressBar, hide_loading_bars
     from evalkit.report import table
 
+    hide_loading_bars()
     start, folder = time.monotonic(), options.output_path
     tasks: tuple[str, ...] = demo.TASKS
     if not demo.nltk_data_is_here():

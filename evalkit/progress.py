@@ -30,8 +30,9 @@ class ProgressBar:
             self._draw(what, done, total, rate)
         elif now - self._said > 30:
             self._said = now
-            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
-            self.stream.write(f"{self.title}: {what} {done}/{total}, {rate:.1f}/s{left}\n")
+            known = done - already >= min(20, total / 10)  # before that a rate is a guess
+            left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if known else ""
+            self.stream.write(f"{self.title}: {what} {done}/{total}{left}\n")
             self.stream.flush()
 
     def _draw(self, what: str, done: int, total: int, rate: float) -> None:
@@ -61,3 +62,10 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def hide_loading_bars() -> None:
+    """Switch off the bars that transformers draws for reading and writing weights; hub downloads keep theirs."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
