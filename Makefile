@@ -61,6 +61,18 @@ $(LMMS_VENV)/.installed: tests/speed/peers/requirements.txt
 speed-peers: install-dev $(LMMS_VENV)/.installed
 	LMMS_VENV=$(LMMS_VENV) $(BIN)/python -m tests.speed peers/lmms_eval
 
+# vLLM on a CPU needs other versions of some packages: an environment of its own
+VLLM_VENV ?= .venv-vllm
+
+$(VLLM_VENV)/.installed: constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
+	touch $@
+
+test-vllm: $(VLLM_VENV)/.installed
+	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm
+
 results: install-dev
 	$(BIN)/python -m tests.results
 
