@@ -265,7 +265,10 @@ def _baseline_flags(
     values: Mapping[str, float | None],
     baselines: Mapping[str, Mapping[str, float | None]],
 ) -> list[Flag]:
-    """Constant answers that do as well as the run: everywhere (disqualifies), or on a quality."""
+    """Constant answers that do as well as the run: everywhere (disqualifies), or on its first quality metric.
+
+    The first only: somewhere down the list a constant answer is always perfect, as constant "yes" has full recall.
+    """
     flags = []
     for name, reached in baselines.items():
         shared = [
@@ -283,11 +286,11 @@ def _baseline_flags(
         if shared and len(beaten) == len(shared):
             flags.append(Flag("baseline", f"no better than a constant model ({name}) on any metric", True))
             continue
-        flags += [
-            Flag("baseline", f"{metric.name} {value:.1f} is no better than a constant model's {constant:.1f} ({name})")
-            for metric, value, constant in beaten
-            if metric.role == "quality"
-        ]
+        first = next((found for found in shared if found[0].role == "quality" and not found[0].detail), None)
+        if first in beaten and first is not None:
+            metric, value, constant = first
+            text = f"{metric.name} {value:.1f} is no better than a constant model's {constant:.1f} ({name})"
+            flags.append(Flag("baseline", text))
     return flags
 
 

@@ -195,3 +195,13 @@ def test_disqualified_runs_are_ranked_last():
     values = {"collapsed": 0.0, "good": 10.0, "bad": 30.0, "unknown": None}
     assert ranked(list(values), values, CHAIR_S, {"collapsed": True}) == ["good", "bad", "unknown", "collapsed"]
     assert ranked(["good", "bad"], values, RECALL, {}) == ["bad", "good"]
+
+
+def test_a_constant_model_that_is_perfect_further_down_the_list_is_no_warning() -> None:
+    accuracy = Metric("accuracy", "100 * correct / items", higher_is_better=True)
+    recall = Metric("recall", "100 * found / positives", higher_is_better=True)
+    counts = [{"correct": 1, "items": 1, "found": int(n % 9 > 0), "positives": 1} for n in range(18)]
+    rows = [row(f"{CAPTION} {n}", counts=count) for n, count in enumerate(counts)]
+    constant_yes = {"constant Yes": {"accuracy": 50.0, "recall": 100.0}}
+    assert "baseline" not in kinds(check_samples(rows, [accuracy, recall], constant_yes))
+    assert "baseline" in kinds(check_samples(rows, [recall, accuracy], constant_yes))
