@@ -1,8 +1,10 @@
 """Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot, an experiment on facts.
 
 Comparisons come from the base's own samples, labelled by the truth of the scene as LLaVA-RLHF's crowd workers label:
-fewer hallucinations first, ties by what is more complete. Two responses that differ in hallucinations have the same
-number of mentions, so that the reward model cannot learn "shorter is better" (which PPO would exploit at once).
+fewer faults (hallucinated or repeated mentions) first, ties by what is more complete. PPO exploits at once whatever a
+reward model believes of length, so length says nothing here: pairs with as many mentions on both sides, and for every
+pair whose preferred response is shorter (the same true nouns, fewer faults) one whose preferred response is longer (the
+same faults, more true nouns).
 The data is written in LLaVA-RLHF's own file formats and read back by the ordinary pipeline.
 """
 
@@ -10,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice, permutations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,8 +27,9 @@ from aligners.reward_model import RewardModelResult, train_reward_model
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
 from evalkit.intervals import Interval
-from evalkit.miniature.captions import claims, is_true, phrase
+from evalkit.miniature.captions import phrase
 from evalkit.miniature.drawing import render
+from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
 from evalkit.sampling import Sampling
@@ -41,14 +44,14 @@ class Recipe:
 
     comparison_scenes   scenes described `samples` times each by the base
     comparisons         at most so many for the reward model
-    tie_share           of them, pairs with equally many hallucinations, the more complete one preferred
+    equal_share         of them, at most, pairs with as many mentions on both sides
     prompt_scenes       scenes that PPO rolls out on
     """
 
-    comparison_scenes: int = 500
+    comparison_scenes: int = 400
     samples: int = 6
-    comparisons: int = 1600
-    tie_share: float = 0.3
+    comparisons: int = 1200
+    equal_share: float = 0.5
     prompt_scenes: int = 1200
 
 
@@ -60,22 +63,22 @@ SETTINGS: dict[str, Any] = {
     "reward_batch_size": 32,
     "held_out": 200,
     # PPO
-    "advantage": "gae",
+    "advantage": "rloo",
     "samples_per_prompt": 4,
-    "rollout_size": 256,
-    "step_size": 128,
+    "rollout_size": 128,
+    "step_size": 64,
     "inner_epochs": 2,
     "micro_batch_size": 64,
     "generation_batch": 256,
-    "max_rollouts": 20,
+    "max_rollouts": 14,
     "save_rollouts": 5,
     "response_limit": MAX_NEW_TOKENS,
-    "learning_rate": 2e-4,
+    "learning_rate": 3e-4,
     "value_learning_rate": 1e-3,
     "value_weight": 0.5,
     "value_clip": 2.0,
     "warmup_rollouts": 2,
-    "kl_coefficient": 0.05,
+    "kl_coefficient": 0.1,
     "length_weight": 0.0,
     "end_penalty": -4.0,
 }
@@ -178,27 +181,32 @@ def preferences(
     scenes: Sequence[Scene], samples: Sequence[Sequence[str]], recipe: Recipe, rng: Random
 ) -> list[tuple[int, str, str]]:
     """(scene, preferred, other) of the recipe's number, in random order."""
-    fewer: list[tuple[int, str, str]] = []
-    ties: list[tuple[int, str, str]] = []
+    equal: list[tuple[int, str, str]] = []
+    shorter: list[tuple[int, str, str]] = []
+    longer: list[tuple[int, str, str]] = []
     for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
-        for a, b in combinations(responses, 2):
-            (false_a, true_a), (false_b, true_b) = count_claims(a, scene), count_claims(b, scene)
-            if false_a != false_b and false_a + true_a == false_b + true_b:
-                fewer.append((number, a, b) if false_a < false_b else (number, b, a))
-            elif false_a == false_b and true_a != true_b:
-                ties.append((number, a, b) if true_a > true_b else (number, b, a))
-    wanted = round(recipe.tie_share * recipe.comparisons)
-    rng.shuffle(fewer)
-    rng.shuffle(ties)
-    chosen = fewer[: recipe.comparisons - wanted] + ties[:wanted]
+        for a, b in permutations(responses, 2):
+            (faults_a, true_a), (faults_b, true_b) = count_mentions(a, scene), count_mentions(b, scene)
+            if faults_a < faults_b and faults_a + true_a == faults_b + true_b:
+                equal.append((number, a, b))
+            elif faults_a < faults_b and true_a == true_b:
+                shorter.append((number, a, b))
+            elif faults_a == faults_b and true_a > true_b:
+                longer.append((number, a, b))
+    for pairs in (equal, shorter, longer):
+        rng.shuffle(pairs)
+    equal = equal[: round(recipe.equal_share * recipe.comparisons)]
+    each = min(len(shorter), len(longer), (recipe.comparisons - len(equal)) // 2)
+    chosen = equal + shorter[:each] + longer[:each]
     rng.shuffle(chosen)
     return chosen
 
 
-def count_claims(response: str, scene: Scene) -> tuple[int, int]:
-    """(hallucinated, true) nouns that a response mentions."""
-    made = [is_true(claim, scene) for claim in claims(response)]
-    return made.count(False), made.count(True)
+def count_mentions(response: str, scene: Scene) -> tuple[int, int]:
+    """(faults, true nouns): a mention of an absent noun, or a repeated one, is a fault."""
+    mentions = [mention.noun for mention in find_nouns(response)]
+    true = len(set(mentions) & scene.nouns)
+    return len(mentions) - true, true
 
 
 # --- do facts help a reward model that sees badly? ------------------------------------------------------------------

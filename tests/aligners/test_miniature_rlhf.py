@@ -17,7 +17,7 @@ from aligners.miniature_rlhf import (
     Recipe,
     align_miniature_fact_rlhf,
     blurred,
-    count_claims,
+    count_mentions,
     facts_before_question,
     preferences,
     reward_model_accuracy,
@@ -26,7 +26,7 @@ from aligners.miniature_rlhf import (
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
 from evalkit.miniature.captions import noisy_caption
-from evalkit.miniature.scenes import scenes_of
+from evalkit.miniature.scenes import Scene, Thing, scenes_of
 
 SMALL = Recipe(comparison_scenes=4, samples=3, comparisons=20, prompt_scenes=3)
 TRAINING = {"response_limit": 8, "rollout_size": 4, "step_size": 4, "max_rollouts": 1, "reward_epochs": 1}
@@ -54,21 +54,34 @@ def spoken(monkeypatch):
     monkeypatch.setattr(recipe, "sample_base", say)
 
 
-def test_preferred_responses_hallucinate_less_at_equal_length_or_say_more_at_equal_truth():
+def test_preferred_responses_have_fewer_faults_or_say_more_and_length_tells_nothing():
     rng = Random(3)
     scenes = list(islice(scenes_of("train", 1), 60))
     samples = [[noisy_caption(scene, rng) for _ in range(6)] for scene in scenes]
-    found = preferences(scenes, samples, Recipe(comparisons=100, tie_share=0.3), rng)
-    ties = 0
+    found = preferences(scenes, samples, Recipe(comparisons=100, equal_share=0.5), rng)
+    kinds = []
     for number, preferred, other in found:
-        (false, true), (other_false, other_true) = (count_claims(text, scenes[number]) for text in (preferred, other))
-        if false == other_false:
-            ties += 1
-            assert true > other_true
-        else:
-            assert false < other_false
-            assert false + true == other_false + other_true
-    assert (len(found), ties) == (100, 30)
+        (faults, true), (other_faults, other_true) = (
+            count_mentions(text, scenes[number]) for text in (preferred, other)
+        )
+        assert faults < other_faults or (faults == other_faults and true > other_true)
+        difference = faults + true - other_faults - other_true
+        kinds.append((difference > 0) - (difference < 0))
+    assert (kinds.count(0), kinds.count(1), kinds.count(-1)) == (50, 25, 25)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("The image shows a kitchen with a cup and a dog.", (1, 1)),
+        ("There is a cup. There is a cup.", (1, 1)),
+        ("There is a bowl.", (0, 1)),
+        ("", (0, 0)),
+    ],
+)
+def test_hallucinated_and_repeated_mentions_are_faults(text, counts):
+    scene = Scene("kitchen", (Thing("cup", "red", 0, 0, 0), Thing("bowl", None, 1, 0, 0)))
+    assert count_mentions(text, scene) == counts
 
 
 def test_the_data_is_written_in_the_official_format(base, spoken, tmp_path):
@@ -85,7 +98,7 @@ def test_the_data_is_written_in_the_official_format(base, spoken, tmp_path):
     for row in comparisons:
         scene = scenes[int(row.image[6:12])]
         preferred, other = (row.responses[k] for k in (row.preference, 1 - row.preference))
-        assert count_claims(preferred, scene)[0] <= count_claims(other, scene)[0]
+        assert count_mentions(preferred, scene)[0] <= count_mentions(other, scene)[0]
 
 
 def test_the_rating_request_puts_facts_where_the_base_learned_them():
