@@ -284,11 +284,12 @@ def changes_against(run: Run, other: Run) -> list[str]:
 
 def own_values(run: Run, metrics: Sequence[Metric]) -> Array:
     """Value of each metric on each sample alone, higher is better, nan where undefined; shape (rows, metrics)."""
+    if not metrics:
+        return np.empty((len(run.rows), 0))
     names = list(dict.fromkeys(name for metric in metrics for name in metric.counts))
     matrix = count_matrix([row["score"]["counts"] or {} for row in run.rows], names)
     scored = np.array([row["score"]["counts"] is not None for row in run.rows], dtype=bool)
-    columns = [evaluate(m, names, matrix) * (1 if m.higher_is_better else -1) for m in metrics]
-    values = np.stack(columns, axis=1) if columns else np.empty((len(run.rows), 0))
+    values = np.stack([evaluate(m, names, matrix) * (1 if m.higher_is_better else -1) for m in metrics], axis=1)
     values[~scored] = np.nan
     return values
 

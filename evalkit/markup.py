@@ -38,6 +38,8 @@ def clean(text: object, limit: int | None = None) -> str:
     shown = str(text)
     if limit is not None and len(shown) > limit:
         shown = shown[: limit - 1] + "…"
+    if _plain(shown):
+        return shown
     return "".join("�" if _hidden(character) else character for character in shown)
 
 
@@ -49,16 +51,14 @@ def escaped(text: object) -> str:
     """
     shown = str(text)
     rest = len(shown) - LONGEST
-    body = "".join(
-        f'<span class="hk-code">U+{ord(character):04X}</span>' if _hidden(character) else _escaped(character)
-        for character in shown[:LONGEST]
-    )
+    shown = shown[:LONGEST]
+    body = _escaped(shown) if _plain(shown) else "".join(map(_named, shown))
     return body if rest <= 0 else f"{body} <em>(… {rest:,} more characters)</em>"
 
 
 def attribute(text: object) -> str:
     """Text as the value of a quoted attribute."""
-    return "".join(map(_escaped, clean(text)))
+    return _escaped(clean(text))
 
 
 def marked(text: str, findings: Iterable[Json], changed: Iterable[tuple[int, int]] = ()) -> str:
@@ -113,8 +113,17 @@ def _label_class(label: str) -> str:
     return f"hk-{label}" if label in LABELS else "hk-other"
 
 
-def _escaped(character: str) -> str:
-    return html.escape(character, quote=True)
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def _named(character: str) -> str:
+    return f'<span class="hk-code">U+{ord(character):04X}</span>' if _hidden(character) else _escaped(character)
+
+
+def _plain(text: str) -> bool:
+    """Whether there is surely no hidden character in a text; the quick answer for most of them."""
+    return text.replace("\n", "").isprintable()
 
 
 def _hidden(character: str) -> bool:

@@ -70,7 +70,7 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-    return f"{path}: {len(runs)} runs, {path.stat().st_size / 1e6:.1f} MB"
+    return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def _board_html(board: Board) -> Iterator[str]:

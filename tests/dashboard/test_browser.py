@@ -1,4 +1,4 @@
-"""The dashboard as people use it: the real server and a real browser, on runs of the miniature world and hostile ones."""
+"""The dashboard as people use it: the real server, a real browser, runs of the miniature world and hostile ones."""
 
 import os
 import re
@@ -110,6 +110,8 @@ def _open(browser: Any, address: str, path: str = "", **context: Any) -> tuple[A
     watch = Watch(page, address)
     page.goto(f"{address}/{path}")
     page.wait_for_selector("h1")
+    if path.startswith("samples"):
+        page.wait_for_selector("text=/^[0-9]+ of [0-9]+/")
     _settle(page)
     return page, watch
 
@@ -156,7 +158,7 @@ def test_two_checkpoints_stand_side_by_side(browser, demo_address):
     page, watch = _open(browser, demo_address, f"samples?run={BASE}&beside={ALIGNED}&show=hallucinated")
     page.wait_for_selector("mark.hk-changed")
     assert page.locator("h4").all_inner_texts()[0].startswith("base")
-    assert page.locator("img").count() >= 1
+    page.wait_for_selector("img")
     _shot(page, "samples")
     watch.check()
 
