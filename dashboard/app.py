@@ -1,4 +1,7 @@
-"""The app that `evalkit dashboard` serves. Pages are files; each shows itself when Streamlit runs it."""
+"""The app that `evalkit dashboard` serves. Pages are files; each shows itself when Streamlit runs it.
+
+Their folder must not be called "pages": Streamlit would run its files without this one on the first deep link.
+"""
 
 import streamlit as st
 from PIL import Image, ImageDraw
@@ -30,7 +33,7 @@ def main() -> None:
     st.set_page_config(page_title="evalkit", page_icon=_icon(), layout="wide")
     st.html(f"<style>{PAGE_STYLE}</style>")
     pages = [
-        st.Page(f"pages/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
+        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
         for name, title, icon in PAGES
     ]
     st.navigation(pages).run()

@@ -37,7 +37,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
         monkeypatch.setenv(ENVIRONMENT, Shown(folders, images).as_text())
         app = AppTest.from_file(str(APP), default_timeout=120)
         if page != "overview":  # the app opens there; its own filters must not see the other page's address
-            app.run().switch_page(f"pages/{page}.py")
+            app.run().switch_page(f"views/{page}.py")
         for name in list(app.query_params):
             del app.query_params[name]
         for name, value in parameters.items():

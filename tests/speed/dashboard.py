@@ -48,10 +48,10 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     overview = _timed(lambda: _page("overview"))
     os.environ[ENVIRONMENT] = Shown((write_big(folder / "big"),)).as_text()
     app = _page("live")
-    opening = _timed(lambda: app.switch_page("pages/samples.py").run())
+    opening = _timed(lambda: app.switch_page("views/samples.py").run())
     following = max(_timed(lambda: _next(app)) for _ in range(5))
     filtered = _timed(lambda: app.text_input(key="text").set_value("kite").run())
-    compared = _timed(lambda: app.switch_page("pages/compare.py").run())
+    compared = _timed(lambda: app.switch_page("views/compare.py").run())
     assert not app.exception, [error.message for error in app.exception]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = {
@@ -70,7 +70,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
 
 def _page(name: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=300).run()
-    app.switch_page(f"pages/{name}.py").run()
+    app.switch_page(f"views/{name}.py").run()
     assert not app.exception, [error.message for error in app.exception]
     return app
 

@@ -127,7 +127,7 @@ def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
     if picked:
         line = lines.iloc[picked[0]]
         sample = {"sample": str(line["sample"])} if line["sample"] else {}
-        st.switch_page("pages/samples.py", query_params={**place, "id": str(line["id"]), **sample})
+        st.switch_page("views/samples.py", query_params={**place, "id": str(line["id"]), **sample})
 
 
 def _groups(infos: Sequence[RunInfo], runs: Sequence[Run], metrics: Sequence[str]) -> None:

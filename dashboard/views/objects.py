@@ -8,7 +8,7 @@ from dashboard.choices import choose_run, explain_empty, say, start
 from dashboard.remembered import remembered
 from dashboard.tables import co_occurrence, hallucinated_table
 
-SAMPLES = "pages/samples.py"
+SAMPLES = "views/samples.py"
 
 
 def show() -> None:
