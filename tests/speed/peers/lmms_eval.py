@@ -1,4 +1,4 @@
-"""Side by side with lmms-eval 0.7.3 (its llava_hf class): one tiny LLaVA, 512 images, 32 new tokens, greedy, one core.
+"""Side by side with lmms-eval 0.7.3 (its llava_hf class): one tiny LLaVA, 32 new tokens, greedy, one thread.
 
     make speed-peers        SIZES="IMAGES TURNS BATCH_SIZE ..." make speed-peers for another amount of work
 
@@ -202,14 +202,14 @@ def show(rows: Sequence[Row], images: int, turns: int, loads: Sequence[float]) -
     """Print the table, every row with its ratio to the first."""
     print(f"{images} images, {NEW_TOKENS} new tokens, greedy, float32, one thread; best of {turns}\n")
     head = ("start-up, wall s (CPU s)", "ratio", "samples/s, wall (CPU)", "ratio", "identical text")
-    print(f"{'':<20}" + "".join(f"{word:>25}" if "wall" in word else f"{word:>14}" for word in head))
+    print(f"{'':<20}" + "".join(f"{word:>25}" if "wall" in word else f"{word:>16}" for word in head))
     first = rows[0]
     for line in rows:
         start_up = f"{line.start_up.wall:.1f} ({line.start_up.cpu:.1f})"
         rate = f"{line.rate.wall:.1f} ({line.rate.cpu:.1f})"
         print(
-            f"{line.what:<20}{start_up:>25}{ratio(line.start_up, first.start_up):>14}"
-            f"{rate:>25}{ratio(line.rate, first.rate):>14}{line.identical:>10}/{images}"
+            f"{line.what:<20}{start_up:>25}{ratio(line.start_up, first.start_up):>16}"
+            f"{rate:>25}{ratio(line.rate, first.rate):>16}{line.identical:>12}/{images}"
         )
     print(f"load of the machine while measuring: {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
 
