@@ -222,6 +222,16 @@ def test_the_dark_theme_is_dark(browser, demo_address):
     watch.check()
 
 
+def test_a_deep_link_is_the_first_thing_a_new_server_shows(browser, demo):
+    with served(demo) as address:
+        page, watch = _open(browser, address, f"samples?run={BASE}&show=hallucinated")
+        page.wait_for_selector("mark.hk-hallucinated")
+        assert page.get_by_role("link", name="Overview").count() == 1
+        colour = page.evaluate("getComputedStyle(document.querySelector('mark.hk-hallucinated')).backgroundColor")
+        assert "229, 57, 53" in colour
+        watch.check()
+
+
 # --- hostile ------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Speed of the dashboard's pages on generated data: 300 runs; a run of 15,220 samples; memory.
 
 Measured on the server through AppTest (the browser's drawing comes on top). The run opened first is read from disk.
+EVALKIT_SPEED_CLOCK=cpu measures processor time instead, for a machine that is busy with other work.
 """
 
 import json
@@ -21,6 +22,7 @@ from evalkit.records import write_json
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 RUNS, SAMPLES, GENERATIVE = 300, 15_220, 1_004
 LIMITS = {"overview of 300 runs": 2.0, "open a run of 15,220 samples": 2.0, "next page": 0.5, "peak memory": 1.0}
+CLOCK = time.process_time if os.environ.get("EVALKIT_SPEED_CLOCK") == "cpu" else time.perf_counter
 OBJECTS = ("dog", "cat", "chair", "cup", "table", "car", "tree", "person", "bird", "kite", "book", "clock")
 METRICS = [
     {"name": "chair", "formula": "100 * wrong / mentions", "higher_is_better": False, "role": "rate"},
@@ -45,7 +47,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     """All figures over data generated in a folder."""
     os.environ[ENVIRONMENT] = Shown((write_many(folder / "many"),)).as_text()
     _page("live")  # imports are paid once, before
-    overview = _timed(lambda: _page("overview"))
+    overview = _timed(AppTest.from_file(str(APP), default_timeout=300).run)
     os.environ[ENVIRONMENT] = Shown((write_big(folder / "big"),)).as_text()
     app = _page("live")
     opening = _timed(lambda: app.switch_page("views/samples.py").run())
@@ -81,9 +83,9 @@ def _next(app: AppTest) -> None:
 
 
 def _timed(work: Any) -> float:
-    begin = time.perf_counter()
+    begin = CLOCK()
     work()
-    return time.perf_counter() - begin
+    return CLOCK() - begin
 
 
 def write_many(folder: Path) -> Path:
