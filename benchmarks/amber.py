@@ -93,6 +93,7 @@ class AMBER:
     """The benchmark; see the module for what it measures."""
 
     name = "amber"
+    metrics: Sequence[Metric] = (*plain_metrics(DIMENSIONS), *lenient_metrics(DIMENSIONS))
     sampling = Sampling(temperature=0.0, max_new_tokens=512)
 
     def __init__(
@@ -122,7 +123,7 @@ class AMBER:
             )
         chosen = {part for name in dimensions for part in SELECTIONS[name]}
         self.dimensions = tuple(name for name in DIMENSIONS if name in chosen)
-        self.metrics: Sequence[Metric] = (*plain_metrics(self.dimensions), *lenient_metrics(self.dimensions))
+        self.metrics = (*plain_metrics(self.dimensions), *lenient_metrics(self.dimensions))
         self.data, self.images, self.without_images, self.partial = data, images, without_images, partial
         self.similarity = similarity
         self.cache = cache or cache_folder() / "similarity"

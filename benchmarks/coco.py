@@ -22,6 +22,7 @@ from evalkit.images import ImageFile
 from evalkit.rows import decode, parse_json
 
 CACHE_FORMAT = 1
+LONGEST_ID = 18  # digits
 SMALL = 1 << 20  # bytes of an instances file that is quicker read than kept
 IMAGE_NAMES = ("COCO_{split}_{id:012d}.jpg", "{id:012d}.jpg", "COCO_{split}_{id:012d}.png", "{id:012d}.png")
 
@@ -67,7 +68,7 @@ def _stream_instances(path: Path) -> Instances:
                 file_names[int(entry["id"])] = str(entry["file_name"])
             else:
                 names[int(entry["id"])] = str(entry["name"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: not a COCO instances file: {type(error).__name__} {error}") from error
     if not file_names or not names:
         raise DataError(f"{path}: not a COCO instances file: no 'images' or no 'categories'")
@@ -116,7 +117,7 @@ def read_captions(path: Path, image_ids: Collection[int]) -> dict[int, list[str]
         for _, entry in stream_arrays(path, {"annotations"}):
             if entry["image_id"] in image_ids:
                 captions.setdefault(int(entry["image_id"]), []).append(str(entry["caption"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: not a COCO captions file: {type(error).__name__} {error}") from error
     return captions
 
@@ -148,12 +149,13 @@ class Annotations:
         check_known(image_ids, self.file_names, f"the splits {', '.join(self.splits)} in {self.folder}")
         objects: dict[int, set[str]] = {image: set() for image in image_ids}
         synonyms = finder.vocabulary.synonyms
-        for instances in self.instances.values():
+        for split, instances in self.instances.items():
             for image in objects:
                 for category in instances.categories_of.get(image, ()):
                     name = instances.names[category]
                     if name not in synonyms:
-                        raise DataError(f"COCO category {name!r} is not in the synonyms table")
+                        path = self.folder / f"instances_{split}.json"
+                        raise DataError(f"{path}: COCO category {name!r} is not in the synonyms table")
                     objects[image].add(synonyms[name])
         for split in self.splits:
             captions = read_captions(self.folder / f"captions_{split}.json", objects.keys())
@@ -218,7 +220,7 @@ def parse_image_id(value: Any, where: str) -> int:
         return value
     if isinstance(value, str):
         digits = Path(value).stem.rpartition("_")[2]
-        if digits.isascii() and digits.isdigit():
+        if digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_ID:
             return int(digits)
     raise DataError(f"{where}: expected a COCO image id, got {str(value)[:60]!r}")
 
@@ -245,9 +247,9 @@ def find_image(folder: Path, image_id: int, splits: Sequence[str], file_name: st
     """
     guesses = [pattern.format(split=split, id=image_id) for split in splits for pattern in IMAGE_NAMES]
     for name in [file_name] if file_name else list(dict.fromkeys(guesses)):
-        if (folder / name).is_file():
-            return ImageFile(folder, name)
-    raise DataError(f"image {image_id} is not in {folder}; looked for {file_name or ', '.join(guesses[:2])}")
+        if (image := ImageFile(folder, name)).is_there():
+            return image
+    raise DataError(f"image {image_id} is not in {folder}; looked for {(file_name or ', '.join(guesses[:2]))[:200]!r}")
 
 
 def _read_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from evalkit.arguments import (
     add_engine_arguments,
     add_sampling_arguments,
     default_output,
+    folder_name,
     model_label,
     open_engine,
     positive,
     sampling_from,
+    share,
 )
 from evalkit.errors import DataError, EngineError, UsageError
 
@@ -152,7 +155,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--tolerance",
-        type=float,
+        type=share,
         default=0.02,
         metavar="F",
         help="share of failed samples beyond which the exit code is 2 (default 0.02)",
@@ -217,8 +220,9 @@ def score_responses(options: argparse.Namespace) -> int:
     from evalkit.progress import ProgressBar
 
     if options.responses:
+        _check_settings(options.set, [options.target])
         benchmark, origin = _benchmark(options, options.target)
-        label = options.label or default_label(options.responses)
+        label = folder_name(options.label or default_label(options.responses))
         run_dir = options.output_path / label / benchmark.name
         work = import_run(
             benchmark,
@@ -265,8 +269,9 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
     over = [s for s in summaries if s.n_total and 1 - s.n_scored / s.n_total > tolerance]
     for summary in over:
         print(
-            f"{summary.run_dir}: {summary.n_total - summary.n_scored} of {summary.n_total} samples failed, "
-            f"more than the tolerated {tolerance:.0%}; the same command tries them again"
+            f"evalkit: {summary.run_dir}: {summary.n_total - summary.n_scored} of {summary.n_total} samples failed, "
+            f"more than the tolerated {tolerance:.0%}, e.g. {summary.first_failure}; the same command tries them again",
+            file=sys.stderr,
         )
     return EXIT_FAILURES if over else 0
 
@@ -276,13 +281,14 @@ def plans_of(options: argparse.Namespace) -> "list[Plan]":
     from evalkit.harness import plan
 
     shard = _shard(options.shard)
-    plans = []
-    for name in dict.fromkeys(options.tasks.replace(" ", ",").split(",")):
-        if name:
-            benchmark, origin = _benchmark(options, name)
-            plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
-    if not plans:
+    names = [name for name in dict.fromkeys(options.tasks.replace(" ", ",").split(",")) if name]
+    if not names:
         raise UsageError("--tasks names no benchmark")
+    _check_settings(options.set, names)
+    plans = []
+    for name in names:
+        benchmark, origin = _benchmark(options, name)
+        plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
     if getattr(options, "engine", None) != "replay":
         _need_images(plans)
     return plans
@@ -309,7 +315,8 @@ def _benchmark(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict
     known = options_of(name)
     given = located(name, Path(options.data)) if options.data and not options.world else {}
     given |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
-    if getattr(options, "responses", None) and "without_images" in known and "images" not in given:
+    made_elsewhere = bool(getattr(options, "responses", None)) and not options.world
+    if made_elsewhere and "without_images" in known and "images" not in given:
         given["without_images"] = "true"
     given |= _task_settings(options.set, name)
     world = options.world.resolve() if options.world else None
@@ -323,12 +330,20 @@ def _rebuild(options: argparse.Namespace) -> "Callable[[str, Mapping[str, Any]],
 
     def rebuilt(name: str, origin: "Mapping[str, Any]") -> "Benchmark":
         stored = dict(origin.get("options") or {})
-        world = options.world or (Path(origin["world"]) if origin.get("world") else None)
+        world = options.world.resolve() if options.world else Path(origin["world"]) if origin.get("world") else None
         given = {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key, None)}
         own = str(origin.get("name") or name)
         return build(own, stored | given | _task_settings(options.set, own), world)
 
     return rebuilt
+
+
+def _check_settings(pairs: list[str], names: list[str]) -> None:
+    """A --set for a benchmark that is not asked for is a slip of the pen."""
+    for pair in pairs:
+        task = pair.partition("=")[0].rpartition(".")[0]
+        if task and task.replace("-", "_") not in {*names, *(name.replace("-", "_") for name in names)}:
+            raise UsageError(f"--set {pair!r}: {task!r} is none of the benchmarks asked for: {', '.join(names)}")
 
 
 def _task_settings(pairs: list[str], name: str) -> dict[str, str]:
@@ -348,8 +363,8 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     index, slash, count = text.partition("/")
-    if not slash or not index.isdigit() or not count.isdigit():
-        raise UsageError(f"--shard {text!r}: expected I/N, e.g. 1/8")
+    if not slash or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (index, count)):
+        raise UsageError(f"--shard {text[:40]!r}: expected I/N, e.g. 1/8")
     return int(index), int(count)
 
 

@@ -71,6 +71,8 @@ class _Stream:
                     return value
             except json.JSONDecodeError as error:
                 problem = str(error)
+            except RecursionError:
+                raise self._broken("nested too deeply") from None
             else:
                 problem = "the file ends too early"
             if not self._more():

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from evalkit.arguments import check_known, key_values, literal
+from evalkit.arguments import arguments_of, key_values, literal
 from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,27 +35,25 @@ def price_from(options: argparse.Namespace) -> "Price | None":
 
 
 def _engine(options: argparse.Namespace) -> "Engine":
-    extra: dict[str, Any] = {
-        key: literal(value) for key, value in key_values(options.judge_args, "--judge-args").items()
-    }
+    texts = key_values(options.judge_args, "--judge-args")
     if options.judge == RULES:
         from benchmarks.rules_judge import RulesJudge
 
-        if extra or options.judge_base_url:
+        if texts or options.judge_base_url:
             raise UsageError("the rules judge takes no --judge-args and no --judge-base-url")
         return RulesJudge()
     if options.judge_engine == "openai":
         from evalkit.engines.openai import OpenAIEngine
 
-        check_known(OpenAIEngine, extra, "--judge-args")
-        return OpenAIEngine(options.judge, options.judge_base_url, prefix="JUDGE", **extra)
+        own = arguments_of(OpenAIEngine, texts, "--judge-args", ("urls", "prefix"))
+        return OpenAIEngine(options.judge, options.judge_base_url, prefix="JUDGE", **own)
     if options.judge_base_url:
         raise UsageError(f"--judge-base-url is for --judge-engine openai, not {options.judge_engine}")
     if options.judge_engine == "vllm":
         from evalkit.engines.vllm import VLLMEngine
 
+        extra: dict[str, Any] = {key: literal(value) for key, value in texts.items()}
         return VLLMEngine(options.judge, **extra)
     from evalkit.engines.transformers import TransformersEngine
 
-    check_known(TransformersEngine, extra, "--judge-args")
-    return TransformersEngine(options.judge, **extra)
+    return TransformersEngine(options.judge, **arguments_of(TransformersEngine, texts, "--judge-args"))

@@ -65,7 +65,10 @@ def _plain(value: Any) -> Any:
 
 def _record(row: Row) -> Record:
     source = field(row, "image_src", str)
-    names = [PurePosixPath(urlsplit(source).path).name]
+    try:
+        names = [PurePosixPath(urlsplit(source).path).name]
+    except ValueError as error:
+        raise DataError(f"{row.where}: 'image_src' is no address: {error}") from error
     if isinstance(path := row.fields.get("image_path"), str):
         names = [path, PurePosixPath(path).name, *names]
     image_id = field(row, "image_id", str)
@@ -114,13 +117,13 @@ def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
             "or set without_images to score responses made elsewhere"
         )
     for name in record.image_names:
-        if (folder / name).is_file():
-            return ImageFile(folder, name)
+        if (image := ImageFile(folder, name)).is_there():
+            return image
     raise DataError(f"{record.where}: no image {' or '.join(_shown(record.image_names))} in {folder}")
 
 
 def _shown(names: Sequence[str]) -> list[str]:
-    return [repr(name) for name in names[:3]]
+    return [repr(name[:100]) for name in names[:3]]
 
 
 def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:

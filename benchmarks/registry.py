@@ -23,9 +23,13 @@ def benchmark_class(name: str) -> type[Any]:
     if not colon:
         raise UsageError(f"unknown benchmark {name!r}; known: {', '.join(BENCHMARKS)} (or package.module:Class)")
     try:
-        return cast("type[Any]", getattr(import_module(module), attribute))
-    except (ImportError, AttributeError) as error:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"benchmark {name!r} cannot be imported: {error}") from error
+    lacking = [part for part in ("name", "items", "prompt", "score", "settings") if not hasattr(found, part)]
+    if lacking:
+        raise UsageError(f"{name!r} is no benchmark: it has no {', '.join(lacking)}")
+    return cast("type[Any]", found)
 
 
 def build(name: str, options: Mapping[str, str], world: Path | None = None) -> Benchmark:

@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from evalkit.benchmark import Benchmark, OpenItems
 from evalkit.engines import Choices, TokenLogprobs
-from evalkit.errors import DataError, EngineError, RecordError
+from evalkit.errors import DataError, EngineError, RecordError, UsageError
 from evalkit.harness import Plan, generate, plan
 from evalkit.importers import import_responses
-from evalkit.records import RESPONSES, VERDICTS, read_journal, read_manifest
+from evalkit.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
@@ -26,17 +26,45 @@ def plan_of_run(run_dir: Path, build: Build) -> Plan:
         RecordError: if the directory holds no run.
     """
     manifest = read_manifest(run_dir)
-    origin = manifest.get("origin") or {}
+    origin = _origin(manifest, run_dir)
     shard = origin.get("shard")
     return plan(
-        build(str(manifest["benchmark"]), origin),
-        Sampling(**manifest["sampling"]),
+        build(manifest["benchmark"], origin),
+        _sampling(manifest, run_dir),
         origin.get("limit"),
         (shard[0], shard[1]) if shard else None,
         origin,
         only=origin.get("only"),
         decoding_known="temperature" in manifest["sampling"],
     )
+
+
+def _origin(manifest: Mapping[str, Json], run_dir: Path) -> dict[str, Json]:
+    """What the manifest says of how to make the benchmark and the selection again."""
+    where = run_dir / MANIFEST
+    if "benchmark" not in manifest:
+        raise RecordError(f"{where}: no 'benchmark'")
+    origin = manifest.get("origin") or {}
+    if not isinstance(origin, dict):
+        raise RecordError(f"{where}: 'origin' must be an object, found {origin!r:.60}")
+    shard, limit, only = origin.get("shard"), origin.get("limit"), origin.get("only")
+    if shard is not None and not (isinstance(shard, list) and [type(part) for part in shard] == [int, int]):
+        raise RecordError(f"{where}: 'shard' must be two integers, found {shard!r:.60}")
+    if limit is not None and type(limit) is not int:
+        raise RecordError(f"{where}: 'limit' must be an integer, found {limit!r:.60}")
+    if only is not None and not (isinstance(only, list) and all(isinstance(name, str) for name in only)):
+        raise RecordError(f"{where}: 'only' must be a list of item ids, found {only!r:.60}")
+    options = origin.get("options") or {}
+    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
+        raise RecordError(f"{where}: 'options' must be an object of texts, found {options!r:.60}")
+    return origin
+
+
+def _sampling(manifest: Mapping[str, Json], run_dir: Path) -> Sampling:
+    try:
+        return Sampling(**manifest["sampling"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise RecordError(f"{run_dir / MANIFEST}: 'sampling' cannot be read: {error}") from error
 
 
 def import_run(
@@ -80,13 +108,15 @@ def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
         for name in SHARED_BY_SHARDS:
             if _whole(manifest.get(name)) != _whole(manifests[0].get(name)):
                 raise RecordError(f"{shard} and {shards[0]} are not parts of one run: their {name} differs")
-    origin = dict(manifests[0].get("origin") or {}) | {"shard": None}
-    sampling = Sampling(**manifests[0]["sampling"])
-    work = plan(build(str(manifests[0]["benchmark"]), origin), sampling, origin.get("limit"), None, origin)
+    origin = _origin(manifests[0], shards[0]) | {"shard": None}
+    sampling = _sampling(manifests[0], shards[0])
+    work = plan(build(manifests[0]["benchmark"], origin), sampling, origin.get("limit"), None, origin)
     rows: dict[tuple[str, int], Path] = {}
     responses = []
     for shard in shards:
-        for key, row in {(row["id"], row["sample"]): row for row in read_journal(shard / RESPONSES)}.items():
+        stored = read_journal(shard / RESPONSES)
+        check_rows(stored, shard / RESPONSES, SAMPLE_KEY)
+        for key, row in {(row["id"], row["sample"]): row for row in stored}.items():
             if key in rows:
                 raise RecordError(f"item {key[0]!r} is in {rows[key]} and in {shard}; shards must not overlap")
             rows[key] = shard

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -57,6 +58,7 @@ def normalised(arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # evalkit.images has a limit of its own
     arguments = normalised(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(arguments)
     try:

@@ -3,9 +3,9 @@
 import argparse
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from evalkit.errors import UsageError
 from evalkit.sampling import Sampling
@@ -17,6 +17,8 @@ EXIT_USAGE = 1  # the command line asks for something that does not exist
 EXIT_FAILURES = 2  # finished, but more samples failed than --tolerance allows
 EXIT_ABORTED = 3  # stopped by an error; one line on stderr says which
 EXIT_INTERRUPTED = 130
+
+GIVEN_BY_FLAG = ("revision", "dtype", "device", "adapter")
 
 ENGINES = ("transformers", "vllm", "openai", "replay")
 
@@ -100,24 +102,47 @@ def literal(text: str) -> Any:
     return text
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, got {text}")
+    return value
+
+
 def model_label(options: argparse.Namespace) -> str:
-    """--label, or the last part of the model's path or name."""
-    return options.label or Path(str(options.model).rstrip("/")).name
+    """--label, or the last part of the model's path or name.
+
+    Raises:
+        UsageError: if it is no name for a folder.
+    """
+    return folder_name(options.label or Path(os.path.abspath(str(options.model).rstrip("/"))).name)
+
+
+def folder_name(label: str) -> str:
+    """The label, if a folder of that name stays below the output folder.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    path = Path(label)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in label:
+        raise UsageError(f"--label {label!r}: expected a name; runs go to DIR/<label>/<benchmark>")
+    return label
 
 
 def open_engine(options: argparse.Namespace) -> "Engine":
     """The engine that the command line asks for; its libraries are imported here and not earlier."""
-    extra: Mapping[str, Any] = {
-        key: literal(value) for key, value in key_values(options.engine_args, "--engine-args").items()
-    }
-    given = {
-        name: getattr(options, name) for name in ("revision", "dtype", "device", "adapter") if getattr(options, name)
-    }
+    texts = key_values(options.engine_args, "--engine-args")
+    extra: Mapping[str, Any] = {key: literal(value) for key, value in texts.items()}
+    given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
     if options.engine == "transformers":
         from evalkit.engines.transformers import TransformersEngine
+        from evalkit.progress import hide_loading_bars
 
-        check_known(TransformersEngine, extra, "--engine-args")
-        return TransformersEngine(options.model, batch_size=options.batch_size or 8, **given, **extra)
+        hide_loading_bars()
+        own = arguments_of(TransformersEngine, texts, "--engine-args", ("batch_size", *GIVEN_BY_FLAG))
+        return TransformersEngine(options.model, batch_size=options.batch_size or 8, **given, **own)
     if options.engine == "vllm":
         from evalkit.engines.vllm import VLLMEngine
 
@@ -128,24 +153,42 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     if options.engine == "openai":
         from evalkit.engines.openai import OpenAIEngine
 
-        check_known(OpenAIEngine, extra, "--engine-args")
-        return OpenAIEngine(options.model, options.base_url, **extra)
+        own = arguments_of(OpenAIEngine, texts, "--engine-args", ("urls",))
+        return OpenAIEngine(options.model, options.base_url, **own)
     from evalkit.engines.replay import ReplayEngine
 
-    check_known(ReplayEngine, extra, "--engine-args")
-    return ReplayEngine(Path(options.model), **extra)
+    own = arguments_of(ReplayEngine, texts, "--engine-args", ("path",))
+    return ReplayEngine(Path(options.model), **own)
 
 
-def check_known(cls: type, given: Mapping[str, Any], flag: str) -> None:
-    """Whether a class's constructor takes these arguments.
+def arguments_of(cls: type, texts: Mapping[str, str], flag: str, taken: Collection[str] = ()) -> dict[str, Any]:
+    """Texts as arguments of a class's constructor, by the types it declares.
 
+    Args:
+        taken: arguments that have flags of their own.
     Raises:
-        UsageError: if one is unknown; the known ones are named.
+        UsageError: if one is unknown (the known ones are named), has a flag, or is of another type.
     """
-    known = [name for name in inspect.signature(cls).parameters if name not in ("self", "model")]
-    unknown = [name for name in given if name not in known]
+    known = [name for name in inspect.signature(cls).parameters if name not in ("self", "model", *taken)]
+    unknown = [name for name in texts if name not in known]
     if unknown:
         raise UsageError(f"{flag}: unknown {', '.join(unknown)}; {cls.__name__} takes {', '.join(known)}")
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    return {name: _argument(f"{flag} {name}", text, hints.get(name, str)) for name, text in texts.items()}
+
+
+def _argument(flag: str, text: str, declared: Any) -> Any:
+    """A text as the first declared type that takes it; only plain types can be written on a command line."""
+    kinds = [kind for kind in (get_args(declared) or (declared,)) if kind in (bool, int, float, str, Path)]
+    for kind in kinds:
+        try:
+            if kind is not bool:
+                return kind(text)
+            return {"true": True, "false": False}[text.lower()]
+        except (ValueError, KeyError):
+            continue
+    wanted = " or ".join(kind.__name__ for kind in kinds) or "something that a command line cannot say"
+    raise UsageError(f"{flag}={text[:60]}: expected {wanted}")
 
 
 def default_output() -> Path:

@@ -23,9 +23,11 @@ from evalkit.judge import NOT_IDENTITY, Judge, JudgeRequest
 from evalkit.records import (
     MANIFEST,
     RESPONSES,
+    SAMPLE_KEY,
     SCHEMA,
     VERDICTS,
     Journal,
+    check_rows,
     locked,
     read_journal,
     read_manifest,
@@ -134,7 +136,7 @@ def generate(
         manifest = _manifest(work, model, label or str(model.get("model", engine.name)))
         _write_or_match(run_dir, manifest, GENERATION_FIELDS)
         with Journal(run_dir / RESPONSES) as journal:
-            done = {key for key, row in _latest(journal.rows).items() if row.get("failure") is None}
+            done = {key for key, row in _latest(journal.rows, journal.path).items() if row.get("failure") is None}
             wanted = [(prompt.id, sample) for prompt in work.prompts for sample in range(work.sampling.n)]
             missing = set(wanted) - done
             pending = [prompt for prompt in work.prompts if any((prompt.id, s) in missing for s in _samples(work))]
@@ -304,14 +306,19 @@ def _response_row(response: Response) -> dict[str, Json]:
     return row | {"text": response.text, "finish": response.finish, "tokens": response.tokens}
 
 
-def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+def _latest(rows: Sequence[Mapping[str, Any]], path: Path) -> dict[tuple[str, int], Mapping[str, Any]]:
     """The last line of every (id, sample): a response that failed first and was generated later counts as generated."""
+    check_rows(rows, path, SAMPLE_KEY)
+    for number, row in enumerate(rows, 1):
+        told = [row[name] for name in ("text", "failure") if row.get(name) is not None]
+        if len(told) != 1 or not isinstance(told[0], str):
+            raise RecordError(f"{path}:{number}: expected a 'text' or a 'failure'; remove the line and generate again")
     return {(row["id"], row["sample"]): row for row in rows}
 
 
 def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
     path = run_dir / RESPONSES
-    rows = _latest(read_journal(path))
+    rows = _latest(read_journal(path), path)
     wanted = [(item.id, index) for item in work.items for index in _samples(work)]
     missing = [key for key in wanted if key not in rows]
     if missing:
@@ -358,6 +365,7 @@ def _verdicts(
             "or choose a variant that needs none"
         )
     with Journal(run_dir / VERDICTS) as journal:
+        check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str})
         return judge.rule(requests, benchmark, journal, progress)
 
 

@@ -30,13 +30,24 @@ class ImageFile:
         Raises:
             DataError: if the name leads out of the folder, or no such file is there.
         """
-        folder = self.folder.resolve()
-        path = (folder / self.name).resolve()
+        try:
+            folder = self.folder.resolve()
+            path = (folder / self.name).resolve()
+            found = path.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, links in a circle
+            raise DataError(f"image {self.name[:200]!r} cannot be found in {self.folder}: {_reason(error)}") from error
         if not path.is_relative_to(folder):
             raise DataError(f"image {self.name!r} leads out of the image folder {self.folder}")
-        if not path.is_file():
+        if not found:
             raise DataError(f"image {self.name!r} is missing: no file {self.folder / self.name}")
         return path
+
+    def is_there(self) -> bool:
+        """Whether the name stands for a file, wherever it leads; `path` checks the rest."""
+        try:
+            return (self.folder / self.name).is_file()
+        except (OSError, ValueError):  # no file can have such a name
+            return False
 
     def open(self) -> Image.Image:
         """Decode to RGB.
@@ -61,6 +72,10 @@ class ImageFile:
         """Hash of the file's bytes, hexadecimal."""
         stat = self.path.stat()
         return _file_sha256(self.path, stat.st_mtime_ns, stat.st_size)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)[:200]
 
 
 @lru_cache(maxsize=200_000)

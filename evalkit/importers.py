@@ -16,6 +16,7 @@ from evalkit.schema import Item, Response
 AUTO = "auto"
 SHOWN = 5  # how many of a kind an error names
 _TRAILING_NUMBER = re.compile(r"(\d+)$")
+_NEGATIVE = re.compile(r"-\d+")
 
 
 @dataclass(slots=True)
@@ -178,7 +179,7 @@ def _image_names(value: str) -> list[str]:
     """A file name, its stem, and the number at its end without leading zeros (COCO_val2014_000000310196.jpg)."""
     name = value.replace("\\", "/").rpartition("/")[2]
     stem = name.rpartition(".")[0] or name
-    number = _TRAILING_NUMBER.search(stem)
+    number = None if _NEGATIVE.fullmatch(stem) else _TRAILING_NUMBER.search(stem)
     names = [value, name, stem]
     if number:
         names.append(str(int(number[1][:18])))

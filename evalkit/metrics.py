@@ -80,6 +80,17 @@ class Metric:
                 raise DataError(f"metric {self.name!r}: unknown operator in {self.formula!r}")
         return tree
 
+    def check(self) -> None:
+        """Whether the fields are what they should be.
+
+        Raises:
+            TypeError: if name or formula is no text.
+            DataError: if the formula cannot be read.
+        """
+        if not isinstance(self.name, str) or not isinstance(self.formula, str):
+            raise TypeError(f"name and formula must be texts, found {self.name!r}, {self.formula!r}")
+        self._tree  # noqa: B018
+
     @cached_property
     def counts(self) -> tuple[str, ...]:
         """Names of the counts the formula reads, in order of appearance."""

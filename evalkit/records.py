@@ -14,7 +14,7 @@ are replaced as a whole (written beside, then renamed).
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,9 @@ VERDICTS = "verdicts.jsonl"
 RECORDS = "records.jsonl"
 METRICS = "metrics.json"
 
+MANIFEST_TYPES = {"benchmark": str, "label": str, "model": dict, "sampling": dict, "settings": dict, "metrics": list}
+SAMPLE_KEY = {"id": str, "sample": int}  # what every line of a journal has
+
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a journal; a torn last line is left out, an absent file is empty.
@@ -45,6 +48,8 @@ def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
     """(row, offset of its end) of every complete line."""
     if not path.exists():
         return []
+    if not path.is_file():
+        raise RecordError(f"{path}: a journal is a regular file, and this is none")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -161,14 +166,32 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     """The manifest of a run.
 
     Raises:
-        RecordError: if there is none, or it is of another schema version.
+        RecordError: if there is none, it is of another schema version, or one of its fields is of another type.
     """
     manifest = read_json(run_dir / MANIFEST)
     if manifest.get("schema") != SCHEMA:
         raise RecordError(
             f"{run_dir / MANIFEST}: schema version {manifest.get('schema')!r}; this evalkit reads {SCHEMA}"
         )
+    for name, kind in MANIFEST_TYPES.items():
+        if name in manifest and not isinstance(manifest[name], kind):
+            raise RecordError(f"{run_dir / MANIFEST}: {name!r} must be a {kind.__name__}, found {manifest[name]!r:.60}")
     return manifest
+
+
+def check_rows(rows: Iterable[Mapping[str, Any]], path: Path, fields: Mapping[str, type]) -> None:
+    """Whether every row of a journal has these fields, of these types.
+
+    Raises:
+        RecordError: naming file and line of the first that has not.
+    """
+    for number, row in enumerate(rows, 1):
+        for name, kind in fields.items():
+            if type(row.get(name)) is not kind:
+                raise RecordError(
+                    f"{path}:{number}: {name!r} must be a {kind.__name__}, found {row.get(name)!r:.60}; "
+                    "remove the line, the same command makes it again"
+                )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.checks import check_samples, disqualified
-from evalkit.errors import RecordError
+from evalkit.errors import DataError, RecordError
 from evalkit.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, intervals
 from evalkit.metrics import Metric
 from evalkit.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
@@ -42,7 +42,14 @@ class Run:
     @cached_property
     def metrics(self) -> list[Metric]:
         """The benchmark's metrics, the headline first."""
-        return [Metric(**fields) for fields in self.manifest["metrics"]]
+        try:
+            metrics = [Metric(**fields) for fields in self.manifest["metrics"]]
+            for metric in metrics:
+                metric.check()
+        except (TypeError, DataError) as error:
+            where = self.path / MANIFEST if self.path else self.label
+            raise RecordError(f"{where}: 'metrics' cannot be read: {error}") from error
+        return metrics
 
     @cached_property
     def signature(self) -> Signature:
@@ -146,13 +153,23 @@ def _read_records(path: Path) -> Iterator[dict[str, Any]]:
     torn = lines.pop()  # what follows the last newline: nothing, or a line that was not finished
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            row["id"], row["response"]["text"], row["score"]["counts"]
+            yield _record(json.loads(line))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{path}:{number}: not a record ({type(error).__name__}: {error})") from error
-        yield row
     if torn:
         try:
-            yield json.loads(torn)
-        except ValueError:
+            yield _record(json.loads(torn))
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
+
+
+def _record(row: Any) -> dict[str, Any]:
+    """A line of records.jsonl, if it has what everything here reads."""
+    row["id"], row["response"]["text"]
+    counts = row["score"]["counts"]
+    if not isinstance(row, dict) or not isinstance(counts, dict | None):
+        raise TypeError(f"counts are {counts!r:.40}")
+    for name, value in (counts or {}).items():
+        if type(value) not in (int, float):
+            raise TypeError(f"count {name!r} is {value!r:.40}")
+    return row

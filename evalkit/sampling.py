@@ -1,6 +1,7 @@
 """How an engine decodes."""
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 
 from evalkit.errors import UsageError
@@ -26,7 +27,7 @@ class Sampling:
     num_beams: int = 1
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise UsageError(f"temperature must be >= 0 and top_p in (0, 1]; got {self.temperature}, {self.top_p}")
         if min(self.max_new_tokens, self.n, self.num_beams) < 1:
             raise UsageError(

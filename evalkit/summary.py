@@ -17,7 +17,7 @@ MAX_GROUPS = 40  # a group name with more values than this (an id, say) is no gr
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a command prints of a run: its numbers, how many samples stand behind them, how many failed and where."""
+    """What a command prints of a run: its numbers, how many samples stand behind them, how many failed, where, why."""
 
     run_dir: Path
     signature: str
@@ -25,6 +25,7 @@ class Summary:
     n_total: int
     failures: Mapping[str, int]
     metrics: Mapping[str, Interval]
+    first_failure: str | None = None
 
 
 def write_results(
@@ -58,7 +59,8 @@ def write_results(
             "checks": check_samples(rows, benchmark.metrics, baselines),
         },
     )
-    return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics)
+    first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
+    return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first)
 
 
 def _intervals(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, Interval]:

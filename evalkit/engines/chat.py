@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from evalkit.errors import DataError
-from evalkit.images import ImageFile
+from evalkit.images import MAX_PIXELS, ImageFile
 from evalkit.schema import Json, Prompt
 
 
@@ -68,6 +68,8 @@ def data_url(image: ImageFile) -> str:
     path = image.path
     try:
         with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise DataError(f"image {image.name!r} has more than {MAX_PIXELS:,} pixels")
             kind = Image.MIME.get(opened.format or "", "application/octet-stream")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"image {image.name!r} is not an image: {path}") from error

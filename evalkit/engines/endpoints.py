@@ -46,15 +46,22 @@ def normalise_url(address: str) -> str:
         UsageError: if it is not an http(s) address.
     """
     address = address.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a torn IPv6 address
+        usable = False
+    if not usable:
         raise UsageError(f"expected an address like http://localhost:8000/v1, got {without_secrets(address)!r}")
     return address
 
 
 def without_secrets(address: str) -> str:
     """An address fit to be written down: no user, password or query."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.rpartition("@")[2]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 

@@ -69,7 +69,11 @@ def load_checkpoint(
     if lora is not None:
         model = _with_adapter(model, lora)
     if device_map is None:
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            model = model.to(place)
+        except (RuntimeError, AssertionError) as error:  # no such device, no room on it, torch without CUDA
+            raise EngineError(f"cannot put {base} on device {place!r}: {_first_line(error)}") from error
     processor = _load_processor(_processor_source(lora, base), base, revision, image_backend)
     commit = getattr(model.config, "_commit_hash", None)
     return Checkpoint(model.eval(), processor, base, str(lora) if lora else None, commit or revision)
