@@ -59,9 +59,9 @@ SETTINGS: dict[str, Any] = {
     "lora": False,
     # the reward model
     "reward_learning_rate": 1e-3,
-    "reward_epochs": 2,
-    "reward_batch_size": 32,
-    "held_out": 200,
+    "reward_epochs": 3,
+    "reward_batch_size": 16,
+    "held_out": 150,
     # PPO
     "advantage": "rloo",
     "samples_per_prompt": 4,
