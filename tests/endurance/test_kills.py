@@ -33,7 +33,7 @@ class Program:
 
     def __init__(self, folder: Path, world: Path, latency_s: float) -> None:
         self.runs, self.log, self.world = folder / "runs", folder / "log", world
-        self.server = FaultyServer(latency_s=latency_s, answer=answer, keep=10**6, seconds=500)
+        self.server = FaultyServer(latency_s=latency_s, answer=answer, keep=10**6, seconds=1500)
         self._environment = {
             "EVALKIT_CACHE": str(folder / "cache"),
             "EVALKIT_OFFLINE": "1",
@@ -113,6 +113,7 @@ def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return program.results()
 
 
+@pytest.mark.timeout(1500)  # seconds on a free machine, minutes on one that is busy
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_killed_runs_end_as_undisturbed_ones_and_repeat_no_finished_request(
     seed: int, world: Path, undisturbed: dict[str, bytes], tmp_path: Path
