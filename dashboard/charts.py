@@ -126,7 +126,10 @@ def curve(points: pd.DataFrame, title: str) -> alt.LayerChart:
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d"))
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
     colour = alt.Color(
-        "name:N", title=None, scale=alt.Scale(range=COLOURS), legend=alt.Legend(orient="top") if several else None
+        "name:N",
+        title=None,
+        scale=alt.Scale(range=COLOURS),
+        legend=alt.Legend(orient="top", symbolOpacity=1) if several else None,
     )
     tips = [alt.Tooltip("step:Q"), alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g")]
     base = alt.Chart(points)

@@ -23,7 +23,8 @@ mark.hk-covered { background: rgba(46, 160, 67, .12); border-bottom: 2px dashed 
 mark.hk-ignored { background: rgba(128, 128, 128, .18); border-bottom: 2px dotted #888; }
 mark.hk-claim { background: rgba(30, 136, 229, .18); border-bottom: 2px solid #1e88e5; }
 mark.hk-other { background: rgba(142, 68, 173, .18); border-bottom: 2px dashed #8e44ad; }
-mark.hk-changed { box-shadow: 0 0 0 1.5px #f0a020; background-color: rgba(240, 160, 32, .20); }
+mark.hk-changed { box-shadow: 0 0 0 1.5px #f0a020; }
+mark[class="hk hk-changed"] { background: rgba(240, 160, 32, .20); }
 span.hk-code { font-family: monospace; font-size: .8em; opacity: .7; border: 1px solid; border-radius: 3px; }
 .hk-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7; unicode-bidi: isolate; }
 """
