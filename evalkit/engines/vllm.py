@@ -35,7 +35,7 @@ from evalkit.schema import Json, Prompt, Response
 
 T = TypeVar("T")
 
-NEVER = -100.0  # the lowest bias vLLM takes; added to the logits of placeholder tokens
+NEVER = -100.0  # the lowest bias vLLM takes, for the logits of placeholder tokens: e^-50 at its highest temperature, 2
 FIRST_AND_LAST = 1 << 30  # tokens between two reports of a request: it reports that it runs, and that it is done
 
 
@@ -334,8 +334,13 @@ class VLLMEngine:
         """End vLLM's processes."""
         if self._background is not None:
             background, self._background = self._background, None
-            self._llm.shutdown()
+            background.run(self._shut_down())
             background.stop()
+
+    async def _shut_down(self) -> None:
+        self._llm.shutdown()
+        del self._llm
+        await asyncio.sleep(0.01)  # lets vLLM's own task on this loop end
 
     def _running(self) -> Background:
         if self._background is None:

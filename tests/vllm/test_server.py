@@ -43,8 +43,11 @@ class PictureWords(ToyBenchmark):
 
 @contextmanager
 def serving(checkpoint: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`vllm serve` in a process group of its own, killed at the end whatever happens."""
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(checkpoint)]
+    """What `vllm serve` runs, in a process group of its own, killed at the end whatever happens.
+
+    The command `vllm` itself asks for its version under the name `vllm`, which the CPU build does not have.
+    """
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
     options = {
         "--host": "127.0.0.1",
         "--port": str(port),
