@@ -191,7 +191,7 @@ class Filters:
     groups  group name -> value
     object  a hallucinated object
     beside  an object truly in the image
-    change  "better" | "worse" | "unchanged" | "words" (the text differs) against another run
+    change  "better" | "worse" | "unchanged" | "reworded" (the text differs) against another run
     flagged (id, sample) of samples that the viewer flagged
     """
 
@@ -263,7 +263,7 @@ def changes_against(run: Run, other: Run) -> list[str]:
     """For each row of a run what changed against another one, as words.
 
     "better", "worse" or "unchanged" by the first metric in which the sample's own values differ (rates first), "" where
-    the other run has no such sample or one of them failed; followed by "words" where the responses differ.
+    the other run has no such sample or one of them failed; followed by "reworded" where the responses differ.
     """
     metrics = [m for m in run.metrics if m.higher_is_better is not None and m.role != "length" and not m.detail]
     metrics.sort(key=lambda metric: metric.role != "rate")
@@ -277,7 +277,7 @@ def changes_against(run: Run, other: Run) -> list[str]:
             continue
         words = [_direction(our_values[place], their_values[match])]
         if row["response"]["text"] != other.rows[match]["response"]["text"]:
-            words.append("words")
+            words.append("reworded")
         found.append(" ".join(filter(None, words)))
     return found
 

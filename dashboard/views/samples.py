@@ -25,7 +25,7 @@ from evalkit.runs import Run
 
 PAGE_SIZE = 20
 SHOW = ("all", "hallucinated", "clean", "failed", "flagged")
-CHANGES = {"all": "all", "better": "better", "worse": "worse", "unchanged": "same score", "words": "other words"}
+CHANGES = ("all", "better", "worse", "unchanged", "reworded")
 
 
 def show() -> None:
@@ -109,7 +109,7 @@ def _change(found: Found, run: Run, others: Sequence[RunInfo]) -> tuple[str, lis
     name = _option("Changed against", "against", [other.name for other in others])
     if not name:
         return "", []
-    change = st.segmented_control("Change", list(CHANGES), format_func=CHANGES.get, key="change", bind="query-params")
+    change = st.segmented_control("Change", CHANGES, default="all", key="change", bind="query-params")
     other = opened(found.run(name))
     if other is None or change in (None, "all"):
         return "", []

@@ -92,7 +92,7 @@ def test_a_failed_sample_is_failed_not_clean():
     [
         (row("1", "a dog"), row("1", "a dog", hallucinated=["dog"]), "better"),
         (row("1", "a dog", hallucinated=["dog"]), row("1", "a dog"), "worse"),
-        (row("1", "a dog"), row("1", "a cat"), "unchanged words"),
+        (row("1", "a dog"), row("1", "a cat"), "unchanged reworded"),
         (row("1", "a dog"), row("1", "a dog"), "unchanged"),
         (row("1", "a dog"), row("2", "a dog"), ""),
         (row("1", "x", counts={"mentions": 0, "truth": 0}), row("1", "x"), ""),
