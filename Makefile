@@ -36,7 +36,7 @@ demo: install
 	$(BIN)/evalkit demo
 
 test: install-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install-dev
 	$(BIN)/ruff format --check .
@@ -71,7 +71,7 @@ $(VLLM_VENV)/.installed: constraints-vllm.txt
 	touch $@
 
 test-vllm: $(VLLM_VENV)/.installed
-	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm
+	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm --timeout 1500
 
 results: install-dev
 	$(BIN)/python -m tests.results

@@ -113,7 +113,8 @@ def _difference_row(effects: Sequence[Effect], columns: int) -> list[Cell]:
 def _notes(runs: Sequence[Run], result: Comparison | None) -> list[str]:
     notes = [f"! {run.label}: {flag.text}" for run in runs for flag in flags_of(run.checks) if flag.disqualifies]
     if result is not None:
-        notes += [f"! {warning}" for pair in result.pairs for warning in pair.warnings if f"! {warning}" not in notes]
+        for pair in result.pairs:
+            own = [f"! {pair.other}: {w}" if w.startswith("a hallucination rate") else f"! {w}" for w in pair.warnings]
+            notes += own
         notes.append(f"* p < 0.05 after Holm's correction over {result.tests} tests; differences are paired by item")
-    notes.append(str(runs[0].signature))
-    return notes
+    return [*dict.fromkeys(notes), str(runs[0].signature)]

@@ -1,9 +1,16 @@
 """Shared fixtures: where golden vectors and official data lie, and NLTK data offline."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+
+if importlib.util.find_spec("hypothesis"):  # not in the environment of the vLLM tests
+    from hypothesis import settings
+
+    settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+    settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(os.environ.get("EVALKIT_GOLDEN", ROOT.parent / "shared" / "golden"))

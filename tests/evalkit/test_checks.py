@@ -205,3 +205,10 @@ def test_a_constant_model_that_is_perfect_further_down_the_list_is_no_warning() 
     constant_yes = {"constant Yes": {"accuracy": 50.0, "recall": 100.0}}
     assert "baseline" not in kinds(check_samples(rows, [accuracy, recall], constant_yes))
     assert "baseline" in kinds(check_samples(rows, [recall, accuracy], constant_yes))
+
+
+def test_a_few_yes_no_questions_among_others_say_nothing_about_the_model() -> None:
+    asked = [row("No", question="Is there a dog in the image?", counts=GOOD) for _ in range(12)]
+    others = [row(f"{CAPTION} {n}", counts=GOOD) for n in range(84)]
+    assert "one_sided" in kinds(check_samples(asked))
+    assert "one_sided" not in kinds(check_samples(asked + others))
