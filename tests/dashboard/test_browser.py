@@ -122,6 +122,25 @@ def _settle(page: Any) -> None:
     page.wait_for_timeout(600)
 
 
+def page_timeout() -> type[Exception]:
+    """Playwright's own, imported where a browser is there."""
+    from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+    return PlaywrightTimeoutError
+
+
+def _press(page: Any, key: str, expected: str) -> None:
+    """Press a key and wait for its effect; a press while the page is still being drawn is lost, so press again."""
+    for patience_ms in (15_000, 15_000, SHOWS_WITHIN_MS):
+        page.keyboard.press(key)
+        try:
+            page.wait_for_selector(expected, timeout=patience_ms)
+        except page_timeout():
+            continue
+        return
+    raise AssertionError(f"{key} did not lead to {expected}")
+
+
 def _shot(page: Any, name: str) -> None:
     """A screenshot for the README, where EVALKIT_SCREENSHOTS names a folder."""
     folder = os.environ.get("EVALKIT_SCREENSHOTS")
@@ -146,10 +165,8 @@ def test_from_the_overview_to_a_highlighted_span(browser, demo_address):
 def test_keys_turn_over_and_flag(browser, demo_address):
     page, watch = _open(browser, demo_address, f"samples?run={BASE}")
     for key, expected in (("ArrowRight", "2 of 16"), ("ArrowRight", "3 of 16"), ("ArrowLeft", "2 of 16")):
-        page.keyboard.press(key)
-        page.wait_for_selector(f"text={expected}")
-    page.keyboard.press("f")
-    page.wait_for_selector("text=Unflag")
+        _press(page, key, f"text={expected}")
+    _press(page, "f", "text=Unflag")
     assert "id=" in page.url
     watch.check()
 
@@ -175,8 +192,7 @@ def test_compare_leads_to_the_items_that_changed(browser, demo_address):
 
 def test_a_deep_link_shows_the_same_sample_in_a_new_window(browser, demo_address):
     page, _ = _open(browser, demo_address, f"samples?run={BASE}&show=hallucinated")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector("text=/^2 of/")
+    _press(page, "ArrowRight", "text=/^2 of/")
     _settle(page)
     text = page.locator(".hk-card .hk-text").first.inner_text()
     again, watch = _open(browser, demo_address, page.url.removeprefix(demo_address).lstrip("/"))
@@ -244,8 +260,7 @@ def hostile_address(hostile: Path) -> Iterator[str]:
 def test_no_payload_executes_or_loads_anything_as_a_sample(browser, hostile_address):
     page, watch = _open(browser, hostile_address, "samples")
     for place in range(2, len(PAYLOADS) + 1):
-        page.keyboard.press("ArrowRight")
-        page.wait_for_selector(f"text=/^{place} of {len(PAYLOADS)}/")
+        _press(page, "ArrowRight", f"text=/^{place} of {len(PAYLOADS)}/")
         if place % 10 == 0:
             page.get_by_text("Counts, verdict, reference").click()
             page.wait_for_timeout(200)
