@@ -71,7 +71,7 @@ def watch() -> tuple[Any, list[str], list[str]]:
 
 
 def contents(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows of all stage files by id: whatever their order, probabilities without the float noise of batching."""
+    """Rows of all stage files by id: whatever their order and folder, without the float noise of batching."""
     return {
         str(path.relative_to(out)): sorted(map(_rounded, read_journal(path)), key=lambda row: str(row["id"]))
         for path in sorted(out.glob("iteration_*/*.jsonl"))
@@ -79,7 +79,8 @@ def contents(out: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}
+    rounded = {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}
+    return rounded | {"image": Path(row["image"]).name} if row.get("image") else rounded
 
 
 def assert_same(out: Path, other: Path) -> None:
