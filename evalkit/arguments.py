@@ -116,7 +116,7 @@ def model_label(options: argparse.Namespace) -> str:
     Raises:
         UsageError: if it is no name for a folder.
     """
-    return folder_name(options.label or Path(os.path.abspath(str(options.model).rstrip("/"))).name)
+    return folder_name(options.label or Path(os.path.abspath(str(options.model))).name)
 
 
 def folder_name(label: str) -> str:

@@ -200,8 +200,8 @@ def test_every_sample_is_a_request_with_its_own_seed():
     ],
 )
 def test_a_fault_is_retried_a_bounded_number_of_times_and_told(kind, error):
-    with FaultyServer(faults=0.4, seed=3, kinds=(kind,), hang_s=0.6) as server:
-        completions = list(engine_for(server, attempts=5, timeout_s=1.0).complete(PROMPTS, Sampling()))
+    with FaultyServer(faults=0.4, seed=3, kinds=(kind,), hang_s=1.2) as server:
+        completions = list(engine_for(server, attempts=5, timeout_s=0.5).complete(PROMPTS, Sampling()))
     assert {c.response.prompt_id for c in completions} == {p.id for p in PROMPTS}
     texts = {p.id: p.text for p in PROMPTS}
     for completion in completions:
