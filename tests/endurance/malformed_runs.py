@@ -1,7 +1,6 @@
 """Damaged run directories, and what compares, exports, merges and calibrates them."""
 
 from tests.endurance.spoils import (
-    ABORTED,
     DEEP,
     MANIFEST,
     RECORDS,
