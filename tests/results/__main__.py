@@ -1,6 +1,6 @@
 """`make results`: the three aligners on three miniature bases, measured by one harness; writes docs/results.md.
 
-    python -m tests.results [--folder results] [--seeds 0,1,2] [--parts methods,facts]
+    python -m tests.results [--folder results] [--seeds 0,1,2] [--parts methods,facts] [--methods "dense DPO,RLAIF"]
 
 Everything is resumable: the same command goes on where it stopped. Hyper-parameters were tuned on other base seeds;
 the scenes scored here belong to the test split, which nothing trains on.
@@ -74,33 +74,33 @@ def share_fluent(run: Run) -> float:
     return 100 * sum(map(fluent, texts)) / len(texts)
 
 
-def methods(folder: Path, seeds: Sequence[int], world: Path) -> str:
+def methods(folder: Path, seeds: Sequence[int], world: Path, labels: Sequence[str]) -> str:
     """Train and score everything, then the tables."""
     costs: dict[str, list[float]] = {}
     for seed in seeds:
         home = folder / f"seed{seed}"
         base = cached_base(seed, lambda what, done, total: None)
         score(base, "base", world, home / "runs")
-        for label, align in METHODS.items():
+        for label in labels:
             out = home / "checkpoints" / label.replace(" ", "-")
             print(f"seed {seed}: {label}", flush=True)
-            result = align(base, out, seed)
+            result = METHODS[label](base, out, seed)
             costs.setdefault(label, []).append(float(result.seconds))
             score(out, label, world, home / "runs")
     parts = []
     for task in TASKS:
-        runs = [pooled(label, task, folder, seeds) for label in ("base", *METHODS)]
+        runs = [pooled(label, task, folder, seeds) for label in ("base", *labels)]
         parts.append(render(comparison_table(runs, {}), "markdown"))
         if task == "chair":
-            parts.append(_per_seed(folder, seeds))
+            parts.append(_per_seed(folder, seeds, labels))
             parts.append(_fluency(runs, costs))
     return "\n\n".join(parts)
 
 
-def _per_seed(folder: Path, seeds: Sequence[int]) -> str:
+def _per_seed(folder: Path, seeds: Sequence[int], labels: Sequence[str]) -> str:
     lines = ["| base seed | checkpoint | chair_s ↓ | chair_i ↓ | recall ↑ | words |", "|---|---|---|---|---|---|"]
     for seed in seeds:
-        for label in ("base", *METHODS):
+        for label in ("base", *labels):
             found = load_run(folder / f"seed{seed}" / "runs" / label / "chair").intervals()
             values = " | ".join(found[name].text() for name in ("chair_s", "chair_i", "recall", "length"))
             lines.append(f"| {seed} | {label} | {values} |")
@@ -150,8 +150,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--parts", default="methods,facts")
+    parser.add_argument("--methods", default=",".join(METHODS), help="of " + ", ".join(METHODS))
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
+    labels = [label.strip() for label in options.methods.split(",")]
+    if unknown := set(labels) - set(METHODS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     start = time.monotonic()
     world = options.folder / "world"
     if not (world / "scenes.jsonl").exists():
@@ -162,8 +166,9 @@ def main() -> None:
         "were tuned on other base seeds. Intervals: 95 %, resampled by scene; differences are paired by scene.",
     ]
     if "methods" in options.parts:
-        text += ["## Methods", methods(options.folder, seeds, world)]
-        text += ["## Labels of RLAIF", pair_precision(options.folder, seeds)]
+        text += ["## Methods", methods(options.folder, seeds, world, labels)]
+        if "RLAIF" in labels:
+            text += ["## Labels of RLAIF", pair_precision(options.folder, seeds)]
     if "facts" in options.parts:
         text += ["## Facts in the reward model", "Accuracy on held-out comparisons.", facts(options.folder, seeds)]
     REPORT.write_text("\n\n".join(text) + "\n")
