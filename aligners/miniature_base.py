@@ -93,7 +93,8 @@ def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, re
     """
     recipe = recipe or Recipe()
     wall, cpu = time.perf_counter(), time.process_time()
-    model, processor = train_base(seed, recipe, progress)
+    with one_thread():
+        model, processor = train_base(seed, recipe, progress)
     training = {
         "training_wall_s": round(time.perf_counter() - wall, 1),
         "training_cpu_s": round(time.process_time() - cpu, 1),
@@ -110,6 +111,17 @@ def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, re
     }
     (Path(folder) / "quality.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return Path(folder)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Train on one core: sums in another order end in another model, and a seed should mean one base."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train_base(seed: int, recipe: Recipe, progress: Progress | None = None) -> tuple[Any, Any]:
