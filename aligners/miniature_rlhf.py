@@ -1,10 +1,9 @@
 """Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot, an experiment on facts.
 
 Comparisons come from the base's own samples, labelled by the truth of the scene as LLaVA-RLHF's crowd workers label:
-fewer faults (hallucinated or repeated mentions) first, ties by what is more complete. PPO exploits at once whatever a
-reward model believes of length, so length says nothing here: pairs with as many mentions on both sides, and for every
-pair whose preferred response is shorter (the same true nouns, fewer faults) one whose preferred response is longer (the
-same faults, more true nouns).
+fewer faults (hallucinated or repeated mentions) first, ties by what is more complete. All samples of a scene are
+compared with each other, so that shorter and longer responses win alike and length by itself says little; a reward
+model that believes in length is what PPO exploits at once.
 The data is written in LLaVA-RLHF's own file formats and read back by the ordinary pipeline.
 """
 
@@ -43,15 +42,11 @@ class Recipe:
     """Amounts of data; the training settings are in `SETTINGS`.
 
     comparison_scenes   scenes described `samples` times each by the base
-    comparisons         at most so many for the reward model
-    equal_share         of them, at most, pairs with as many mentions on both sides
     prompt_scenes       scenes that PPO rolls out on
     """
 
-    comparison_scenes: int = 400
-    samples: int = 6
-    comparisons: int = 1200
-    equal_share: float = 0.5
+    comparison_scenes: int = 700
+    samples: int = 4
     prompt_scenes: int = 1200
 
 
@@ -59,9 +54,9 @@ SETTINGS: dict[str, Any] = {
     "lora": False,
     # the reward model
     "reward_learning_rate": 1e-3,
-    "reward_epochs": 3,
+    "reward_epochs": 2,
     "reward_batch_size": 16,
-    "held_out": 150,
+    "held_out": 300,
     # PPO
     "advantage": "rloo",
     "samples_per_prompt": 4,
@@ -140,7 +135,7 @@ def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Pr
     prompts = [Prompt(str(i), questions[i], (ImageFile(folder / "images", names[i]),)) for i in rated]
     samples = sample_base(base, prompts, recipe.samples, seed, progress)
     comparisons: list[dict[str, Any]] = []
-    for i, first, second in preferences([scenes[i] for i in rated], samples, recipe, rng):
+    for i, first, second in preferences([scenes[i] for i in rated], samples):
         flipped = rng.random() < 0.5  # the preferred response comes first as often as second
         outputs = (second, first) if flipped else (first, second)
         row = _conversation(f"c{len(comparisons)}", names[i], questions[i])
@@ -177,29 +172,15 @@ def sample_base(
     return [sorted(set(found[prompt.id])) for prompt in prompts]
 
 
-def preferences(
-    scenes: Sequence[Scene], samples: Sequence[Sequence[str]], recipe: Recipe, rng: Random
-) -> list[tuple[int, str, str]]:
-    """(scene, preferred, other) of the recipe's number, in random order."""
-    equal: list[tuple[int, str, str]] = []
-    shorter: list[tuple[int, str, str]] = []
-    longer: list[tuple[int, str, str]] = []
+def preferences(scenes: Sequence[Scene], samples: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
+    """(scene, preferred, other) of all samples of a scene that differ in faults or in true nouns."""
+    found: list[tuple[int, str, str]] = []
     for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
         for a, b in permutations(responses, 2):
             (faults_a, true_a), (faults_b, true_b) = count_mentions(a, scene), count_mentions(b, scene)
-            if faults_a < faults_b and faults_a + true_a == faults_b + true_b:
-                equal.append((number, a, b))
-            elif faults_a < faults_b and true_a == true_b:
-                shorter.append((number, a, b))
-            elif faults_a == faults_b and true_a > true_b:
-                longer.append((number, a, b))
-    for pairs in (equal, shorter, longer):
-        rng.shuffle(pairs)
-    equal = equal[: round(recipe.equal_share * recipe.comparisons)]
-    each = min(len(shorter), len(longer), (recipe.comparisons - len(equal)) // 2)
-    chosen = equal + shorter[:each] + longer[:each]
-    rng.shuffle(chosen)
-    return chosen
+            if (-faults_a, true_a) > (-faults_b, true_b):
+                found.append((number, a, b))
+    return found
 
 
 def count_mentions(response: str, scene: Scene) -> tuple[int, int]:

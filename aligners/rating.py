@@ -93,14 +93,21 @@ def _message(turn: Turn, with_image: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RatingBatch:
-    """Comparisons as tensors: rows are all first responses, then all second ones; `choice` is 1 for the second."""
+    """Ratings as tensors, and the comparisons among them.
+
+    inputs   of the backbone, (N, T)
+    pairs    rows of the first and the second response of each comparison, long (P, 2)
+    choice   1 where the second is preferred, else 0, long (P,)
+    """
 
     inputs: Mapping[str, Tensor]
+    pairs: Tensor
     choice: Tensor
 
     def to(self, device: torch.device) -> "RatingBatch":
         """The batch on another device."""
-        return RatingBatch({n: v.to(device) for n, v in self.inputs.items()}, self.choice.to(device))
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        return RatingBatch(inputs, self.pairs.to(device), self.choice.to(device))
 
 
 class RewardModel(nn.Module):

@@ -3,7 +3,8 @@
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): loss -log sigmoid(preferred - other) plus a small pull to zero. Facts
 are shown in a new order at every use. The folder holds an ordinary checkpoint (or adapter), `reward_head.safetensors`
 and `accuracy.json`: the held-out accuracy with facts and with the facts taken away, each with its interval.
-Differs from the released code: the learning rate follows a cosine, and two responses are rows of one forward pass.
+Comparisons of one conversation form a group whose responses are rated once each (as in InstructGPT, arXiv:2203.02155,
+section 3.5); a batch counts groups. Differs from the released code: the learning rate follows a cosine.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aligners.checkpoint import Card, merged, read_card, save_checkpoint, weights_hash
-from aligners.facts import facts_of, rating_conversation, shuffled
+from aligners.facts import Turn, facts_of, rating_conversation, shuffled
 from aligners.llava_rlhf import Comparison
 from aligners.losses import reward_model_loss
 from aligners.rating import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
@@ -137,10 +138,9 @@ def split_held_out(
     held: set[str] = set()
     count = 0
     for image in sorted(by_image, key=lambda name: hashlib.sha256(f"{seed}\x00{name}".encode()).digest()):
-        if count + len(by_image[image]) > wanted:
-            break
-        held.add(image)
-        count += len(by_image[image])
+        if count + len(by_image[image]) <= wanted:
+            held.add(image)
+            count += len(by_image[image])
     training = [row for row in comparisons if row.image not in held]
     if not training:
         raise TrainingError("every comparison was held out: nothing to train on")
@@ -160,10 +160,43 @@ def ratings_of(
     return first, second
 
 
-def rating_batch(rows: Sequence[tuple[tuple[Rating, Rating], int]], encoder: RatingEncoder) -> RatingBatch:
-    """Rows ((first, second), preference) as a batch."""
-    ratings = [pair[0] for pair, _ in rows] + [pair[1] for pair, _ in rows]
-    return RatingBatch(encoder.encode(ratings), torch.tensor([choice for _, choice in rows]))
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Comparisons of responses to one conversation about one image: (first, second, choice) indices into `ratings`."""
+
+    ratings: tuple[Rating, ...]
+    pairs: tuple[tuple[int, int, int], ...]
+
+
+def group_comparisons(
+    comparisons: Sequence[Comparison], facts: Facts | None, image_folder: Path, *, seed: int, use: str
+) -> list[Group]:
+    """One group for each image and conversation, in order of their first comparison; every response once."""
+    members: dict[tuple[str, tuple[Turn, ...]], list[Comparison]] = {}
+    for row in comparisons:
+        members.setdefault((row.image, row.turns), []).append(row)
+    groups = []
+    for rows in members.values():
+        places: dict[str, int] = {}
+        pairs = []
+        for row in rows:
+            first, second = (places.setdefault(text.strip(), len(places)) for text in row.responses)
+            pairs.append((first, second, row.preference))
+        example, _ = ratings_of(rows[0], facts, image_folder, seed=seed, use=use)
+        groups.append(Group(tuple(replace(example, response=text) for text in places), tuple(pairs)))
+    return groups
+
+
+def rating_batch(groups: Sequence[Group], encoder: RatingEncoder) -> RatingBatch:
+    """Groups as a batch."""
+    ratings: list[Rating] = []
+    pairs, choice = [], []
+    for group in groups:
+        for first, second, preferred in group.pairs:
+            pairs.append([len(ratings) + first, len(ratings) + second])
+            choice.append(preferred)
+        ratings += group.ratings
+    return RatingBatch(encoder.encode(ratings), torch.tensor(pairs), torch.tensor(choice))
 
 
 # --- training -----------------------------------------------------------------------------------------------------
@@ -218,17 +251,13 @@ def train_reward_model(
     _freeze(bare(reward_model.backbone).get_output_embeddings(), reward_model.backbone)
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
     epochs = math.ceil(settings.training.epochs)
-    rows = [
-        (ratings_of(row, facts, image_folder, seed=seed, use=str(epoch)), row.preference)
-        for epoch in range(epochs)
-        for row in training
-    ]
+    rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in range(epochs)]
     fit(
         reward_model,
-        rows,
+        [group for one_pass in rows for group in one_pass],
         lambda some: rating_batch(some, encoder),
         _objective(settings.centre_weight),
-        _whole_run(settings.training, len(training)),
+        _whole_run(settings.training, len(rows[0])),
         out,
         identity=identity,
         progress=_named(progress),
@@ -255,7 +284,7 @@ def train_reward_model(
 
 def _objective(centre_weight: float) -> Any:
     def objective(model: Any, batch: RatingBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        rewards = model(batch.inputs).view(2, -1).T  # (B, 2)
+        rewards = model(batch.inputs)[batch.pairs]  # (P, 2)
         found = reward_model_loss(rewards, batch.choice, centre_weight)
         rows = rewards.detach()
         preferred = rows.gather(1, batch.choice[:, None])[:, 0]

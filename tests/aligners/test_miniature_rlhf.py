@@ -28,7 +28,7 @@ from evalkit.images import ImageFile
 from evalkit.miniature.captions import noisy_caption
 from evalkit.miniature.scenes import Scene, Thing, scenes_of
 
-SMALL = Recipe(comparison_scenes=4, samples=3, comparisons=20, prompt_scenes=3)
+SMALL = Recipe(comparison_scenes=4, samples=3, prompt_scenes=3)
 TRAINING = {"response_limit": 8, "rollout_size": 4, "step_size": 4, "max_rollouts": 1, "reward_epochs": 1}
 
 
@@ -54,20 +54,19 @@ def spoken(monkeypatch):
     monkeypatch.setattr(recipe, "sample_base", say)
 
 
-def test_preferred_responses_have_fewer_faults_or_say_more_and_length_tells_nothing():
+def test_preferred_responses_have_fewer_faults_or_else_say_more():
     rng = Random(3)
     scenes = list(islice(scenes_of("train", 1), 60))
-    samples = [[noisy_caption(scene, rng) for _ in range(6)] for scene in scenes]
-    found = preferences(scenes, samples, Recipe(comparisons=100, equal_share=0.5), rng)
+    samples = [[noisy_caption(scene, rng) for _ in range(4)] for scene in scenes]
+    found = preferences(scenes, samples)
     kinds = []
     for number, preferred, other in found:
         (faults, true), (other_faults, other_true) = (
             count_mentions(text, scenes[number]) for text in (preferred, other)
         )
         assert faults < other_faults or (faults == other_faults and true > other_true)
-        difference = faults + true - other_faults - other_true
-        kinds.append((difference > 0) - (difference < 0))
-    assert (kinds.count(0), kinds.count(1), kinds.count(-1)) == (50, 25, 25)
+        kinds.append(faults + true - other_faults - other_true)
+    assert min(kinds) < 0 < max(kinds)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_the_recipe_ends_in_a_checkpoint_and_does_not_start_again(base, spoken, 
 
 
 def test_the_facts_experiment_measures_with_and_without(base, spoken, tmp_path):
-    recipe = Recipe(comparison_scenes=8, samples=4, comparisons=12, prompt_scenes=0)
+    recipe = Recipe(comparison_scenes=12, samples=3, prompt_scenes=0)
     with_facts, without = (
         reward_model_accuracy(base, 5, facts, degraded=True, data=tmp_path / "data", recipe=recipe)
         for facts in (True, False)

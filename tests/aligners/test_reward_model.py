@@ -13,8 +13,10 @@ from aligners.llava_rlhf import Comparison, read_comparisons
 from aligners.rating import Rating, RatingEncoder, RewardModel
 from aligners.reward_model import (
     RewardModelSettings,
+    group_comparisons,
     load_reward_model,
     measure,
+    rating_batch,
     ratings_of,
     rewards_of,
     split_held_out,
@@ -146,6 +148,24 @@ def test_facts_come_in_another_order_at_another_use(world):
     assert sorted(first) == sorted(second)
 
 
+def test_comparisons_of_one_conversation_rate_each_response_once(world):
+    name = "000000000000.jpg"
+    rows = [
+        row(0, name, ("a", "b")),
+        replace(row(1, name, ("c ", "a")), preference=1),
+        row(2, "000000000001.jpg", ("a", "b")),
+    ]
+    first, second = group_comparisons(rows, None, world / "images", seed=0, use="0")
+    assert [one.response for one in first.ratings] == ["a", "b", "c"]
+    assert first.pairs == ((0, 1, 0), (2, 0, 1))
+    assert second.pairs == ((0, 1, 0),)
+    _, processor = build_tiny("llava")
+    batch = rating_batch([first, second], RatingEncoder(PromptEncoder(processor)))
+    assert batch.inputs["input_ids"].shape[0] == 5
+    assert batch.pairs.tolist() == [[0, 1], [2, 0], [3, 4]]
+    assert batch.choice.tolist() == [0, 1, 0]
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +215,10 @@ def test_a_finished_reward_model_is_not_trained_again_and_another_is_refused(tin
 def test_training_learns_a_preference(tiny, world, tmp_path):
     """Shorter responses preferred throughout: the reward model finds out."""
     rows = [replace(one, preference=0) for one in read_comparisons(world / "comparisons.json")] * 4
-    rows = [replace(one, id=f"{one.id}-{i}") for i, one in enumerate(rows)]
+    rows = [
+        replace(one, id=f"{one.id}-{i}", turns=(Turn("user", f"Describe the image, {i}."),))
+        for i, one in enumerate(rows)
+    ]
     out = tmp_path / "rm"
     chosen = settings(training={"epochs": 3, "batch_size": 4, "learning_rate": 3e-3}, held_out=4)
     result = train_reward_model(tiny, rows, out, chosen, facts=None, image_folder=world / "images")
