@@ -27,21 +27,14 @@ RECIPE = replace(
     iterations=4,
     prompts_per_round=200,
     candidates=8,
-    temperature=0.9,
+    temperature=1.0,
     max_new_tokens=96,
-    pairs_per_image=8,
-    confirmed_weight=0.75,  # keeps what is seen in the text, so lengths need no balance
-    balance_lengths=False,
+    pairs_per_image=3,
+    confirmed_weight=0.5,
     soft_labels=True,
-    min_gap=1.25,
+    min_gap=1.0,
     dpo=replace(
-        RLAIFV_DPO,
-        name="rlaif-miniature",
-        learning_rate=1.5e-4,
-        batch_size=32,
-        epochs=1,
-        nll_weight=0.5,
-        max_length=512,
+        RLAIFV_DPO, name="rlaif-miniature", learning_rate=1e-4, batch_size=32, epochs=1, nll_weight=0.3, max_length=512
     ),
 )
 FAST = replace(RECIPE, iterations=2)  # for the demo
