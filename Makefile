@@ -73,6 +73,10 @@ $(VLLM_VENV)/.installed: constraints-vllm.txt
 test-vllm: $(VLLM_VENV)/.installed
 	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm --timeout 1500
 
+# needs a Chromium, e.g. Debian's package
+test-browser: install-dev
+	$(BIN)/python -m pytest -m browser
+
 results: install-dev
 	$(BIN)/python -m tests.results
 
