@@ -39,7 +39,12 @@ def measure(name: str) -> str:
     script, where, start = HERE / f"{name}.py", machine(), time.strftime("%Y-%m-%d")
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-P", str(script)], capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False
+        [sys.executable, "-P", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=environment,
+        check=False,
     )
     if done.returncode != 0:
         raise SystemExit(f"{script.name} failed:\n{done.stderr}")
