@@ -187,6 +187,10 @@ class AMBER:
             settings["similarity"] = self.lexicon.similarity.name
         return settings
 
+    def libraries(self) -> Sequence[str]:
+        """NLTK reads descriptions; answers are read without it."""
+        return ("nltk",) if "generative" in self.dimensions else ()
+
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """The figures of the authors' script, and those it would print if answers were read leniently.
 

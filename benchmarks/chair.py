@@ -262,6 +262,10 @@ class CHAIR:
             "unfinished": self.unfinished,
         }
 
+    def libraries(self) -> Sequence[str]:
+        """NLTK cuts responses and human captions into tokens in both variants."""
+        return ("nltk",)
+
     def _reference_files(self) -> list[Path]:
         if self.references is not None:
             return [self.references]

@@ -47,7 +47,7 @@ from benchmarks.object_halbench_scoring import (
 )
 from benchmarks.object_lists import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_words import NamedObject, ObjectTable
-from benchmarks.phrases import AnalyserName, PhraseAnalyser, choose_analyser
+from benchmarks.phrases import AnalyserName, NltkAnalyser, PhraseAnalyser, choose_analyser
 from evalkit.assets import asset
 from evalkit.cache import cache_folder
 from evalkit.errors import DataError
@@ -273,6 +273,10 @@ class ObjectHalBench:
             "phrases": self.analyser.name,
             "prompt": self.extractor_prompt.name,
         }
+
+    def libraries(self) -> Sequence[str]:
+        """NLTK, where it reads the response or the extracted phrases; what it read of human captions is in `gt`."""
+        return ("nltk",) if self.extractor == "lemma" or isinstance(self.analyser, NltkAnalyser) else ()
 
     def judge_prompt(self, item: Item, response: str) -> Prompt | None:
         """One system message that holds question and response; none for up to three words, or without a judge."""

@@ -74,6 +74,14 @@ class WithBaselines(Protocol):
 
 
 @runtime_checkable
+class WithLibraries(Protocol):
+    """A benchmark whose scorer reads English with a library of which another version may score otherwise."""
+
+    def libraries(self) -> Sequence[str]:
+        """Those that this benchmark, as it is set, scores with; the signature knows "nltk" and shows its version."""
+
+
+@runtime_checkable
 class OpenItems(Protocol):
     """A benchmark that can score responses to any part of its items: the responses at hand say which."""
 

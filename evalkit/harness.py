@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import evalkit
-from evalkit.benchmark import Benchmark, Judged
+from evalkit.benchmark import Benchmark, Judged, WithLibraries
 from evalkit.engines import Engine
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.interrupt import finishing_in_flight
@@ -40,7 +40,7 @@ from evalkit.summary import Summary, write_results
 
 Progress = Callable[[str, int, int], None]  # (what is done, how many so far, how many in all)
 GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
-VERSIONS = ("torch", "transformers", "vllm", "openai", "nltk", "spacy", "numpy", "pillow")
+VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -199,7 +199,7 @@ def score(
         ]
         manifest |= scoring | {
             "metrics": [metric.as_dict() for metric in benchmark.metrics],
-            "versions": _versions(),
+            "versions": _versions(benchmark),
             "evalkit": evalkit.__version__,
         }
         manifest["signature"] = str(Signature.of(manifest))
@@ -257,13 +257,15 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "ids": _hash(sorted(item.id for item in work.items)),
         "items": len(work.items),
         "origin": dict(work.origin),
-        "versions": _versions(),
+        "versions": _versions(work.benchmark),
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(benchmark: Benchmark) -> dict[str, str]:
+    """Versions of what may run a model, and of the libraries that this benchmark scores with."""
+    scoring = benchmark.libraries() if isinstance(benchmark, WithLibraries) else ()
     found = {"python": platform.python_version()}
-    for name in VERSIONS:
+    for name in dict.fromkeys((*VERSIONS, *scoring)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

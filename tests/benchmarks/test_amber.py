@@ -224,6 +224,8 @@ def test_questions_alone_need_no_similarity_and_no_nltk(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "nltk", None)
     benchmark = AMBER(folder, dimensions=("discriminative",))
     assert benchmark.score(benchmark.items()[0], "Yes").counts["correct"] == 1
+    assert list(benchmark.libraries()) == []
+    assert list(AMBER(folder, dimensions=("generative",)).libraries()) == ["nltk"]
 
 
 def test_a_missing_similarity_source_is_found_before_a_model_is_asked(folder, tmp_path):

@@ -197,6 +197,11 @@ def test_settings_name_what_moves_a_score(world):
     assert {key for key in changed if changed[key] != after[key]} == {"references"}
 
 
+@pytest.mark.parametrize("variant", ["pos_lemma", "singularize"])
+def test_both_variants_read_tokens_with_nltk(world, variant):
+    assert list(CHAIR.miniature(world, variant).libraries()) == ["nltk"]
+
+
 def test_unfinished_sentences_are_dropped_on_request(world):
     benchmark = CHAIR(
         world / "synonyms.txt",

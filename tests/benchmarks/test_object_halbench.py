@@ -413,6 +413,18 @@ def test_settings_name_everything_that_moves_a_score(tmp_path, synonyms):
     assert bench(synonyms, partial=True, **other).settings()["gt"] != first.settings()["gt"]
 
 
+@pytest.mark.parametrize(
+    ("options", "libraries"),
+    [
+        ({"extractor": "judge"}, []),  # phrases recorded beforehand
+        ({"extractor": "judge", "analyser": "nltk"}, ["nltk"]),
+        ({"extractor": "lemma"}, ["nltk"]),
+    ],
+)
+def test_nltk_is_named_where_it_reads_responses_or_phrases(synonyms, options, libraries):
+    assert list(bench(synonyms, **options).libraries()) == libraries
+
+
 def fake_script(folder: Path, text: str) -> Path:
     path = folder / "eval_script.py"
     path.write_text(f'raise SystemExit("never run")\nother = 3\nprompt_template = """{text}"""\n', encoding="utf-8")

@@ -107,6 +107,19 @@ def test_other_scoring_settings_need_rescore(tmp_path: Path) -> None:
     assert "variant:other" in score(other, tmp_path / "run", rescore=True).signature
 
 
+@pytest.mark.parametrize("libraries", [(), ("nltk",)])
+def test_the_tokeniser_stands_in_the_signature_of_a_scorer_that_uses_it_alone(
+    tmp_path: Path, libraries: tuple[str, ...]
+) -> None:
+    class Reading(ToyBenchmark):
+        def libraries(self) -> tuple[str, ...]:
+            return libraries
+
+    summary = evaluate(Reading(2), ToyEngine(tmp_path / "log"), tmp_path / "run")
+    assert ("|nltk:" in summary.signature) == bool(libraries)
+    assert "|nltk:" not in evaluate(ToyBenchmark(2), ToyEngine(tmp_path / "log"), tmp_path / "plain").signature
+
+
 def test_several_responses_per_item_are_one_record_each(tmp_path: Path) -> None:
     sampling = Sampling(max_new_tokens=8, n=3, temperature=1.0)
     summary = evaluate(ToyBenchmark(4), ToyEngine(tmp_path / "log"), tmp_path / "run", sampling=sampling)
