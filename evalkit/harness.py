@@ -253,7 +253,7 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "settings": dict(work.benchmark.settings()),
         "judge": None,
         "prompts": _hash(part for prompt in work.prompts for part in (prompt.id, prompt.system or "", prompt.text)),
-        "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)),
+        "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)) if images else None,
         "ids": _hash(sorted(item.id for item in work.items)),
         "items": len(work.items),
         "origin": dict(work.origin),

@@ -26,7 +26,6 @@ from evalkit.schema import Json
 
 SUBJECT = "model."  # prefix of the long form's fields about the model under test
 UNKNOWN_ALLOWED = ("images",)
-NO_IMAGES = hashlib.sha256(b"").hexdigest()[:8]  # hash of an empty image set: nothing is known of the images
 
 MEANINGS = {
     "benchmark": "benchmark",
@@ -135,7 +134,6 @@ def differences(first: Signature, second: Signature) -> list[Difference]:
 def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:
     sampling = manifest.get("sampling") or {}
     own: dict[str, Json] = {short: manifest.get(name) for short, name in _MANIFEST_FIELDS.items()}
-    own["images"] = None if own["images"] == NO_IMAGES else own["images"]
     own |= {short: sampling.get(name) for short, name in _DECODING.items()}
     own |= _judge(manifest.get("judge") or {})
     own |= {name: (manifest.get("versions") or {}).get(name) for name in _SCORING_LIBRARIES}

@@ -120,6 +120,12 @@ def test_the_tokeniser_stands_in_the_signature_of_a_scorer_that_uses_it_alone(
     assert "|nltk:" not in evaluate(ToyBenchmark(2), ToyEngine(tmp_path / "log"), tmp_path / "plain").signature
 
 
+def test_without_images_no_hash_of_them_is_claimed(tmp_path: Path) -> None:
+    summary = evaluate(ToyBenchmark(2), ToyEngine(tmp_path / "log"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["images"] is None
+    assert "|images:" not in summary.signature
+
+
 def test_several_responses_per_item_are_one_record_each(tmp_path: Path) -> None:
     sampling = Sampling(max_new_tokens=8, n=3, temperature=1.0)
     summary = evaluate(ToyBenchmark(4), ToyEngine(tmp_path / "log"), tmp_path / "run", sampling=sampling)
