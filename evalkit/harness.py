@@ -189,7 +189,7 @@ def score(
             "judge": judge.describe() if judge is not None and isinstance(benchmark, Judged) else None,
         }
         if "signature" in manifest and not rescore:
-            _match(run_dir, manifest, scoring, tuple(scoring), "use --rescore to score it again with these settings")
+            _match_scoring(run_dir, manifest, scoring)
         responses = _responses(work, run_dir)
         verdicts = _verdicts(work, run_dir, responses, judge, progress)
         samples = [
@@ -285,6 +285,15 @@ def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fiel
         there, here = _without_plumbing(old.get(name)), _without_plumbing(new.get(name))
         if there != here:
             raise RecordError(f"{run_dir} holds a run with another {name}: {_difference(there, here)}; {remedy}")
+
+
+def _match_scoring(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json]) -> None:
+    """A scored run is scored again with the settings and the judge that it was scored with."""
+    remedy = "use --rescore to score it again with these settings"
+    _match(run_dir, old, new, ("settings",), remedy)
+    if old.get("judge") and not new["judge"]:
+        raise RecordError(f"{run_dir} was scored with the judge {old['judge'].get('model')!r}; name it with --judge")
+    _match(run_dir, old, new, ("judge",), remedy)
 
 
 def _without_plumbing(description: Json) -> Json:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 
 from evalkit.errors import DataError, EngineError, RecordError, StoppedError, UsageError
 from evalkit.harness import evaluate, generate, plan, score
+from evalkit.judge import Judge
 from evalkit.records import read_journal
 from evalkit.sampling import Sampling
-from evalkit.schema import Item
+from evalkit.schema import Item, Prompt, Response
 from tests.toy import ToyBenchmark, ToyEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,32 @@ def test_other_scoring_settings_need_rescore(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="variant 'plain' there, 'other' here"):
         score(other, tmp_path / "run")
     assert "variant:other" in score(other, tmp_path / "run", rescore=True).signature
+
+
+class JudgedToy(ToyBenchmark):
+    """Every response goes through a judge."""
+
+    def judge_prompt(self, item: Item, response: str) -> Prompt:
+        return Prompt(item.id, response)
+
+    def judge_sampling(self) -> Sampling:
+        return Sampling(max_new_tokens=8)
+
+    def check_reply(self, reply: str) -> str | None:
+        return None
+
+
+class AgreeingJudge(ToyEngine):
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        return (Response(prompt.id, "right") for prompt in prompts)
+
+
+def test_scoring_again_without_the_judge_asks_to_name_it(tmp_path: Path) -> None:
+    judge = Judge(AgreeingJudge(tmp_path / "judge"))
+    first = evaluate(JudgedToy(3), ToyEngine(tmp_path / "log"), tmp_path / "run", judge)
+    with pytest.raises(RecordError, match="was scored with the judge 'toy'; name it with --judge"):
+        score(plan(JudgedToy(3)), tmp_path / "run")
+    assert score(plan(JudgedToy(3)), tmp_path / "run", judge).signature == first.signature
 
 
 @pytest.mark.parametrize("libraries", [(), ("nltk",)])
