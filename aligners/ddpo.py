@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from aligners.changed import changed_spans, token_weights
-from aligners.checkpoint import Card, merged, read_card, rename_for_vllm, save_checkpoint, weights_hash, write_card
+from aligners.checkpoint import Card, merged, rename_for_vllm, save_checkpoint, weights_hash, write_card
 from aligners.datasets import read_preferences
 from aligners.encoding import Layout, PairBatch, PairEncoder, TokenPair, end_token
 from aligners.logprobs import spread_rows
@@ -27,16 +27,10 @@ from aligners.losses import dpo_loss, sequence_logps, with_nll
 from aligners.pairs import Pair
 from aligners.presets import DPO_PRESETS, DpoPreset, find_preset
 from aligners.reference_logps import PairLogps, Progress, reference_logps
+from aligners.run_folder import LOG, finished_card, read_log
 from aligners.scoring import find_layout, move, response_logps, scoring
-from aligners.training import (
-    LOG,
-    TrainingSettings,
-    fit,
-    make_trainable,
-    read_log,
-    training_arguments,
-    wants_lora,
-)
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings, fit, training_arguments
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import DataError, TrainingError, UsageError
@@ -270,7 +264,7 @@ def train_dpo(
     Args:
         start: checkpoint folder or hub name, or (model, processor) in memory; that model is changed then.
         pairs: the data.
-        out: becomes an ordinary checkpoint folder; see `aligners.training` for what else lies there.
+        out: becomes an ordinary checkpoint folder; see `aligners.run_folder` for what else lies there.
         settings: of `dpo_settings`.
         image_folder: where relative image paths of pairs begin.
         reference: folder that keeps reference log-probabilities (default: out/training).
@@ -401,12 +395,9 @@ def finished_run(out: Path, identity: Mapping[str, Json]) -> TrainingResult | No
     Raises:
         TrainingError: if what is there is another run's.
     """
-    card = read_card(out)
+    card = finished_card(out, identity)
     if card is None:
         return None
-    path = out / "training" / "settings.json"
-    if not path.is_file() or json.loads(path.read_text()) != json.loads(json.dumps(identity)):
-        raise TrainingError(f"{out} holds a checkpoint of another training run; use another folder, or remove this one")
     losses = tuple(line["loss"] for line in read_log(out / LOG))
     cost = card.cost
     return TrainingResult(out, int(cost["steps"]), cost["seconds"], losses, int(cost["pairs"]), card.skipped)

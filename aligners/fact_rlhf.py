@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligners.checkpoint import Card, merged, read_card, save_checkpoint, weights_hash
+from aligners.checkpoint import Card, merged, save_checkpoint, weights_hash
 from aligners.encoding import end_token
 from aligners.facts import Turn, facts_of, load_facts, rating_conversation
 from aligners.llava_rlhf import Comparison, RolloutPrompt, read_comparisons, read_rollout_prompts
@@ -41,8 +41,10 @@ from aligners.reward_model import (
     train_reward_model,
 )
 from aligners.rollouts import Rollouts, as_prompt
+from aligners.run_folder import LOG, finished_card, read_log
 from aligners.scoring import scoring
-from aligners.training import LOG, TrainingSettings, fit, make_trainable, read_log, wants_lora
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings, fit
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import DataError, TrainingError, UsageError
@@ -317,12 +319,9 @@ def _ppo_stage(
 
 
 def _finished(out: Path, identity: Mapping[str, Json], reward_model: RewardModelResult) -> FactRlhfResult | None:
-    card = read_card(out)
+    card = finished_card(out, identity)
     if card is None:
         return None
-    path = out / "training" / "settings.json"
-    if not path.is_file() or json.loads(path.read_text()) != json.loads(json.dumps(identity)):
-        raise TrainingError(f"{out} holds a checkpoint of another training run; use another folder, or remove this one")
     log = tuple(read_log(out / LOG))
     return FactRlhfResult(out, reward_model, len(log), card.cost["seconds"], log, card.skipped)
 
@@ -432,9 +431,7 @@ def supervised_start(
     stored, start_hash = model.dtype, weights_hash(model)
     data = hashlib.sha256(json.dumps([[p.image, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
     identity = {"model": start_hash, "conversations": data, **asdict(settings)}
-    if read_card(out) is not None:
-        if json.loads((out / "training" / "settings.json").read_text()) != json.loads(json.dumps(identity)):
-            raise TrainingError(f"{out} holds another supervised start; use another folder, or remove this one")
+    if finished_card(out, identity) is not None:
         return out
     encoder = PromptEncoder(processor)
     end_id = end_token(encoder, model)

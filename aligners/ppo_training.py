@@ -49,9 +49,11 @@ from aligners.rollouts import (
     scoring_batches,
     widen,
 )
+from aligners.run_folder import LOG, Journal, claim_folder
 from aligners.scoring import bare
 from aligners.sequences import non_pad_lengths
-from aligners.training import LOG, Journal, TrainingSettings, claim_folder, make_trainable, wants_lora
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
 from evalkit.schema import Json

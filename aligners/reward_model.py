@@ -21,14 +21,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aligners.checkpoint import Card, merged, read_card, save_checkpoint, weights_hash
+from aligners.checkpoint import Card, merged, save_checkpoint, weights_hash
 from aligners.facts import Turn, facts_of, rating_conversation, shuffled
 from aligners.llava_rlhf import Comparison
 from aligners.losses import reward_model_loss
 from aligners.rating import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
 from aligners.reference_logps import Progress
+from aligners.run_folder import finished_card
 from aligners.scoring import bare
-from aligners.training import TrainingSettings, fit, make_trainable, wants_lora
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings, fit
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import DataError, TrainingError, UsageError
@@ -382,12 +384,9 @@ def load_reward_model(folder: Path) -> tuple[RewardModel, Any]:
 
 
 def _finished(out: Path, identity: Mapping[str, Json]) -> RewardModelResult | None:
-    card = read_card(out)
+    card = finished_card(out, identity)
     if card is None:
         return None
-    path = out / "training" / "settings.json"
-    if not path.is_file() or json.loads(path.read_text()) != json.loads(json.dumps(identity)):
-        raise TrainingError(f"{out} holds another reward model; use another folder, or remove this one")
     report = json.loads((out / ACCURACY).read_text(encoding="utf-8"))
     without = report["accuracy_no_facts"]
     return RewardModelResult(

@@ -28,9 +28,9 @@ from aligners.feedback_round import LazyEngine, Oracle, Round, Statistics, colle
 from aligners.instructions import Instruction, instructions_hash, read_instructions, rounds
 from aligners.labeling import LABELER_WORDING, RuleSplitter, Splitter, identity
 from aligners.presets import RLAIF_PRESETS, RlaifPreset, find_preset
+from aligners.run_folder import LOG, read_log
 from aligners.selection import Selection
 from aligners.stages import MANIFEST, Progress, Stages, claim_settings
-from aligners.training import LOG, read_log
 from evalkit.engines.base import Engine
 from evalkit.errors import RecordError, TrainingError
 from evalkit.records import Journal, locked, read_journal, read_json

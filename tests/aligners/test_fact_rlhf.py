@@ -19,7 +19,8 @@ from aligners.fact_rlhf import (
 from aligners.llava_rlhf import read_rollout_prompts
 from aligners.rating import RatingEncoder, RewardModel
 from aligners.rollouts import RolloutSettings, sample_rollouts
-from aligners.training import LOG, TrainingSettings, read_log
+from aligners.run_folder import LOG, read_log
+from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, TrainingError, UsageError

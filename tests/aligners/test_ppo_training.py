@@ -20,7 +20,8 @@ from aligners.ppo_training import (
 from aligners.presets import FACT_RLHF_MASKED, FACT_RLHF_REFERENCE
 from aligners.reward import AnswerKind
 from aligners.rollouts import RolloutSettings, sample_rollouts, scoring_batches
-from aligners.training import LOG, TrainingSettings, read_log
+from aligners.run_folder import LOG, read_log
+from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
 

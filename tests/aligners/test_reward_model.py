@@ -23,7 +23,8 @@ from aligners.reward_model import (
     train_reward_model,
     usable_comparisons,
 )
-from aligners.training import LOG, TrainingSettings, read_log
+from aligners.run_folder import LOG, read_log
+from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
@@ -208,7 +209,7 @@ def test_a_trained_reward_model_loads_with_the_rewards_it_had(tiny, world, tmp_p
 def test_a_finished_reward_model_is_not_trained_again_and_another_is_refused(tiny, world, tmp_path):
     first = trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1)
     assert trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1) == first
-    with pytest.raises(TrainingError, match="another reward model"):
+    with pytest.raises(TrainingError, match="another training run"):
         trained(tiny, world, tmp_path / "rm", training={"max_steps": 2}, held_out=1)
 
 

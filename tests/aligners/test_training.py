@@ -14,16 +14,9 @@ from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.pairs import write_pairs
-from aligners.training import (
-    Journal,
-    TrainingSettings,
-    claim_folder,
-    last_complete_step,
-    make_trainable,
-    read_log,
-    training_arguments,
-    wants_lora,
-)
+from aligners.run_folder import Journal, claim_folder, last_complete_step, read_log
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings, training_arguments
 from evalkit.errors import TrainingError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +115,7 @@ def test_lora_is_the_default_of_large_models_only(monkeypatch):
     model, _ = build_tiny("llava")
     settings = TrainingSettings(learning_rate=1e-3)
     assert not wants_lora(model, settings)
-    monkeypatch.setattr("aligners.training.LARGE_MODEL", 1000)
+    monkeypatch.setattr("aligners.trainable.LARGE_MODEL", 1000)
     assert wants_lora(model, settings)
 
 

@@ -1,0 +1,143 @@
+"""transformers.Trainer with a loss that is a function: metrics, log, NaN guard, training checkpoints that continue."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from aligners.reference_logps import Progress
+from aligners.run_folder import Journal, last_complete_step, steps_folder
+from evalkit.errors import TrainingError
+
+# (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
+LossFunction = Callable[[Any, Any], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+class LossTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose loss is a function; it averages the function's metrics over rows, micro-batches and devices."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        rows: Sequence[Any],
+        collate: Callable[[list[Any]], Any],
+        loss: LossFunction,
+        journal: Journal,
+        folder: Path,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=lambda some: {"batch": collate(some)},
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_LogBeforeSaving())
+        self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch
+        self._loss, self._journal, self._folder = loss, journal, folder
+        self._sums: dict[str, float] = {}
+        self._rows_seen = 0
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The method's loss.
+
+        Raises:
+            TrainingError: if it is not finite.
+        """
+        loss, metrics = self._loss(model, inputs["batch"].to(self.args.device))
+        if not bool(torch.isfinite(loss)):
+            self._give_up(f"the loss of step {self.state.global_step + 1} is {loss.item()}")
+        for name, values in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
+        self._rows_seen += len(next(iter(metrics.values())))
+        return (loss, None) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the method's metrics, write the line.
+
+        Raises:
+            TrainingError: if the gradients are not finite; nothing is saved after that.
+        """
+        if not math.isfinite(logs.get("grad_norm", 0.0)):
+            self._give_up(f"the gradients of step {self.state.global_step} are not finite")
+        if "loss" in logs:
+            logs |= self._mean_metrics()
+            self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch})
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted."""
+        return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Training checkpoints keep the modules' own weight names.
+
+        The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names
+        when it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        inside = output_dir is not None and Path(output_dir).is_relative_to(steps_folder(self._folder))
+        if isinstance(model, PreTrainedModel) and inside:
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
+        if lost:
+            raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
+
+    def _mean_metrics(self) -> dict[str, float]:
+        names = sorted(self._sums)
+        local = torch.tensor([*(self._sums[name] for name in names), self._rows_seen], dtype=torch.float64)
+        if self.args.world_size > 1:
+            local = self.accelerator.reduce(local.to(self.args.device, torch.float32), "sum").cpu()
+        self._sums, self._rows_seen = {}, 0
+        rows = local[-1].item()
+        return {name: local[i].item() / rows for i, name in enumerate(names)} | {"rows": rows}
+
+    def _give_up(self, what: str) -> None:
+        last = last_complete_step(self._folder)
+        kept = f"the last good training checkpoint is {last[1]}" if last else "no training checkpoint was saved yet"
+        raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
+
+
+class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]
+    """A step that is saved is logged first, so that broken gradients are seen before they reach a checkpoint."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if control.should_save:
+            control.should_log = True
+        return control
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Calls `progress` with ("training", steps done, steps in all)."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress("training", state.global_step, state.max_steps)
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """The Trainer's remarks about the model's special tokens are not about this training."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
