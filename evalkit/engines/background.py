@@ -34,7 +34,7 @@ class Background:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(workers):
                         group.create_task(worker())
-            except BaseExceptionGroup as errors:
+            except BaseExceptionGroup as errors:  # the task group wraps whatever ended it; the first error is the cause
                 raise errors.exceptions[0] from None
             finally:
                 results.put(None)
