@@ -15,16 +15,8 @@ from preference_data import make_pairs
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.checkpoint import read_card
-from aligners.ddpo import (
-    UNCHANGED_CHOSEN,
-    align_ddpo,
-    dpo_batch,
-    dpo_objective,
-    dpo_settings,
-    train_dpo,
-    usable_pairs,
-    weighted_rows,
-)
+from aligners.ddpo import align_ddpo, dpo_settings, train_dpo
+from aligners.dpo_rows import UNCHANGED_CHOSEN, dpo_batch, dpo_objective, usable_pairs, weighted_rows
 from aligners.encoding import Layout, PairEncoder, end_token
 from aligners.pairs import Pair, write_pairs
 from aligners.reference_logps import reference_logps
@@ -62,7 +54,7 @@ def nudged(model, seed=1):
 
 
 def loss_and_metrics(model, encoder, pairs, folder, settings, reference_folder, nudge=True):
-    tokens, _ = usable_pairs(pairs, encoder, folder, settings)
+    tokens, _ = usable_pairs(pairs, encoder, folder, settings.preset)
     logps = reference_logps(model, encoder, tokens, reference_folder, layout=Layout.PACKED)
     rows = weighted_rows(tokens, logps.pairs, settings.preset)
     with scoring(nudged(model) if nudge else model):
@@ -296,7 +288,7 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         Pair("e", "0.png", "?", "There is a dog in the park.", "There is a dog in the park. There is a car."),
     ]
     settings = dpo_settings("ddpo-paper", bad_images="skip", max_length=512)
-    kept, counts = usable_pairs(odd + pairs[1:2], encoder, images, settings)
+    kept, counts = usable_pairs(odd + pairs[1:2], encoder, images, settings.preset, settings.bad_images)
     assert [pair.id for pair in kept] == ["e", "1"]
     assert counts == {
         "an empty response": 1,
@@ -306,9 +298,9 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         UNCHANGED_CHOSEN: 1,
     }
     with pytest.raises(DataError, match=r"'c'.*torn"):
-        usable_pairs(odd, encoder, images, dpo_settings("ddpo-paper"))
+        usable_pairs(odd, encoder, images, settings.preset)
     with pytest.raises(TrainingError, match="no pair is left"):
-        usable_pairs(odd[:2], encoder, images, settings)
+        usable_pairs(odd[:2], encoder, images, settings.preset, settings.bad_images)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""The policy of a training run: the model that it begins with, and how what became of it is saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aligners.checkpoint import Card, merged, rename_for_vllm, save_checkpoint, write_card
+from aligners.trainable import wants_lora
+from aligners.training import TrainingSettings
+from evalkit.engines.loading import load_checkpoint
+from evalkit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The model that training begins with.
+
+    source  folder or hub name whose weights these are; None for a model in memory and for a merged adapter, which an
+            adapter could not name as its base
+    parent  for the card; dtype: in which the weights are stored, and the trained ones will be
+    """
+
+    model: Any
+    processor: Any
+    source: str | None
+    parent: str
+    dtype: torch.dtype
+
+
+def load_policy(start: Path | str | tuple[Any, Any], training: TrainingSettings, device: torch.device) -> Policy:
+    """Load what is to be trained; full training keeps float32 weights, whatever is stored."""
+    if isinstance(start, tuple):
+        model, processor = start
+        return Policy(model, processor, None, "a model in memory", model.dtype)
+    checkpoint = load_checkpoint(start, dtype="auto", device=str(device))
+    model, dtype = merged(checkpoint.model), checkpoint.model.dtype
+    if not wants_lora(model, training):
+        model = model.float()
+    source = str(start) if checkpoint.adapter is None else None
+    return Policy(model, checkpoint.processor, source, str(start), dtype)
+
+
+def trains_adapter(policy: Policy, training: TrainingSettings) -> bool:
+    """Whether the run ends in an adapter.
+
+    Raises:
+        UsageError: if it would, and there is no base that the adapter could name.
+    """
+    adapter = wants_lora(policy.model, training) and not training.merge_adapter
+    if adapter and policy.source is None:
+        raise UsageError("an adapter of a model in memory, or of a merged one, has no base to name: set merge_adapter")
+    return adapter
+
+
+def save_policy(trainer: Any, policy: Policy, out: Path, card: Card) -> None:
+    """Write the trained model; with sharded weights the Trainer gathers them, on every process."""
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(out))
+        if trainer.args.should_save:
+            policy.processor.save_pretrained(out)
+            rename_for_vllm(out)
+            write_card(out, card)
+    elif trainer.args.should_save:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        model = model if card.adapter else merged(model)
+        save_checkpoint(model.to(policy.dtype), policy.processor, out, card)
+    trainer.accelerator.wait_for_everyone()
