@@ -26,7 +26,8 @@ from aligners.encoding import end_token
 from aligners.facts import Turn, facts_of, load_facts, rating_conversation
 from aligners.llava_rlhf import Comparison, RolloutPrompt, read_comparisons, read_rollout_prompts
 from aligners.logprobs import IGNORE
-from aligners.ppo_training import PpoSettings, clear_state, settings_json, train_ppo
+from aligners.ppo_settings import PpoSettings, settings_json
+from aligners.ppo_training import clear_state, train_ppo
 from aligners.presets import FACT_RLHF_PRESETS, FactRlhfPreset, find_preset
 from aligners.rating import ImageOpener, Rating, RatingEncoder, RatingStyle, RewardModel
 from aligners.reference_logps import Progress

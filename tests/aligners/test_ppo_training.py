@@ -9,14 +9,10 @@ from tiny_models import FAMILIES, build_tiny
 
 from aligners.encoding import end_token
 from aligners.llava_rlhf import read_rollout_prompts
-from aligners.ppo_training import (
-    PpoSettings,
-    build_models,
-    experience_of,
-    prompts_of_rollout,
-    settings_json,
-    train_ppo,
-)
+from aligners.ppo_experience import experience_of
+from aligners.ppo_models import build_models
+from aligners.ppo_settings import PpoSettings, settings_json
+from aligners.ppo_training import prompts_of_rollout, train_ppo
 from aligners.presets import FACT_RLHF_MASKED, FACT_RLHF_REFERENCE
 from aligners.reward import AnswerKind
 from aligners.rollouts import RolloutSettings, sample_rollouts, scoring_batches
