@@ -5,6 +5,7 @@ next to the response it rates, so that it need not see every detail itself and i
 value model never see them. The wording of the rating request is our own.
 """
 
+import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError
 
+Facts = Mapping[str, Sequence[str]]  # image file name -> true sentences
 MULTIPLE_CHOICE = (AnswerKind.A, AnswerKind.B, AnswerKind.C, AnswerKind.D)
 
 
@@ -93,3 +95,11 @@ def rating_conversation(turns: Sequence[Turn], response: str, facts: Sequence[st
         facts: true sentences, already in the order wanted; None or empty: the reward model goes without.
     """
     return [*turns, Turn("assistant", response), Turn("user", rating_request(facts))]
+
+
+def facts_hash(facts: Facts | None) -> str:
+    """Hash of a facts table, 16 hexadecimals; "none" without one."""
+    if facts is None:
+        return "none"
+    content = {image: list(sentences) for image, sentences in facts.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,11 +3,10 @@
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): loss -log sigmoid(preferred - other) plus a small pull to zero. Facts
 are shown in a new order at every use. The folder holds an ordinary checkpoint (or adapter), `reward_head.safetensors`
 and `accuracy.json`: the held-out accuracy with facts and with the facts taken away, each with its interval.
-Comparisons of one conversation form a group whose responses are rated once each (as in InstructGPT, arXiv:2203.02155,
-section 3.5); a batch counts groups. Differs from the released code: the learning rate follows a cosine.
+A batch counts groups of comparisons (see `aligners.comparisons`). Differs from the released code: the learning rate
+follows a cosine.
 """
 
-import hashlib
 import json
 import math
 import time
@@ -22,7 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aligners.checkpoint import Card, merged, save_checkpoint, weights_hash
-from aligners.facts import Turn, facts_of, rating_conversation, shuffled
+from aligners.comparisons import (
+    comparisons_hash,
+    group_comparisons,
+    rating_batch,
+    ratings_of,
+    split_held_out,
+    usable_comparisons,
+)
+from aligners.facts import Facts, facts_hash, rating_conversation
 from aligners.llava_rlhf import Comparison
 from aligners.losses import reward_model_loss
 from aligners.rating import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
@@ -30,10 +37,10 @@ from aligners.reference_logps import Progress
 from aligners.run_folder import finished_card
 from aligners.scoring import bare
 from aligners.trainable import make_trainable, wants_lora
-from aligners.training import TrainingSettings, fit
+from aligners.training import TrainingSettings, as_stage, fit
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
-from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.errors import DataError, UsageError
 from evalkit.images import ImageFile
 from evalkit.intervals import Interval, interval
 from evalkit.metrics import Metric
@@ -41,7 +48,6 @@ from evalkit.schema import Json
 
 HEAD, ACCURACY = "reward_head.safetensors", "accuracy.json"
 _METRIC = Metric("accuracy", "100 * right / pairs", higher_is_better=True, role="rate")
-Facts = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,121 +92,6 @@ class RewardModelResult:
     skipped: Mapping[str, int]
 
 
-# --- data ---------------------------------------------------------------------------------------------------------
-
-
-def usable_comparisons(
-    comparisons: Sequence[Comparison], facts: Facts | None, image_folder: Path, settings: RewardModelSettings
-) -> tuple[list[Comparison], dict[str, int]]:
-    """Comparisons that can be trained on, and how many were left out for which reason.
-
-    Raises:
-        DataError: if an image does not open, or facts are wanted and an image has none, and the settings say "error".
-        TrainingError: if nothing is left.
-    """
-    kept: list[Comparison] = []
-    skipped: dict[str, int] = {}
-    for comparison in comparisons:
-        reason = comparison.defect()
-        if reason is None and facts is not None and facts_of(facts, comparison.image) is None:
-            reason = "no facts for its image"
-            if settings.missing_facts == "error":
-                raise DataError(
-                    f"comparison {comparison.id!r}: the facts file has nothing on {comparison.image!r} "
-                    "(set missing_facts to 'skip' to leave such rows out)"
-                )
-        if reason is None:
-            try:
-                ImageFile(image_folder, comparison.image).open()
-            except DataError as error:
-                reason = "image does not open"
-                if settings.bad_images == "error":
-                    raise DataError(f"comparison {comparison.id!r}: {error}") from error
-        if reason is None:
-            kept.append(comparison)
-        else:
-            skipped[reason] = skipped.get(reason, 0) + 1
-    if not kept:
-        raise TrainingError(f"no comparison is left to train on, of {len(comparisons)}: {skipped or 'there were none'}")
-    return kept, skipped
-
-
-def split_held_out(
-    comparisons: Sequence[Comparison], held_out: int, seed: int
-) -> tuple[list[Comparison], list[Comparison]]:
-    """(training, held out): whole images are held out, in an order drawn by the seed, at most a fifth of the rows.
-
-    Raises:
-        TrainingError: if no row is left for training.
-    """
-    wanted = min(held_out, len(comparisons) // 5)
-    by_image: dict[str, list[Comparison]] = {}
-    for comparison in comparisons:
-        by_image.setdefault(comparison.image, []).append(comparison)
-    held: set[str] = set()
-    count = 0
-    for image in sorted(by_image, key=lambda name: hashlib.sha256(f"{seed}\x00{name}".encode()).digest()):
-        if count + len(by_image[image]) <= wanted:
-            held.add(image)
-            count += len(by_image[image])
-    training = [row for row in comparisons if row.image not in held]
-    if not training:
-        raise TrainingError("every comparison was held out: nothing to train on")
-    return training, [row for row in comparisons if row.image in held]
-
-
-def ratings_of(
-    comparison: Comparison, facts: Facts | None, image_folder: Path, *, seed: int, use: str
-) -> tuple[Rating, Rating]:
-    """Both responses as the reward model gets them; facts in an order drawn for this `use`."""
-    found = facts_of(facts, comparison.image) if facts is not None else None
-    order = tuple(shuffled(found, seed=seed, key=f"{comparison.id}:{use}")) if found else None
-    image = ImageFile(image_folder, comparison.image)
-    first, second = (
-        Rating(comparison.id, image, comparison.turns, response.strip(), order) for response in comparison.responses
-    )
-    return first, second
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Comparisons of responses to one conversation about one image: (first, second, choice) indices into `ratings`."""
-
-    ratings: tuple[Rating, ...]
-    pairs: tuple[tuple[int, int, int], ...]
-
-
-def group_comparisons(
-    comparisons: Sequence[Comparison], facts: Facts | None, image_folder: Path, *, seed: int, use: str
-) -> list[Group]:
-    """One group for each image and conversation, in order of their first comparison; every response once."""
-    members: dict[tuple[str, tuple[Turn, ...]], list[Comparison]] = {}
-    for row in comparisons:
-        members.setdefault((row.image, row.turns), []).append(row)
-    groups = []
-    for rows in members.values():
-        places: dict[str, int] = {}
-        pairs = []
-        for row in rows:
-            first, second = (places.setdefault(text.strip(), len(places)) for text in row.responses)
-            pairs.append((first, second, row.preference))
-        example, _ = ratings_of(rows[0], facts, image_folder, seed=seed, use=use)
-        groups.append(Group(tuple(replace(example, response=text) for text in places), tuple(pairs)))
-    return groups
-
-
-def rating_batch(groups: Sequence[Group], encoder: RatingEncoder) -> RatingBatch:
-    """Groups as a batch."""
-    ratings: list[Rating] = []
-    pairs, choice = [], []
-    for group in groups:
-        for first, second, preferred in group.pairs:
-            pairs.append([len(ratings) + first, len(ratings) + second])
-            choice.append(preferred)
-        ratings += group.ratings
-    return RatingBatch(encoder.encode(ratings), torch.tensor(pairs), torch.tensor(choice))
-
-
 # --- training -----------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +122,7 @@ def train_reward_model(
         DataError, TrainingError, EngineError: see `usable_comparisons`, `training.fit`, `load_checkpoint`.
     """
     out, begin = Path(out), time.perf_counter()
-    usable, skipped = usable_comparisons(comparisons, facts, image_folder, settings)
+    usable, skipped = usable_comparisons(comparisons, facts, image_folder, settings.missing_facts, settings.bad_images)
     seed = settings.training.seed
     training, held = split_held_out(usable, settings.held_out, seed)
     checkpoint = load_checkpoint(start, dtype="auto")
@@ -262,7 +153,7 @@ def train_reward_model(
         _whole_run(settings.training, len(rows[0])),
         out,
         identity=identity,
-        progress=_named(progress),
+        progress=as_stage("reward model", progress),
     )
     reward_model.eval()
     accuracy = measure(reward_model, encoder, held, facts, image_folder, seed=seed)
@@ -308,13 +199,6 @@ def _freeze(unused: nn.Module | None, backbone: Any) -> None:
     embeddings = bare(backbone).get_input_embeddings()
     if unused is not None and unused.weight is not embeddings.weight:
         unused.requires_grad_(False)
-
-
-def _named(progress: Progress | None) -> Progress | None:
-    if progress is None:
-        return None
-    report = progress
-    return lambda _, done, total: report("reward model", done, total)
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
@@ -398,17 +282,3 @@ def _finished(out: Path, identity: Mapping[str, Json]) -> RewardModelResult | No
         card.cost["seconds"],
         card.skipped,
     )
-
-
-def comparisons_hash(comparisons: Sequence[Comparison]) -> str:
-    """Hash of all that training reads of the comparisons, 16 hexadecimals."""
-    content = [[row.id, row.image, row.turns, row.responses, row.preference] for row in comparisons]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def facts_hash(facts: Facts | None) -> str:
-    """Hash of a facts table, 16 hexadecimals; "none" without one."""
-    if facts is None:
-        return "none"
-    content = {image: list(sentences) for image, sentences in facts.items()}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -170,3 +170,11 @@ def training_arguments(
     arguments.gradient_accumulation_steps = share // micro
     arguments.save_steps = settings.save_steps or max(1, math.ceil(steps / 4))
     return arguments
+
+
+def as_stage(stage: str, progress: Progress | None) -> Progress | None:
+    """A progress callback that reports everything under the name of one stage of a pipeline."""
+    if progress is None:
+        return None
+    report = progress
+    return lambda _, done, total: report(stage, done, total)

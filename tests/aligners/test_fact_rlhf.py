@@ -8,18 +8,13 @@ import torch
 from rlhf_world import asked, write_rlhf_world
 from tiny_models import build_tiny, save_tiny
 
-from aligners.fact_rlhf import (
-    align_fact_rlhf,
-    fact_rlhf_settings,
-    read_answered,
-    reward_scorer,
-    supervised_start,
-    usable_prompts,
-)
+from aligners.fact_rlhf import align_fact_rlhf, fact_rlhf_settings
 from aligners.llava_rlhf import read_rollout_prompts
 from aligners.rating import RatingEncoder, RewardModel
+from aligners.rollout_inputs import reward_scorer, usable_prompts
 from aligners.rollouts import RolloutSettings, sample_rollouts
 from aligners.run_folder import LOG, read_log
+from aligners.supervised_start import read_answered, supervised_start
 from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
@@ -149,8 +144,8 @@ def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
     prompts = read_rollout_prompts(world / "prompts.json")
     bad = [replace(prompts[0], image="absent.jpg"), replace(prompts[0], text="word " * 300)]
     facts = {prompts[0].image: ["A wall."], "absent.jpg": ["A wall."]}
-    lenient = fact_rlhf_settings(missing_facts="skip", bad_images="skip")
-    kept, skipped = usable_prompts([prompts[0], *bad, prompts[1]], facts, encoder, world / "images", lenient)
+    lenient = {"missing_facts": "skip", "bad_images": "skip"}
+    kept, skipped = usable_prompts([prompts[0], *bad, prompts[1]], facts, encoder, world / "images", 128, **lenient)
     assert [prompt.id for prompt in kept] == [prompts[0].id]
     assert skipped == {
         "prompts: image does not open": 1,
@@ -159,9 +154,9 @@ def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
     }
     for wrong in (bad[0], prompts[1]):
         with pytest.raises(DataError, match=wrong.id):
-            usable_prompts([wrong], facts, encoder, world / "images", fact_rlhf_settings())
+            usable_prompts([wrong], facts, encoder, world / "images", 128)
     with pytest.raises(TrainingError, match="no prompt is left"):
-        usable_prompts([bad[1]], facts, encoder, world / "images", lenient)
+        usable_prompts([bad[1]], facts, encoder, world / "images", 128, **lenient)
 
 
 def test_overrides_reach_their_stage_and_unknown_ones_are_refused():

@@ -8,21 +8,11 @@ import torch
 from rlhf_world import write_rlhf_world
 from tiny_models import build_tiny, save_tiny
 
+from aligners.comparisons import group_comparisons, rating_batch, ratings_of, split_held_out, usable_comparisons
 from aligners.facts import Turn, load_facts
 from aligners.llava_rlhf import Comparison, read_comparisons
 from aligners.rating import Rating, RatingEncoder, RewardModel
-from aligners.reward_model import (
-    RewardModelSettings,
-    group_comparisons,
-    load_reward_model,
-    measure,
-    rating_batch,
-    ratings_of,
-    rewards_of,
-    split_held_out,
-    train_reward_model,
-    usable_comparisons,
-)
+from aligners.reward_model import RewardModelSettings, load_reward_model, measure, rewards_of, train_reward_model
 from aligners.run_folder import LOG, read_log
 from aligners.training import TrainingSettings
 from evalkit.engines.encoding import PromptEncoder
@@ -99,9 +89,8 @@ def test_rows_that_cannot_be_used_are_counted(world):
         row(4, "000000000001.jpg"),
     ]
     kept, skipped = usable_comparisons(
-        rows, {name: ["A wall."], "absent.jpg": ["x"]}, world / "images",
-        settings(missing_facts="skip", bad_images="skip"),
-    )  # fmt: skip
+        rows, {name: ["A wall."], "absent.jpg": ["x"]}, world / "images", missing_facts="skip", bad_images="skip"
+    )
     assert [comparison.id for comparison in kept] == ["c0"]
     assert skipped == {
         "an empty response": 1,
@@ -114,12 +103,12 @@ def test_rows_that_cannot_be_used_are_counted(world):
 @pytest.mark.parametrize(("facts", "image"), [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
 def test_missing_facts_and_images_are_errors_that_name_the_row(world, facts, image):
     with pytest.raises(DataError, match="c7"):
-        usable_comparisons([row(7, image)], facts, world / "images", settings())
+        usable_comparisons([row(7, image)], facts, world / "images")
 
 
 def test_nothing_left_is_an_error(world):
     with pytest.raises(TrainingError, match="no comparison is left"):
-        usable_comparisons([row(0, "000000000000.jpg", ("a", "a"))], None, world / "images", settings())
+        usable_comparisons([row(0, "000000000000.jpg", ("a", "a"))], None, world / "images")
 
 
 def test_unknown_policies_for_bad_rows_are_refused():

@@ -1,0 +1,92 @@
+"""What PPO of fact-augmented RLHF works on: prompts that can be rolled out, and the reward model as its scorer."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from aligners.facts import Facts, Turn, facts_of
+from aligners.llava_rlhf import RolloutPrompt
+from aligners.ppo_experience import Scorer
+from aligners.rating import Rating, RatingEncoder, RewardModel
+from aligners.reward_model import rewards_of
+from aligners.rollouts import Rollouts, as_prompt
+from evalkit.engines.encoding import PromptEncoder
+from evalkit.errors import DataError, TrainingError
+from evalkit.images import ImageFile
+
+
+def usable_prompts(
+    prompts: Sequence[RolloutPrompt],
+    facts: Facts | None,
+    encoder: PromptEncoder,
+    image_folder: Path,
+    query_limit: int,
+    missing_facts: str = "error",
+    bad_images: str = "error",
+) -> tuple[list[RolloutPrompt], dict[str, int]]:
+    """Prompts to roll out on, and how many were left out for which reason: no facts, too long, no readable image.
+
+    `query_limit` counts text tokens of the prompt; image tokens are not part of it.
+
+    Raises:
+        DataError: if facts are missing and `missing_facts` is "error", or an image does not open and `bad_images` is
+            "error"; both may be "skip".
+        TrainingError: if nothing is left.
+    """
+    kept: list[RolloutPrompt] = []
+    skipped: dict[str, int] = {}
+    for prompt in prompts:
+        reason = None
+        if facts is not None and facts_of(facts, prompt.image, prompt.kind) is None:
+            reason = "prompts: no facts for their image"
+            if missing_facts == "error":
+                raise DataError(
+                    f"prompt {prompt.id!r}: the facts file has nothing on {prompt.image!r} "
+                    "(set missing_facts to 'skip' to leave such rows out)"
+                )
+        text_tokens = len(encoder.tokenizer(encoder.render(as_prompt(prompt, image_folder))).input_ids)
+        if reason is None and text_tokens > query_limit:
+            reason = f"prompts: longer than {query_limit} tokens"
+        if reason is None:
+            try:
+                ImageFile(image_folder, prompt.image).open()
+            except DataError as error:
+                reason = "prompts: image does not open"
+                if bad_images == "error":
+                    raise DataError(f"prompt {prompt.id!r}: {error}") from error
+        if reason is None:
+            kept.append(prompt)
+        else:
+            skipped[reason] = skipped.get(reason, 0) + 1
+    if not kept:
+        raise TrainingError(f"no prompt is left to roll out on, of {len(prompts)}: {skipped or 'there were none'}")
+    return kept, skipped
+
+
+def reward_scorer(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    facts: Facts | None,
+    image_folder: Path,
+    batch_size: int = 32,
+) -> Scorer:
+    """The reward model as PPO calls it; facts in an order drawn for each image (rationales for multiple choice)."""
+
+    def score(rollouts: Rollouts) -> Tensor:
+        ratings = []
+        for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
+            found = facts_of(facts, prompt.image, prompt.kind) if facts is not None else None
+            image = ImageFile(image_folder, prompt.image)
+            ratings.append(Rating(prompt.id, image, (Turn("user", prompt.text),), text, found))
+        return rewards_of(model, encoder, ratings, batch_size)
+
+    return score
+
+
+def prompts_hash(prompts: Sequence[RolloutPrompt]) -> str:
+    """Hash of prompts, 16 hexadecimals."""
+    content = [[p.id, p.image, p.text, int(p.kind), p.length_multiplier] for p in prompts]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

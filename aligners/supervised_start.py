@@ -1,0 +1,119 @@
+"""The supervised start of fact-augmented RLHF: the likelihood of given answers to first questions about an image."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aligners.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.encoding import end_token
+from aligners.llava_rlhf import RolloutPrompt, read_rollout_prompts
+from aligners.logprobs import IGNORE
+from aligners.reference_logps import Progress
+from aligners.rollouts import as_prompt
+from aligners.run_folder import finished_card
+from aligners.scoring import scoring
+from aligners.trainable import make_trainable, wants_lora
+from aligners.training import TrainingSettings, as_stage, fit
+from evalkit.engines.encoding import PromptEncoder
+from evalkit.engines.loading import load_checkpoint
+from evalkit.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBatch:
+    """Model inputs with the tokens to learn; `labels` (B, T) are IGNORE elsewhere."""
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The batch on another device."""
+        return LabelledBatch({n: v.to(device) for n, v in self.inputs.items()}, self.labels.to(device))
+
+
+def labelled_batch(
+    rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEncoder, end_id: int, image_folder: Path
+) -> LabelledBatch:
+    """Prompts with the answers to learn, each ended."""
+    asked = [as_prompt(prompt, image_folder) for prompt, _ in rows]
+    answers = [[*encoder.continuation_ids(answer), end_id] for _, answer in rows]
+    encoded = encoder.encode(asked, None, answers, padding_side="right")
+    labels = torch.full_like(encoded.inputs["input_ids"], IGNORE)
+    for b, (first, last) in enumerate(zip(encoded.starts, encoded.ends, strict=True)):
+        labels[b, first:last] = encoded.inputs["input_ids"][b, first:last]
+    inputs = {name: value for name, value in encoded.inputs.items() if isinstance(value, Tensor)}
+    return LabelledBatch(inputs, labels)
+
+
+def _nll(model: Any, batch: LabelledBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    logps = model(**batch.inputs, score_labels=batch.labels)["token_logps"]
+    return -logps.mean(), {"nll": -logps.detach().mean().repeat(len(batch.labels))}
+
+
+def supervised_start(
+    start: Path | str,
+    conversations: Path,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    image_folder: Path,
+    progress: Progress | None = None,
+) -> Path:
+    """Supervised training on the first question and answer of conversations; returns the folder of the checkpoint.
+
+    Raises:
+        DataError: if the file is not a list of conversations with an answer.
+    """
+    rows, progress = read_answered(conversations), as_stage("supervised start", progress)
+    checkpoint = load_checkpoint(start)
+    model, processor = merged(checkpoint.model), checkpoint.processor
+    stored, start_hash = model.dtype, weights_hash(model)
+    data = hashlib.sha256(json.dumps([[p.image, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
+    identity = {"model": start_hash, "conversations": data, **asdict(settings)}
+    if finished_card(out, identity) is not None:
+        return out
+    encoder = PromptEncoder(processor)
+    end_id = end_token(encoder, model)
+    lora = wants_lora(model, settings)
+    model = make_trainable(model if lora else model.float(), settings)
+
+    def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
+        return labelled_batch(some, encoder, end_id, image_folder)
+
+    with scoring(model):
+        done = fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress)
+    card = Card(
+        parent=str(start),
+        parent_hash=start_hash,
+        method="supervised",
+        preset="",
+        data={"conversations": data},
+        settings=asdict(settings),
+        seeds={"training": settings.seed},
+        cost={"rows": len(rows), "steps": done.steps, "seconds": done.seconds},
+    )
+    save_checkpoint(merged(model).to(stored), processor, out, card)
+    return out
+
+
+def read_answered(path: Path) -> list[tuple[RolloutPrompt, str]]:
+    """(prompt, answer) of each conversation of a LLaVA-style file: its first user turn and the reply.
+
+    Raises:
+        DataError: if the file is not of that form (the row is named).
+    """
+    prompts = read_rollout_prompts(path)
+    found = []
+    for number, (prompt, row) in enumerate(zip(prompts, json.loads(path.read_text(encoding="utf-8")), strict=True)):
+        turns = row["conversations"]
+        answer = turns[1]["value"].strip() if len(turns) > 1 and turns[1]["from"] == "gpt" else ""
+        if not answer:
+            raise DataError(f"{path}: row {number}: no answer to learn: the second turn must come from 'gpt'")
+        found.append((prompt, answer))
+    return found
