@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import add_judge_arguments, add_task_options, plans_of, tasks_argument
+from benchmarks.arguments import add_judge_arguments, add_task_options, tasks_argument
+from benchmarks.planning import plans_of
 from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
 from evalkit.errors import UsageError
 
