@@ -15,6 +15,7 @@ import torch
 from aligners.facts import Facts, Turn, facts_of, shuffled
 from aligners.llava_rlhf import Comparison
 from aligners.rating import Rating, RatingBatch, RatingEncoder
+from aligners.reward import AnswerKind
 from evalkit.errors import DataError, TrainingError
 from evalkit.images import ImageFile
 
@@ -36,21 +37,12 @@ def usable_comparisons(
     kept: list[Comparison] = []
     skipped: dict[str, int] = {}
     for comparison in comparisons:
-        reason = comparison.defect()
-        if reason is None and facts is not None and facts_of(facts, comparison.image) is None:
-            reason = "no facts for its image"
-            if missing_facts == "error":
-                raise DataError(
-                    f"comparison {comparison.id!r}: the facts file has nothing on {comparison.image!r} "
-                    "(set missing_facts to 'skip' to leave such rows out)"
-                )
-        if reason is None:
-            try:
-                ImageFile(image_folder, comparison.image).open()
-            except DataError as error:
-                reason = "image does not open"
-                if bad_images == "error":
-                    raise DataError(f"comparison {comparison.id!r}: {error}") from error
+        row, image = f"comparison {comparison.id!r}", comparison.image
+        reason = (
+            comparison.defect()
+            or facts_problem(row, image, facts, missing_facts)
+            or image_problem(row, image, image_folder, bad_images)
+        )
         if reason is None:
             kept.append(comparison)
         else:
@@ -58,6 +50,38 @@ def usable_comparisons(
     if not kept:
         raise TrainingError(f"no comparison is left to train on, of {len(comparisons)}: {skipped or 'there were none'}")
     return kept, skipped
+
+
+def facts_problem(
+    row: str, image: str, facts: Facts | None, missing_facts: str, kind: AnswerKind = AnswerKind.GENERAL
+) -> str | None:
+    """Why a row cannot be used if facts are wanted and its image has none, else None; `row` names it in the error.
+
+    Raises:
+        DataError: instead, if `missing_facts` is "error".
+    """
+    if facts is None or facts_of(facts, image, kind) is not None:
+        return None
+    if missing_facts == "error":
+        raise DataError(
+            f"{row}: the facts file has nothing on {image!r} (set missing_facts to 'skip' to leave such rows out)"
+        )
+    return "no facts for its image"
+
+
+def image_problem(row: str, image: str, image_folder: Path, bad_images: str) -> str | None:
+    """Why a row cannot be used if its image does not open, else None; `row` names it in the error.
+
+    Raises:
+        DataError: instead, if `bad_images` is "error".
+    """
+    try:
+        ImageFile(image_folder, image).open()
+    except DataError as error:
+        if bad_images == "error":
+            raise DataError(f"{row}: {error}") from error
+        return "image does not open"
+    return None
 
 
 def split_held_out(

@@ -138,13 +138,10 @@ def train_reward_model(
     if done is not None:
         return done
     lora = wants_lora(model, settings.training)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # of the head
-        reward_model = RewardModel(make_trainable(model if lora else model.float(), settings.training))
-    _freeze(bare(reward_model.backbone).get_output_embeddings(), reward_model.backbone)
+    reward_model = _new_model(model if lora else model.float(), settings.training)
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
-    epochs = math.ceil(settings.training.epochs)
-    rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in range(epochs)]
+    epochs = range(math.ceil(settings.training.epochs))
+    rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in epochs]
     fit(
         reward_model,
         [group for one_pass in rows for group in one_pass],
@@ -173,6 +170,15 @@ def train_reward_model(
     )
     _save(reward_model, processor, out, card, accuracy, without)
     return RewardModelResult(out, accuracy, without, len(training), len(held), seconds, skipped)
+
+
+def _new_model(backbone: Any, settings: TrainingSettings) -> RewardModel:
+    """A reward model to train, its head drawn by the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = RewardModel(make_trainable(backbone, settings))
+    _freeze(bare(model.backbone).get_output_embeddings(), model.backbone)
+    return model
 
 
 def _objective(centre_weight: float) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from aligners.comparisons import facts_problem, image_problem
 from aligners.facts import Facts, Turn, facts_of
 from aligners.llava_rlhf import RolloutPrompt
 from aligners.ppo_experience import Scorer
@@ -14,7 +15,7 @@ from aligners.rating import Rating, RatingEncoder, RewardModel
 from aligners.reward_model import rewards_of
 from aligners.rollouts import Rollouts, as_prompt
 from evalkit.engines.encoding import PromptEncoder
-from evalkit.errors import DataError, TrainingError
+from evalkit.errors import TrainingError
 from evalkit.images import ImageFile
 
 
@@ -39,28 +40,17 @@ def usable_prompts(
     kept: list[RolloutPrompt] = []
     skipped: dict[str, int] = {}
     for prompt in prompts:
-        reason = None
-        if facts is not None and facts_of(facts, prompt.image, prompt.kind) is None:
-            reason = "prompts: no facts for their image"
-            if missing_facts == "error":
-                raise DataError(
-                    f"prompt {prompt.id!r}: the facts file has nothing on {prompt.image!r} "
-                    "(set missing_facts to 'skip' to leave such rows out)"
-                )
+        row, image = f"prompt {prompt.id!r}", prompt.image
         text_tokens = len(encoder.tokenizer(encoder.render(as_prompt(prompt, image_folder))).input_ids)
-        if reason is None and text_tokens > query_limit:
-            reason = f"prompts: longer than {query_limit} tokens"
-        if reason is None:
-            try:
-                ImageFile(image_folder, prompt.image).open()
-            except DataError as error:
-                reason = "prompts: image does not open"
-                if bad_images == "error":
-                    raise DataError(f"prompt {prompt.id!r}: {error}") from error
+        reason = (
+            facts_problem(row, image, facts, missing_facts, prompt.kind)
+            or (f"longer than {query_limit} tokens" if text_tokens > query_limit else None)
+            or image_problem(row, image, image_folder, bad_images)
+        )
         if reason is None:
             kept.append(prompt)
         else:
-            skipped[reason] = skipped.get(reason, 0) + 1
+            skipped[f"prompts: {reason}"] = skipped.get(f"prompts: {reason}", 0) + 1
     if not kept:
         raise TrainingError(f"no prompt is left to roll out on, of {len(prompts)}: {skipped or 'there were none'}")
     return kept, skipped

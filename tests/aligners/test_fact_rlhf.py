@@ -150,7 +150,7 @@ def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
     assert skipped == {
         "prompts: image does not open": 1,
         "prompts: longer than 128 tokens": 1,
-        "prompts: no facts for their image": 1,
+        "prompts: no facts for its image": 1,
     }
     for wrong in (bad[0], prompts[1]):
         with pytest.raises(DataError, match=wrong.id):
