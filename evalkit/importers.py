@@ -103,6 +103,7 @@ class ItemIndex:
         self._questions = {item.id: plain_question(item.question) for item in items}
         self._one_question = len(set(self._questions.values())) == 1
         self._parts = {item.id: item.id.rpartition("/")[0] for item in items}
+        self._names_of_parts = set(self._parts.values()) - {""}  # few, where the items are thousands
         self._by_key: dict[tuple[str, str], set[str]] = {}
         for item in items:
             for kind, value in _item_keys(item):
@@ -134,7 +135,7 @@ class ItemIndex:
         if len(fitting) > 1:
             fitting = {item_id for item_id in fitting if self._questions[item_id] == asked} or fitting
         if len(fitting) > 1:
-            parts = {part for part in self._parts.values() if part and part in stem}
+            parts = {part for part in self._names_of_parts if part in stem}
             fitting = {item_id for item_id in fitting if self._parts[item_id] in parts} or fitting
         if len(fitting) == 1:
             return next(iter(fitting)), ""
