@@ -1,6 +1,7 @@
 """Object HalBench: reading replies, counting, files, settings."""
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -438,7 +439,8 @@ def test_the_authors_prompt_is_read_out_of_their_script_without_running_it(tmp_p
 
 def test_a_prompt_with_another_sha256_is_refused(tmp_path):
     script = fake_script(tmp_path, "changed")
-    with pytest.raises(AssetError, match="sha256"):
+    found = hashlib.sha256(b"changed").hexdigest()
+    with pytest.raises(AssetError, match=f"sha256 {found}, expected {'0' * 64}"):
         official_prompt(script, PinnedPrompt("x", "prompt_template", "0" * 64, "object_halbench_extractor"))
     benchmark = ObjectHalBench(prompt_script=script)
     with pytest.raises(AssetError, match="sha256"):
