@@ -28,12 +28,12 @@ _JOINED = """motor bike, motor cycle, air plane, traffic light, street light, tr
 stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove, tennis racket, wine glass, hot dog,
 cell phone, mobile phone, teddy bear, hair drier, potted plant, bow tie, laptop computer, stove top oven, home plate,
 train track"""
-_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
+ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 
 # Two tokens that are one word, and the word. "stove top oven" has three tokens and never joins.
 CHAIR_DOUBLE_WORDS: Mapping[str, str] = {
     **{words: words for words in re.split(r",\s+", _JOINED)},
-    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in _ANIMALS},
+    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS},
     "passenger jet": "jet",
     "passenger train": "train",
     "bow tie": "tie",

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.mentions import MentionFinder, Vocabulary
+from benchmarks.mentions import ANIMALS, MentionFinder, Vocabulary
 from evalkit.errors import DataError
 
-_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 _VEHICLES = ("jet", "train")
 # They have no category of their own: they stop "plate" and "train" from counting.
 _BLOCKING_DOUBLE_WORDS = ("home plate", "train track")
@@ -44,7 +43,7 @@ class ObjectTable:
         """
         joined = {word: word for word in categories if " " in word}
         joined |= {word: word for word in _BLOCKING_DOUBLE_WORDS}
-        joined |= {f"{age} {animal}": animal for age in ("baby", "adult") for animal in _ANIMALS}
+        joined |= {f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS}
         joined |= {f"passenger {vehicle}": vehicle for vehicle in _VEHICLES}
         joined |= {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
         return cls(dict(categories), joined)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from benchmarks.judge_prompts import own_prompt
-from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.texts import TextEngine
 from evalkit.errors import EngineError
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES, find_nouns
 from evalkit.miniature.questions import DESCRIBE_PROMPTS, LIST_PROMPT
@@ -29,7 +29,7 @@ _NUMBERS = {"1": "one", "2": "two", "3": "three", "4": "four"}
 _NUMBER = re.compile(rf"\b(?:{'|'.join([*_NUMBERS, *_NUMBERS.values()])})\b", re.IGNORECASE)
 
 
-class RulesJudge:
+class RulesJudge(TextEngine):
     """An engine that answers this project's judge prompts about the miniature world, and nothing else."""
 
     name = "rules"
@@ -48,20 +48,6 @@ class RulesJudge:
             text = _reply(prompt)
             for sample in range(sampling.n):
                 yield Response(prompt.id, text, sample, finish="stop")
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """Rules have no probabilities."""
-        raise EngineError("the rules judge has no log-probabilities")
-
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """Rules have no probabilities."""
-        raise EngineError("the rules judge has no log-probabilities")
-
-    def stop(self) -> None:
-        """Nothing is ever under way."""
-
-    def close(self) -> None:
-        """Nothing to release."""
 
 
 def _reply(prompt: Prompt) -> str:

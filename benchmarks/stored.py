@@ -4,11 +4,10 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from evalkit.benchmark import Benchmark, OpenItems
-from evalkit.engines import Choices, TokenLogprobs
-from evalkit.errors import DataError, EngineError, RecordError, UsageError
+from evalkit.engines.texts import TextEngine
+from evalkit.errors import DataError, RecordError, UsageError
 from evalkit.harness import Plan, generate, plan
 from evalkit.importers import import_responses
 from evalkit.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
@@ -140,7 +139,7 @@ def _whole(value: Json) -> Json:
     return {key: part for key, part in value.items() if key != "shard"} if isinstance(value, dict) else value
 
 
-class StoredResponses:
+class StoredResponses(TextEngine):
     """An engine that hands out responses it was given."""
 
     name = "stored"
@@ -159,24 +158,6 @@ class StoredResponses:
             for sample in range(sampling.n):
                 if (prompt.id, sample) in self._responses:
                     yield self._responses[prompt.id, sample]
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """Not possible."""
-        _texts_only()
-
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """Not possible."""
-        _texts_only()
-
-    def stop(self) -> None:
-        """Nothing is in flight."""
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def _texts_only() -> NoReturn:
-    raise EngineError("stored responses have no probabilities")
 
 
 def default_label(paths: Sequence[Path]) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.errors import DataError, EngineError
+from evalkit.engines.texts import TextEngine
+from evalkit.errors import DataError
 from evalkit.formats import Answer
 from evalkit.importers import AUTO, Join, join_answers, read_answers
 from evalkit.records import MANIFEST, read_manifest
@@ -13,7 +12,7 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response
 
 
-class ReplayEngine:
+class ReplayEngine(TextEngine):
     """The responses of a run directory or of a file made elsewhere.
 
     A prompt without a stored response is a failed response, so that a file that covers a part can be replayed; answers
@@ -29,7 +28,6 @@ class ReplayEngine:
     def __init__(self, path: Path, format_name: str = AUTO) -> None:
         self.path = path
         self._answers: list[Answer] = read_answers(path, format_name)
-        self._stopping = False
 
     def describe(self) -> Mapping[str, Json]:
         """The model of the replayed run, or the file's name; where the answers came from."""
@@ -66,23 +64,8 @@ class ReplayEngine:
             raise DataError(f"{self.path}: none of its answers fits; e.g. {joined.unmatched[0]}")
         return joined
 
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """Not possible."""
-        _no_probabilities(self.name)
 
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """Not possible."""
-        _no_probabilities(self.name)
-
-    def stop(self) -> None:
-        """See `Engine.stop`."""
-        self._stopping = True
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class ScriptedEngine:
+class ScriptedEngine(TextEngine):
     """Says what a function of the prompt says: a text, or None for a failure. For tests and for rules.
 
     Args:
@@ -94,7 +77,6 @@ class ScriptedEngine:
 
     def __init__(self, say: Callable[[Prompt, int], str | None], model: str = "scripted") -> None:
         self._say, self._model = say, model
-        self._stopping = False
         self.asked: list[tuple[str, int]] = []
 
     def describe(self) -> Mapping[str, Json]:
@@ -112,22 +94,3 @@ class ScriptedEngine:
                 text = self._say(prompt, sample)
                 failure = "scripted failure" if text is None else None
                 yield Response(prompt.id, text, sample, None if failure else "stop", failure=failure)
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """Not possible."""
-        _no_probabilities(self.name)
-
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """Not possible."""
-        _no_probabilities(self.name)
-
-    def stop(self) -> None:
-        """See `Engine.stop`."""
-        self._stopping = True
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def _no_probabilities(name: str) -> NoReturn:
-    raise EngineError(f"the {name} engine has texts only: use transformers or vllm for probabilities")
