@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError
+from evalkit.rows import parse_json, read_text
 
 Facts = Mapping[str, Sequence[str]]  # image file name -> true sentences
 MULTIPLE_CHOICE = (AnswerKind.A, AnswerKind.B, AnswerKind.C, AnswerKind.D)
@@ -35,12 +36,7 @@ def load_facts(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataError: if the file is absent or not of this form (the key is named).
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such caption file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+    table = parse_json(read_text(path), str(path), whole_file=True)
     if not isinstance(table, dict):
         raise DataError(f"{path}: expected an object from image file name to list of sentences")
     for image, sentences in table.items():

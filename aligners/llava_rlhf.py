@@ -6,7 +6,6 @@ conversations (the first user turn is the prompt), caption_type 1-7 (`aligners.r
 length_bonus (multiplier of the length term, default 1). "<image>" placeholders are removed from the texts.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from aligners.facts import Turn
 from aligners.pairs import Pair
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError
+from evalkit.rows import parse_json, read_text
 from evalkit.schema import Json
 
 T = TypeVar("T")
@@ -86,12 +86,7 @@ def comparison_from_pair(pair: Pair) -> Comparison:
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
+    rows = parse_json(read_text(path), str(path), whole_file=True)
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a JSON list of rows")
     found: list[T] = []

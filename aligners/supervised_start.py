@@ -23,6 +23,7 @@ from aligners.training import TrainingSettings, as_stage, fit
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import DataError
+from evalkit.rows import parse_json, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def read_answered(path: Path) -> list[tuple[RolloutPrompt, str]]:
     """
     prompts = read_rollout_prompts(path)
     found = []
-    for number, (prompt, row) in enumerate(zip(prompts, json.loads(path.read_text(encoding="utf-8")), strict=True)):
+    for number, (prompt, row) in enumerate(zip(prompts, parse_json(read_text(path), str(path)), strict=True)):
         turns = row["conversations"]
         answer = turns[1]["value"].strip() if len(turns) > 1 and turns[1]["from"] == "gpt" else ""
         if not answer:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.json_fields import field, read_object, read_text, words
+from benchmarks.json_fields import field, read_object, words
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
-from evalkit.rows import Row, read_rows
+from evalkit.rows import Row, read_rows, read_text
 from evalkit.schema import Item, Json
 
 FILES = ("annotations.json", "relation.json", "safe_words.txt", "query/query_all.json")

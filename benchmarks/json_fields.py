@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError
-from evalkit.rows import Row, decode, parse_json
+from evalkit.rows import Row, parse_json, read_text
 
 _KINDS = {str: "a string", int: "an integer", list: "a list"}
 
@@ -34,23 +34,6 @@ def words(row: Row, name: str) -> list[str]:
     if not all(isinstance(word, str) for word in value):
         raise DataError(f"{row.where}: {name!r} must be a list of strings, found {_short(value)}")
     return list(value)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file that must not be blank; line ends become "\\n".
-
-    Raises:
-        DataError: if the file is missing, unreadable, blank or not UTF-8.
-    """
-    try:
-        text = decode(path.read_bytes(), path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not text.strip():
-        raise DataError(f"{path}: the file is empty")
-    return text.replace("\r\n", "\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:

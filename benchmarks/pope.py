@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.answered import answered
-from benchmarks.json_fields import field, read_text
+from benchmarks.json_fields import field
 from benchmarks.yes_no import read_first_sentence, read_leading
 from evalkit.errors import DataError, UsageError
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
-from evalkit.rows import Row, read_rows
+from evalkit.rows import Row, read_rows, read_text
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
 

@@ -90,6 +90,23 @@ def decode(data: bytes, path: Path, first_line: int = 1) -> str:
         raise DataError(f"{path}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x}); convert the file") from error
 
 
+def read_text(path: Path) -> str:
+    """The text of a file that must not be blank; line ends become "\\n".
+
+    Raises:
+        DataError: if the file is missing, unreadable, blank or not UTF-8.
+    """
+    try:
+        text = decode(path.read_bytes(), path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty")
+    return text.replace("\r\n", "\n")
+
+
 def _json_lines(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         number = 0

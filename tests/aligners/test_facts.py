@@ -41,7 +41,13 @@ def test_facts_are_found_by_file_name_and_kind_of_prompt(caption_file, image, ki
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "not JSON"), ("[]", "expected an object"), ('{"a": "b"}', "'a': expected a list"), ('{"a": [1]}', "'a'")],
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "expected an object"),
+        ('{"a": "b"}', "'a': expected a list"),
+        ('{"a": [1]}', "'a'"),
+    ],
 )
 def test_a_bad_caption_file_is_refused(tmp_path, text, words):
     (tmp_path / "f.json").write_text(text)
@@ -50,7 +56,7 @@ def test_a_bad_caption_file_is_refused(tmp_path, text, words):
 
 
 def test_an_absent_caption_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no such caption file"):
+    with pytest.raises(DataError, match="no such file"):
         load_facts(tmp_path / "none.json")
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from benchmarks.json_fields import field, read_object, read_text, words
+from benchmarks.json_fields import field, read_object, words
 from evalkit.errors import DataError
-from evalkit.rows import Row
+from evalkit.rows import Row, read_text
 
 
 @pytest.mark.parametrize(
