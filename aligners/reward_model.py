@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from aligners.checkpoint import Card, merged, save_checkpoint, weights_hash
 from aligners.comparisons import (
+    Group,
     comparisons_hash,
     group_comparisons,
     rating_batch,
@@ -142,16 +143,7 @@ def train_reward_model(
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
     epochs = range(math.ceil(settings.training.epochs))
     rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in epochs]
-    fit(
-        reward_model,
-        [group for one_pass in rows for group in one_pass],
-        lambda some: rating_batch(some, encoder),
-        _objective(settings.centre_weight),
-        _whole_run(settings.training, len(rows[0])),
-        out,
-        identity=identity,
-        progress=as_stage("reward model", progress),
-    )
+    _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
     reward_model.eval()
     accuracy = measure(reward_model, encoder, held, facts, image_folder, seed=seed)
     without = measure(reward_model, encoder, held, None, image_folder, seed=seed) if facts is not None else None
@@ -170,6 +162,28 @@ def train_reward_model(
     )
     _save(reward_model, processor, out, card, accuracy, without)
     return RewardModelResult(out, accuracy, without, len(training), len(held), seconds, skipped)
+
+
+def _fit_groups(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    epochs: Sequence[Sequence[Group]],
+    settings: RewardModelSettings,
+    out: Path,
+    identity: Mapping[str, Json],
+    progress: Progress | None,
+) -> None:
+    """Train on the groups of each epoch in turn."""
+    fit(
+        model,
+        [group for groups in epochs for group in groups],
+        lambda some: rating_batch(some, encoder),
+        _objective(settings.centre_weight),
+        _whole_run(settings.training, len(epochs[0])),
+        out,
+        identity=identity,
+        progress=as_stage("reward model", progress),
+    )
 
 
 def _new_model(backbone: Any, settings: TrainingSettings) -> RewardModel:
