@@ -32,6 +32,7 @@ RECORDS = "records.jsonl"
 METRICS = "metrics.json"
 
 MANIFEST_TYPES = {"benchmark": str, "label": str, "model": dict, "sampling": dict, "settings": dict, "metrics": list}
+MANIFEST_TYPES_OR_NULL = {"judge": dict, "versions": dict}
 SAMPLE_KEY = {"id": str, "sample": int}  # what every line of a journal has
 
 
@@ -173,8 +174,9 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
         raise RecordError(
             f"{run_dir / MANIFEST}: schema version {manifest.get('schema')!r}; this evalkit reads {SCHEMA}"
         )
-    for name, kind in MANIFEST_TYPES.items():
-        if name in manifest and not isinstance(manifest[name], kind):
+    null = {name for name in MANIFEST_TYPES_OR_NULL if manifest.get(name) is None}
+    for name, kind in (MANIFEST_TYPES | MANIFEST_TYPES_OR_NULL).items():
+        if name in manifest and name not in null and not isinstance(manifest[name], kind):
             raise RecordError(f"{run_dir / MANIFEST}: {name!r} must be a {kind.__name__}, found {manifest[name]!r:.60}")
     return manifest
 

@@ -98,6 +98,13 @@ def test_a_manifest_that_cannot_be_read_is_explained(tmp_path: Path, content: st
         read_json(tmp_path / MANIFEST)
 
 
+@pytest.mark.parametrize(("name", "value"), [("benchmark", None), ("settings", []), ("judge", "m"), ("versions", [1])])
+def test_a_manifest_field_of_another_type_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    write_json(tmp_path / "run.json", {"schema": SCHEMA, "judge": None, "versions": None} | {name: value})
+    with pytest.raises(RecordError, match=f"'{name}' must be a"):
+        read_manifest(tmp_path)
+
+
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(json.dumps({"schema": SCHEMA + 1}))
     with pytest.raises(RecordError, match="schema version"):
