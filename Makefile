@@ -70,8 +70,9 @@ $(VLLM_VENV)/.installed: constraints-vllm.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
 	touch $@
 
+# here torchvision can be imported too: the model families that need it are tested along
 test-vllm: $(VLLM_VENV)/.installed
-	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm --timeout 1500
+	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm tests/evalkit/engines/test_transformers_families.py --timeout 1500
 
 # needs a Chromium, e.g. Debian's package
 test-browser: install-dev

@@ -19,12 +19,12 @@ from evalkit.miniature.scenes import Group, Scene
 LEADS = ("The image shows", "This is a picture of")
 _PLAIN, _ALSO, _BACKGROUND = "There", "You can also see", "In the background, there"
 
-_P_MENTION_ABSENT = (0.88, 0.44, 0.2)  # of the first, second, third expected noun of the place
+_P_MENTION_ABSENT = (0.92, 0.35, 0.12)  # of the first, second, third expected noun of the place
 _MAX_ABSENT_MENTIONS = 2
 _P_ABSENT_IN_LEAD = 0.15
 _P_OMIT = 0.08
 _P_PLAIN = 0.7
-_P_BACKGROUND = 0.5
+_P_BACKGROUND = 0.6
 _P_HUMAN_OMITS = 0.25
 
 
