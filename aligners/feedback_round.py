@@ -116,7 +116,11 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
 
     judgement_rows = stages.rows("judgements", [question.id for question in questions], judge, progress)
     labelled = label(
-        candidates, divided, {row["id"]: row for row in judgement_rows}, tie_confirms=work.preset.tie_confirms
+        candidates,
+        divided,
+        {row["id"]: row for row in judgement_rows},
+        tie_confirms=work.preset.tie_confirms,
+        count_repeated=work.preset.repeated_weight > 0,
     )
     begin = time.perf_counter()
     pairs, counts = make_pairs(labelled, work.preset, part_seed(work.seed, "pairs"))
@@ -142,7 +146,7 @@ def make_pairs(labelled: Sequence[Labelled], preset: RlaifPreset, seed: int) -> 
     """Score, pair, draw, balance; returns pairs and how many each step left."""
     pairs, counts = pairs_from_scores(
         [one.candidate for one in labelled],
-        [one.score(preset.confirmed_weight, soft=preset.soft_labels) for one in labelled],
+        [one.score(preset.confirmed_weight, preset.repeated_weight, soft=preset.soft_labels) for one in labelled],
         [one.judged for one in labelled],
         min_gap=preset.min_gap,
         pairs_per_image=preset.pairs_per_image,
@@ -246,7 +250,11 @@ def _truth(labelled: Sequence[Labelled], pairs: Sequence[Pair], work: Round) -> 
     """Pairs whose chosen response truly scores higher; candidates whose count of refuted claims is the true one."""
     assert work.oracle is not None
     truth = {one.candidate.id: work.oracle(one.candidate) for one in labelled}
-    score = {key: work.preset.confirmed_weight * true - false for key, (false, true) in truth.items()}
+    score = {
+        one.candidate.id: work.preset.confirmed_weight * true - false - work.preset.repeated_weight * one.repeated
+        for one in labelled
+        for false, true in [truth[one.candidate.id]]
+    }
     ends = [pair.id.split(">") for pair in pairs]
     checked = [one for one in labelled if one.refuted is not None]
     return {

@@ -203,12 +203,14 @@ class Labelled:
     judgements   one per claim; empty where nothing was checked (no claim, or the splitter failed)
     judged       every claim has a judgement of its own
     tie_confirms as in the preset
+    repeated     claims made a second time, where repetition counts
     """
 
     candidate: Candidate
     judgements: tuple[Judgement, ...]
     judged: bool
     tie_confirms: bool
+    repeated: int = 0
 
     @property
     def refuted(self) -> int | None:
@@ -221,11 +223,12 @@ class Labelled:
         """Claims the labeler confirmed; None where nothing was checked."""
         return None if self.refuted is None else len(self.judgements) - self.refuted
 
-    def score(self, confirmed_weight: float = 0.0, *, soft: bool = False) -> float | None:
-        """Minus the refuted claims (RLAIF-V), plus `confirmed_weight` for each confirmed one.
+    def score(self, confirmed_weight: float = 0.0, repeated_weight: float = 0.0, *, soft: bool = False) -> float | None:
+        """Minus the refuted claims (RLAIF-V), plus `confirmed_weight` for each confirmed one, less the repeated ones.
 
         Args:
             confirmed_weight: 0 in RLAIF-V.
+            repeated_weight: what a repeated claim takes away; 0 in RLAIF-V.
             soft: count a claim as confirmed by p_yes / (p_yes + p_no) and refuted by the rest; a labeler that is not
                 sure then makes no score differ much.
         Returns:
@@ -233,10 +236,11 @@ class Labelled:
         """
         if self.refuted is None:
             return None
-        if not soft:
-            return confirmed_weight * (len(self.judgements) - self.refuted) - self.refuted
-        confirmed = sum(yes_share(judgement) for judgement in self.judgements)
-        return confirmed_weight * confirmed - (len(self.judgements) - confirmed)
+        confirmed: float = len(self.judgements) - self.refuted
+        if soft:
+            confirmed = sum(yes_share(judgement) for judgement in self.judgements)
+        refuted = len(self.judgements) - confirmed
+        return confirmed_weight * confirmed - refuted - repeated_weight * self.repeated
 
 
 def yes_share(judgement: Judgement) -> float:
@@ -251,20 +255,37 @@ def label(
     judgements: Mapping[str, Mapping[str, Json]],
     *,
     tie_confirms: bool,
+    count_repeated: bool = False,
 ) -> list[Labelled]:
-    """Put candidates, claims and judgements (rows by id) together."""
-    return [_labelled(candidate, divided[candidate.id], judgements, tie_confirms) for candidate in candidates]
+    """Put candidates, claims and judgements (rows by id) together.
+
+    Args:
+        tie_confirms: as in the preset.
+        count_repeated: a claim made twice is judged once and counted as repeated; without it, as in RLAIF-V, such a
+            candidate is not fully judged and makes no pair.
+    """
+    return [
+        _labelled(candidate, divided[candidate.id], judgements, tie_confirms, count_repeated)
+        for candidate in candidates
+    ]
 
 
 def _labelled(
-    candidate: Candidate, divided: Divided, rows: Mapping[str, Mapping[str, Json]], tie_confirms: bool
+    candidate: Candidate,
+    divided: Divided,
+    rows: Mapping[str, Mapping[str, Json]],
+    tie_confirms: bool,
+    count_repeated: bool,
 ) -> Labelled:
     if divided.failure is not None or not divided.claims:
         return Labelled(candidate, (), judged=False, tie_confirms=tie_confirms)
-    read = [rows[question_id(candidate, claim)] for claim in divided.claims]
+    claims = divided.claims
+    if count_repeated:
+        claims = tuple({claim.question: claim for claim in claims}.values())
+    read = [rows[question_id(candidate, claim)] for claim in claims]
     judgements = tuple(Judgement(row["question"], row["p_yes"], row["p_no"]) for row in read)
-    judged = fully_judged([claim.text for claim in divided.claims], judgements)
-    return Labelled(candidate, judgements, judged, tie_confirms)
+    judged = fully_judged([claim.text for claim in claims], judgements)
+    return Labelled(candidate, judgements, judged, tie_confirms, len(divided.claims) - len(claims))
 
 
 def label_statistics(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | None]:

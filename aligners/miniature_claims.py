@@ -1,4 +1,4 @@
-"""Claims of a miniature description, by the world's own lexicon: one per noun, that it is in the image.
+"""Claims of a miniature description, by the world's own lexicon: one per mention of a noun, that it is in the image.
 
 Position, colour and number are beyond the tiny model, so they make no claims here.
 """
@@ -11,12 +11,18 @@ from aligners.claims import Claim
 from aligners.labeling import RuleSplitter
 from evalkit.miniature.captions import claims as noun_claims
 from evalkit.miniature.captions import is_true
+from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.scenes import Scene
 
 
 def existence_claims(text: str) -> list[Claim]:
-    """ "There is a dog in the image." for every noun of the world that a text names, in order of first mention."""
-    return [Claim(claim.statement, claim.question, "existence") for claim in noun_claims(text)]
+    """ "There is a dog in the image." for every mention of a noun of the world, in order.
+
+    A text that names a noun twice makes the same claim twice, see `RlaifPreset.repeated_weight`.
+    """
+    made = {claim.noun: claim for claim in noun_claims(text)}
+    mentions = [made[mention.noun] for mention in find_nouns(text)]
+    return [Claim(claim.statement, claim.question, "existence") for claim in mentions]
 
 
 def lexicon_splitter() -> RuleSplitter:

@@ -27,14 +27,22 @@ RECIPE = replace(
     iterations=4,
     prompts_per_round=200,
     candidates=8,
-    temperature=1.0,
+    temperature=0.9,
     max_new_tokens=96,
-    pairs_per_image=3,
-    confirmed_weight=0.5,
+    pairs_per_image=8,
+    confirmed_weight=0.75,
+    repeated_weight=1.5,  # without it the policy learns to end on something it has said before
     soft_labels=True,
-    min_gap=1.0,
+    min_gap=1.25,  # a true claim for a false one makes a pair, leaving out the false one alone does not
+    balance_lengths=False,
     dpo=replace(
-        RLAIFV_DPO, name="rlaif-miniature", learning_rate=1e-4, batch_size=32, epochs=1, nll_weight=0.3, max_length=512
+        RLAIFV_DPO,
+        name="rlaif-miniature",
+        learning_rate=1.8e-4,
+        batch_size=32,
+        epochs=1,
+        nll_weight=1.0,
+        max_length=512,
     ),
 )
 FAST = replace(RECIPE, iterations=2)  # for the demo

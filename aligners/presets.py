@@ -164,6 +164,7 @@ class RlaifPreset:
     pairs_per_image      pairs drawn per image
     tie_confirms         a claim with p_yes = p_no counts as confirmed
     confirmed_weight     what a confirmed claim adds to a score (a refuted one takes 1 away)
+    repeated_weight      what a claim made again takes away; 0: a response that repeats a claim makes no pair
     soft_labels          count a claim by the labeler's probabilities instead of as confirmed or refuted
     balance_lengths      drop pairs with a much shorter chosen response
     """
@@ -179,6 +180,7 @@ class RlaifPreset:
     pairs_per_image: int
     tie_confirms: bool
     confirmed_weight: float
+    repeated_weight: float
     soft_labels: bool
     balance_lengths: bool
     dpo: DpoPreset
@@ -197,6 +199,7 @@ RLAIFV = RlaifPreset(
     pairs_per_image=2,
     tie_confirms=False,
     confirmed_weight=0.0,
+    repeated_weight=0.0,
     soft_labels=False,
     balance_lengths=True,
     dpo=RLAIFV_DPO,
@@ -211,6 +214,7 @@ RLAIFV = RlaifPreset(
         "pairs_per_image": "[2c] pair construction: sample_num = 2 per image id",
         "tie_confirms": "[2c] pair construction: strict yes > no (the paper: refuted if no > yes)",
         "confirmed_weight": "[2c] a score counts refuted claims alone; above 0, saying less stops paying",
+        "repeated_weight": "[2c] responses with more claims than distinct questions are left out of the pairs",
         "soft_labels": "[2c] a claim counts 0 or 1; soft counts make pairs of what the labeler is sure of",
         "balance_lengths": "[2c] length filter of the pipeline",
         "dpo": "see its own sources",

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from evalkit.errors import AssetError, EngineError, EvalkitError
+from evalkit.libraries import library_version
 
 LIBRARIES = {  # distribution -> what is missing without it
     "torch": "needed to run a model in this process",
@@ -41,9 +41,10 @@ def environment() -> Iterator[Check]:
     """Python, libraries, GPU, NLTK data, offline mode, disk."""
     yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for name, use in LIBRARIES.items():
-        try:
-            yield Check(name, "ok", version(name))
-        except PackageNotFoundError:
+        found = library_version(name)
+        if found is not None:
+            yield Check(name, "ok", found)
+        else:
             yield Check(name, "note" if name in OPTIONAL else "missing", f"not installed; {use}")
     yield _torchvision()
     yield _accelerator()
@@ -89,7 +90,7 @@ def _torchvision() -> Check:
         import_module("torchvision")
     except (ImportError, RuntimeError, OSError) as error:
         return Check("torchvision", "missing", f"installed but broken ({error}); remove it or match it to torch")
-    return Check("torchvision", "ok", version("torchvision"))
+    return Check("torchvision", "ok", library_version("torchvision") or "of unknown version")
 
 
 def _accelerator() -> Check:

@@ -10,7 +10,6 @@ import hashlib
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from evalkit.engines import Engine
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.interrupt import finishing_in_flight
 from evalkit.judge import NOT_IDENTITY, Judge, JudgeRequest
+from evalkit.libraries import library_version
 from evalkit.records import (
     MANIFEST,
     RESPONSES,
@@ -266,10 +266,9 @@ def _versions(benchmark: Benchmark) -> dict[str, str]:
     scoring = benchmark.libraries() if isinstance(benchmark, WithLibraries) else ()
     found = {"python": platform.python_version()}
     for name in dict.fromkeys((*VERSIONS, *scoring)):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        installed = library_version(name)
+        if installed is not None:
+            found[name] = installed
     return found
 
 

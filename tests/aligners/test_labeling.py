@@ -172,6 +172,16 @@ def test_two_claims_with_one_question_are_not_fully_judged() -> None:
     assert not found[0].judged
 
 
+def test_a_repeated_claim_is_judged_once_and_takes_its_weight_away() -> None:
+    twice = Divided("p#0", (claim("dog"), claim("cat"), claim("dog")))
+    one = candidate("p#0")
+    rows = judged(Labeler({"dog": 0.9, "cat": 0.8}), [one], {"p#0": twice})
+    (found,) = label([one], {"p#0": twice}, rows, tie_confirms=False, count_repeated=True)
+    assert (found.judged, found.repeated, found.confirmed) == (True, 1, 2)
+    assert found.score(0.75, 1.5) == 0.75 * 2 - 1.5
+    assert found.score(0.75, 1.5, soft=True) == pytest.approx(0.75 * 1.7 - 0.3 - 1.5)
+
+
 def test_label_statistics_tell_how_sure_the_labeler_was() -> None:
     rows = [{"p_yes": 0.6, "p_no": 0.2}, {"p_yes": 0.1, "p_no": 0.3}]
     assert label_statistics(rows) == pytest.approx(

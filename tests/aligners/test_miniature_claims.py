@@ -17,14 +17,14 @@ from evalkit.miniature.scenes import scenes_of
     [
         ("", []),
         ("Nothing to see.", []),
-        ("There is a dog. There are two dogs.", ["Is there a dog in the image?"]),
+        ("There is a dog. There are two dogs.", ["Is there a dog in the image?"] * 2),
         (
             "The image shows a street with an apple and two red cups.",
             ["Is there an apple in the image?", "Is there a cup in the image?"],
         ),
     ],
 )
-def test_a_claim_for_every_noun(text: str, questions: list[str]) -> None:
+def test_a_claim_for_every_mention(text: str, questions: list[str]) -> None:
     assert [claim.question for claim in existence_claims(text)] == questions
 
 

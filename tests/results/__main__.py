@@ -164,8 +164,8 @@ def main() -> None:
         "# Results on the miniature world",
         f"Made by `make results`: base seeds {options.seeds}, {SCENES} test scenes, greedy decoding. Hyper-parameters\n"
         "were tuned on other base seeds. Intervals: 95 %, resampled by scene; differences are paired by scene.",
-        "One exception: the number of PPO rollouts of fact-RLHF was cut from 14 to 3 after these bases had been seen,\n"
-        "since with 14 recall fell by 16 to 45 points.",
+        "One reservation: PPO's rollouts were cut from 14 to 3 after bases of an earlier recipe with these seeds had\n"
+        "been seen (with 14, recall fell by 16 to 45 points); 3 was then confirmed on other seeds of this recipe.",
     ]
     if "methods" in options.parts:
         text += ["## Methods", methods(options.folder, seeds, world, labels)]

