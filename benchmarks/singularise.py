@@ -102,7 +102,9 @@ RULES = (
     ("[aeo]", "ves", "ve"),
     ("[sth]ive", "s", ""),
     ("[^f]", "ves", "fe"),
-    ("analy|ba|diagno|parenthe|progno|synop|the", "ses", "sis"),
+    ("^analy", "ses", "sis"),
+    ("analy", "ses", "asis"),  # "psychoanalyasis": a letter too many, as in pattern
+    ("ba|diagno|parenthe|progno|synop|the", "ses", "sis"),
     (".", "opses", "opsis"),
     (".", "yses", "ysis"),
     ("[hdronb]|cl|p", "oses", "ose"),
@@ -136,6 +138,8 @@ def singularise(word: str) -> str:
     if lowered.endswith(_IRREGULAR_PLURALS):
         plural = next(plural for plural in IRREGULAR if lowered.endswith(plural))
         return word[: -len(plural)] + IRREGULAR[plural]
+    if lowered.startswith("oxen"):  # a rule without an end: "oxen-drawn" -> "ox-drawn"
+        return word[:2] + word[4:]
     if lowered.endswith(_ENDINGS):
         for pattern, ending, new in _RULES:
             if lowered.endswith(ending) and (match := pattern.search(word)):

@@ -35,6 +35,24 @@ def test_singularise(word, singular):
     assert singularise(word) == singular
 
 
+@pytest.mark.parametrize(
+    ("word", "singular"),
+    [
+        ("analyses", "analysis"),
+        ("psychoanalyses", "psychoanalyasis"),
+        ("bases", "basis"),
+        ("parentheses", "parenthesis"),
+    ],
+)
+def test_the_letter_too_many_behind_a_prefix(word, singular):
+    assert singularise(word) == singular
+
+
+@pytest.mark.parametrize(("word", "singular"), [("oxen", "ox"), ("oxen-drawn", "ox-drawn"), ("musk-oxen", "musk-ox")])
+def test_oxen_are_singular_at_the_start_of_a_word_too(word, singular):
+    assert singularise(word) == singular
+
+
 def test_a_rule_needs_what_stands_before_its_ending():
     assert singularise("eies") == "eie"  # "y" only behind a consonant
     assert singularise("movies") == "movie"
