@@ -38,14 +38,13 @@ RECIPE = replace(
     dpo=replace(
         RLAIFV_DPO,
         name="rlaif-miniature",
-        learning_rate=1.8e-4,
+        learning_rate=1e-4,
         batch_size=32,
         epochs=1,
         nll_weight=1.0,
         max_length=512,
     ),
 )
-FAST = replace(RECIPE, iterations=2)  # for the demo
 _BATCH = 256  # sequences decoded at once
 
 
@@ -65,7 +64,7 @@ def align_miniature_rlaif(
         out: folder of the run and of the new checkpoint; its scenes are drawn below out/scenes.
         seed: of scenes, sampling and training.
         progress: called with (stage, done, total).
-        recipe: `RECIPE`, `FAST` or another.
+        recipe: `RECIPE` or another.
         options: more for `align_rlaif`.
     """
     prompts, scenes = write_scenes(Path(out) / "scenes", recipe.prompts_per_round * recipe.iterations, seed)
