@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import BENCHMARKS
 from benchmarks.arguments import add_judge_arguments, add_result_arguments, add_task_arguments, add_task_options
 from benchmarks.inspection_commands import add_inspection_commands
 from benchmarks.planning import benchmark_of, check_settings, plans_of, rebuild
@@ -127,28 +128,16 @@ def generate_responses(options: argparse.Namespace) -> int:
 
 def score_responses(options: argparse.Namespace) -> int:
     """`evalkit score`: a run directory, or responses made elsewhere."""
+    from tempfile import TemporaryDirectory
+
     from benchmarks.judging import judge_from
-    from benchmarks.stored import default_label, import_run, plan_of_run
     from evalkit.harness import score
     from evalkit.progress import ProgressBar
 
-    if options.responses:
-        check_settings(options.set, [options.target])
-        benchmark, origin = benchmark_of(options, options.target)
-        label = folder_name(options.label or default_label(options.responses))
-        run_dir = options.output_path / label / benchmark.name
-        work = import_run(
-            benchmark,
-            options.responses,
-            run_dir,
-            label,
-            format_name=options.format,
-            partial=options.partial,
-            origin=origin,
-        )
-    else:
-        run_dir = Path(options.target)
-        work = plan_of_run(run_dir, rebuild(options))
+    if options.dry_run:
+        with TemporaryDirectory() as scratch:
+            return _forecast_scoring(options, *_stored_run(options, Path(scratch)))
+    work, run_dir = _stored_run(options, options.output_path)
     judge = judge_from(options)
     try:
         with ProgressBar(f"score {run_dir.name}") as progress:
@@ -157,6 +146,31 @@ def score_responses(options: argparse.Namespace) -> int:
         if judge is not None:
             judge.engine.close()
     return finish([summary], options.tolerance)
+
+
+def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
+    """The run directory to score, made below `output_path` from --responses if there are any."""
+    from benchmarks.stored import default_label, import_run, plan_of_run
+
+    if not options.responses:
+        run_dir = Path(options.target)
+        if options.target in BENCHMARKS and not run_dir.exists():
+            raise UsageError(f"score {options.target}: name the responses with --responses FILE, or a run directory")
+        return plan_of_run(run_dir, rebuild(options)), run_dir
+    check_settings(options.set, [options.target])
+    benchmark, origin = benchmark_of(options, options.target)
+    label = folder_name(options.label or default_label(options.responses))
+    run_dir = output_path / label / benchmark.name
+    work = import_run(
+        benchmark,
+        options.responses,
+        run_dir,
+        label,
+        format_name=options.format,
+        partial=options.partial,
+        origin=origin,
+    )
+    return work, run_dir
 
 
 def merge_runs(options: argparse.Namespace) -> int:
@@ -211,6 +225,27 @@ def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
         ]
         print(f"judge {judge.engine.describe().get('model', judge.engine.name)}:")
         print(judge.forecast(requests, benchmark.judge_sampling(), (), price_from(options)))
+    return 0
+
+
+def _forecast_scoring(options: argparse.Namespace, work: "Plan", run_dir: Path) -> int:
+    """`score --dry-run`: what scoring would ask the judge, without asking."""
+    from benchmarks.judging import judge_from, price_from
+    from evalkit.benchmark import Judged
+    from evalkit.harness import judge_requests
+    from evalkit.records import VERDICTS, read_journal
+
+    requests = judge_requests(work, run_dir)
+    print(f"{work.benchmark.name}: {len(work.items) * work.sampling.n:,} responses, {len(requests):,} need a judge")
+    judge = judge_from(options)
+    if judge is None or not isinstance(work.benchmark, Judged):
+        return 0
+    try:
+        print(f"judge {judge.engine.describe().get('model', judge.engine.name)}:")
+        rows = read_journal(run_dir / VERDICTS)
+        print(judge.forecast(requests, work.benchmark.judge_sampling(), rows, price_from(options)))
+    finally:
+        judge.engine.close()
     return 0
 
 

@@ -61,7 +61,8 @@ def judge_prompt(pin: PinnedPrompt, choice: PromptChoice = "auto", script: Path 
     try:
         path = asset(pin.script)
     except AssetError as error:
-        raise AssetError(f"{error} (or choose this project's own prompt: prompt=own)") from error
+        benchmark = pin.script.partition("/")[0]
+        raise AssetError(f"{error} (or choose this project's own prompt: --set {benchmark}.prompt=own)") from error
     return official_prompt(path, pin)
 
 

@@ -207,6 +207,15 @@ def score(
         return write_results(run_dir, benchmark, samples, manifest, progress)
 
 
+def judge_requests(work: Plan, run_dir: Path) -> list[JudgeRequest]:
+    """What `score` would put to the judge about the responses of a run; nobody is asked.
+
+    Raises:
+        RecordError: if responses are missing.
+    """
+    return _requests(work, _responses(work, run_dir))
+
+
 def evaluate(
     benchmark: Benchmark,
     engine: Engine,
@@ -349,6 +358,20 @@ def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
     }
 
 
+def _requests(work: Plan, responses: Mapping[tuple[str, int], Response]) -> list[JudgeRequest]:
+    benchmark = work.benchmark
+    requests: list[JudgeRequest] = []
+    if not isinstance(benchmark, Judged):
+        return requests
+    for item in work.items:
+        for index in _samples(work):
+            text = responses[item.id, index].text
+            prompt = benchmark.judge_prompt(item, text) if text is not None else None
+            if prompt is not None:
+                requests.append(JudgeRequest(item.id, index, replace(prompt, id=f"{item.id}#{index}")))
+    return requests
+
+
 def _verdicts(
     work: Plan,
     run_dir: Path,
@@ -358,16 +381,8 @@ def _verdicts(
 ) -> dict[tuple[str, int], Mapping[str, Json]]:
     """The judge's row for every response that needs one: from the journal where it is there, else by asking."""
     benchmark = work.benchmark
-    if not isinstance(benchmark, Judged):
-        return {}
-    requests: list[JudgeRequest] = []
-    for item in work.items:
-        for index in _samples(work):
-            text = responses[item.id, index].text
-            prompt = benchmark.judge_prompt(item, text) if text is not None else None
-            if prompt is not None:
-                requests.append(JudgeRequest(item.id, index, replace(prompt, id=f"{item.id}#{index}")))
-    if not requests:
+    requests = _requests(work, responses)
+    if not requests or not isinstance(benchmark, Judged):
         return {}
     if judge is None:
         raise UsageError(

@@ -221,6 +221,39 @@ def test_a_dry_run_forecasts_and_asks_nobody(folder: Path, capsys: pytest.Captur
     assert not (folder / "runs/nobody").exists()
 
 
+def test_a_dry_run_of_scoring_asks_nobody_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"--model {folder / 'tiny'} --label base --world world --max-new-tokens 4 --output-path unscored"
+    assert program(f"generate {words} --tasks mmhal") == 0
+    run_dir = folder / "unscored/base/mmhal"
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    capsys.readouterr()
+    assert program("score unscored/base/mmhal --judge rules --dry-run --price 1,2") == 0
+    out = capsys.readouterr().out
+    assert "mmhal: 96 responses, 96 need a judge" in out
+    assert "USD" in out
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+    ids = json.loads(Path("world/image_ids.json").read_text())
+    Path("dry.jsonl").write_text("".join(json.dumps({"id": number, "text": "A dog."}) + "\n" for number in ids))
+    assert program("score chair --responses dry.jsonl --world world --dry-run") == 0
+    assert f"chair: {SCENES} responses, 0 need a judge" in capsys.readouterr().out
+    assert not (folder / "runs/dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        ("chair", 1, "score chair: name the responses with --responses FILE, or a run directory"),
+        ("world/image_ids.json", 3, "world/image_ids.json is not a finished run: run.json is missing"),
+    ],
+)
+def test_scoring_what_is_no_run_says_what_to_name(
+    target: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(f"score {target}") == code
+    assert message in capsys.readouterr().err
+
+
 def test_more_failures_than_tolerated_give_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     ids = json.loads(Path("world/image_ids.json").read_text())
     rows = [{"id": ids[0], "failure": "the server gave up"}, *({"id": number, "text": "A dog."} for number in ids[1:])]
