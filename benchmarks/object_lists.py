@@ -7,8 +7,10 @@ safe    one list of strings, wherever it stands in the reply; fences, prose roun
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Iterator
 
 from evalkit.schema import Json
@@ -129,11 +131,20 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _list(text: str) -> list[Json]:
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, _python_list):
         try:
             value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
             continue
         if isinstance(value, list):
             return value
     raise UnreadableReplyError(f"this is no list of names: {text[:80]!r}")
+
+
+def _python_list(text: str) -> Json:
+    """A Python literal; two strings without a comma between them, which Python would glue together, are an error."""
+    tree = ast.parse(text, mode="eval")
+    literals = sum(token.type == tokenize.STRING for token in tokenize.generate_tokens(io.StringIO(text).readline))
+    if literals != sum(isinstance(node, ast.Constant) and isinstance(node.value, str) for node in ast.walk(tree)):
+        raise ValueError("strings without a comma between them")
+    return ast.literal_eval(tree)
