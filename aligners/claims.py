@@ -48,7 +48,7 @@ def questions_request(claims: Sequence[str]) -> str:
     )
 
 
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s*")
+_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)](?!\d))\s*")
 
 
 def parse_list(reply: str) -> list[str]:

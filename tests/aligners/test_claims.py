@@ -102,6 +102,11 @@ def test_any_text_is_divided_without_an_error_and_without_repeats(text):
         ("Sure, here it is:\n- A cat.", ["A cat."], ["ure, here it is:", "A cat."]),
         ("A cat.\n\nA dog.", ["A cat.", "A dog."], ["cat.", "dog."]),
         ("- A cat.\n- A cat.\n-", ["A cat."], ["A cat.", "A cat.", ""]),
+        (
+            "1.5 metres of rope.\n2.5 apples.",
+            ["1.5 metres of rope.", "2.5 apples."],
+            [".5 metres of rope.", ".5 apples."],
+        ),
         ("", [], []),
     ],
 )
