@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import add_judge_arguments, add_task_options, tasks_argument
+from benchmarks.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.planning import plans_of
 from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
 from evalkit.errors import UsageError
@@ -99,6 +99,7 @@ def _add_compare(methods: Any) -> None:
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="the base first")
     tasks_argument(parser)
     add_task_options(parser)
+    add_item_arguments(parser)
     add_sampling_arguments(parser)
     add_judge_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N")

@@ -9,9 +9,19 @@ from evalkit.arguments import default_output, positive, share
 
 
 def add_task_arguments(parser: argparse.ArgumentParser) -> None:
-    """--tasks and what a benchmark can be told."""
+    """--tasks, what a benchmark can be told, and which of its items are asked."""
     tasks_argument(parser)
     add_task_options(parser)
+    add_item_arguments(parser)
+
+
+def add_item_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which items are asked; a stored run has its own."""
+    group = parser.add_argument_group("items")
+    group.add_argument("--limit", type=positive, metavar="N", help="the first N items only")
+    group.add_argument(
+        "--shard", metavar="I/N", help="every N-th item from the I-th, for job arrays; join with `evalkit merge`"
+    )
 
 
 def tasks_argument(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +31,7 @@ def tasks_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
-    """Data, items and variants."""
+    """Data and variants."""
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
@@ -41,10 +51,6 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--image-ids", metavar="FILE", help="list of image ids")
     group.add_argument("--references", metavar="FILE", help="ready reference objects {image_id: [objects]}")
     group.add_argument("--variant", help="variant of the scorer")
-    group.add_argument("--limit", type=positive, metavar="N", help="the first N items only")
-    group.add_argument(
-        "--shard", metavar="I/N", help="every N-th item from the I-th, for job arrays; join with `evalkit merge`"
-    )
 
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +68,11 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", metavar="B", help="stop cleanly before judging takes more: calls:500, tokens:2e6 or usd:5"
     )
     group.add_argument("--price", metavar="P", help="IN,OUT in USD per million tokens, or a TOML table of models")
-    group.add_argument(
+
+
+def add_forecast_argument(parser: argparse.ArgumentParser) -> None:
+    """--dry-run, for commands that can say beforehand what they take."""
+    parser.add_argument(
         "--dry-run", action="store_true", help="say how many generations and judge calls this takes, and stop"
     )
 

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import BENCHMARKS
-from benchmarks.arguments import add_judge_arguments, add_result_arguments, add_task_arguments, add_task_options
+from benchmarks.arguments import (
+    add_forecast_argument,
+    add_judge_arguments,
+    add_result_arguments,
+    add_task_arguments,
+    add_task_options,
+)
 from benchmarks.inspection_commands import add_inspection_commands
 from benchmarks.planning import benchmark_of, check_settings, plans_of, rebuild
 from evalkit.arguments import (
@@ -36,6 +42,7 @@ def add_commands(commands: Any) -> None:
     add_engine_arguments(run)
     add_sampling_arguments(run)
     add_judge_arguments(run)
+    add_forecast_argument(run)
     add_result_arguments(run)
     run.add_argument(
         "--check-parity",
@@ -69,6 +76,7 @@ def add_commands(commands: Any) -> None:
     score.add_argument("--label", help="name of the model in tables (default: the file's name)")
     add_task_options(score)
     add_judge_arguments(score)
+    add_forecast_argument(score)
     add_result_arguments(score)
     score.set_defaults(command=score_responses)
 

@@ -254,6 +254,22 @@ def test_scoring_what_is_no_run_says_what_to_name(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "score runs/base/pope --limit 1",
+        "score runs/base/pope --shard 1/2",
+        "merge runs/base/pope --limit 1",
+        "align compare tiny tiny --tasks pope --world world --dry-run",
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        program(command)
+    assert stopped.value.code == 1
+    assert "unrecognized arguments: --" in capsys.readouterr().err
+
+
 def test_more_failures_than_tolerated_give_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     ids = json.loads(Path("world/image_ids.json").read_text())
     rows = [{"id": ids[0], "failure": "the server gave up"}, *({"id": number, "text": "A dog."} for number in ids[1:])]
