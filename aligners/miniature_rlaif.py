@@ -24,7 +24,7 @@ from evalkit.records import write_jsonl
 RECIPE = replace(
     RLAIFV,
     name="rlaif-miniature",
-    iterations=4,
+    iterations=2,
     prompts_per_round=200,
     candidates=8,
     temperature=0.9,
