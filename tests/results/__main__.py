@@ -138,7 +138,7 @@ def facts(folder: Path, seeds: Sequence[int]) -> str:
                 stored = folder / f"seed{seed}" / f"facts-{use}-{degraded}.txt"
                 if not stored.exists():
                     print(f"seed {seed}: reward model, facts {use}, degraded {degraded}", flush=True)
-                    stored.write_text(str(reward_model_accuracy(base, seed, use, degraded, data=data).accuracy))
+                    stored.write_text(reward_model_accuracy(base, seed, use, degraded, data=data).accuracy.text())
                 shown.append(stored.read_text())
             lines.append(f"| {seed} | {'blurred' if degraded else 'clear'} | {' | '.join(shown)} |")
     return "\n".join(lines)
@@ -172,7 +172,11 @@ def main() -> None:
         if "RLAIF" in labels:
             text += ["## Labels of RLAIF", pair_precision(options.folder, seeds)]
     if "facts" in options.parts:
-        text += ["## Facts in the reward model", "Accuracy on held-out comparisons.", facts(options.folder, seeds)]
+        text += [
+            "## Facts in the reward model",
+            "Accuracy on held-out comparisons, %, scenes resampled.",
+            facts(options.folder, seeds),
+        ]
     REPORT.write_text("\n\n".join(text) + "\n")
     print(f"{REPORT}: {time.monotonic() - start:.0f} s")
 
