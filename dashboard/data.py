@@ -327,13 +327,14 @@ class Alignment:
 
     card   card.json
     steps  lines of training.jsonl
-    pairs  lines of pairs.jsonl
+    pairs  lines of pairs.jsonl, which lies in pairs_folder; their image paths are relative to it
     """
 
     path: Path
     card: Mapping[str, Json]
     steps: Sequence[Row]
     pairs: Sequence[Row]
+    pairs_folder: Path
 
 
 def open_alignment(path: Path) -> Alignment:
@@ -343,9 +344,18 @@ def open_alignment(path: Path) -> Alignment:
         RecordError: if a file of it cannot be read.
     """
     steps: list[Row] = cached(path / TRAINING, read_journal) if (path / TRAINING).exists() else []
-    pairs: list[Row] = cached(path / PAIRS, read_journal) if (path / PAIRS).exists() else []
+    folder = _pairs_folder(path)
+    pairs: list[Row] = cached(folder / PAIRS, read_journal) if (folder / PAIRS).exists() else []
     kept = [pair for pair in pairs if all(isinstance(pair.get(key), str) for key in ("prompt", "chosen", "rejected"))]
-    return Alignment(path, cached(path / CARD, read_json) if (path / CARD).exists() else {}, steps, kept)
+    return Alignment(path, cached(path / CARD, read_json) if (path / CARD).exists() else {}, steps, kept, folder)
+
+
+def _pairs_folder(path: Path) -> Path:
+    """Where an alignment keeps its pairs: beside the card, where it made them, or above the iteration's checkpoint."""
+    folders = [path, path / "training" / "pairs"]
+    if path.name == "checkpoint":
+        folders.append(path.parent)
+    return next((folder for folder in folders if (folder / PAIRS).exists()), path)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def sample_row(sample: Sample) -> dict[str, Json]:
         "sample": response.sample,
         "question": item.question,
         "prompt": sample.prompt.text,
-        "image": {"folder": str(item.image.folder), "name": item.image.name} if item.image else None,
+        "image": {"folder": str(item.image.folder.absolute()), "name": item.image.name} if item.image else None,
         "groups": dict(item.groups),
         "cluster": item.cluster or item.id,
         "reference": dict(item.reference),

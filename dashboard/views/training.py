@@ -104,7 +104,7 @@ def _pairs(alignment: Alignment) -> None:
     pages = -(-len(shown) // PAIRS_ON_A_PAGE)
     page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     st.html(f'<div class="hk-small">{legend((), changed=True)} words that the other response does not have</div>')
-    _show_pairs(alignment.path, shown[(page - 1) * PAIRS_ON_A_PAGE : page * PAIRS_ON_A_PAGE])
+    _show_pairs(alignment.pairs_folder, shown[(page - 1) * PAIRS_ON_A_PAGE : page * PAIRS_ON_A_PAGE])
 
 
 def _show_pairs(folder: Path, pairs: Sequence[Row]) -> None:

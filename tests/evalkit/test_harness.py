@@ -15,10 +15,12 @@ import pytest
 
 from evalkit.errors import DataError, EngineError, RecordError, StoppedError, UsageError
 from evalkit.harness import evaluate, generate, plan, score
+from evalkit.images import ImageFile
 from evalkit.judge import Judge
 from evalkit.records import read_journal
 from evalkit.sampling import Sampling
-from evalkit.schema import Item, Prompt, Response
+from evalkit.schema import Item, Prompt, Response, Sample, Score
+from evalkit.summary import sample_row
 from tests.toy import ToyBenchmark, ToyEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +154,12 @@ def test_without_images_no_hash_of_them_is_claimed(tmp_path: Path) -> None:
     summary = evaluate(ToyBenchmark(2), ToyEngine(tmp_path / "log"), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["images"] is None
     assert "|images:" not in summary.signature
+
+
+def test_records_name_images_by_absolute_path_so_that_they_open_from_anywhere() -> None:
+    item = Item("1", "What?", ImageFile(Path("some/images"), "a.png"), {})
+    row = sample_row(Sample(item, Prompt("1", "What?"), Response("1", "a dog"), Score({})))
+    assert row["image"] == {"folder": str(Path("some/images").absolute()), "name": "a.png"}
 
 
 def test_several_responses_per_item_are_one_record_each(tmp_path: Path) -> None:
