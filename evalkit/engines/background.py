@@ -19,15 +19,19 @@ class Background:
         self._thread.start()
 
     def stream(self, jobs: Iterator[Job], work: Callable[[Job], Coroutine[Any, Any, T]], workers: int) -> Iterator[T]:
-        """Work on the jobs with so many workers; each takes the next job when it is free. Results as they come.
+        """Work on the jobs with so many workers. Results as they come.
 
-        An error ends all of it and is raised after the results that came before; leaving early cancels the work.
+        A worker takes its next job when the caller asks for the result after its last one: the caller has stored that
+        one by then, so a kill loses at most one job of each worker. An error ends all of it and is raised after the
+        results that came before; leaving early cancels the work.
         """
-        results: SimpleQueue[tuple[T] | None] = SimpleQueue()
+        results: SimpleQueue[tuple[T, asyncio.Event] | None] = SimpleQueue()
 
         async def worker() -> None:
             for job in jobs:  # shared by all workers: each job is taken once
-                results.put((await work(job),))
+                stored = asyncio.Event()
+                results.put((await work(job), stored))
+                await stored.wait()
 
         async def crew() -> None:
             try:
@@ -42,7 +46,9 @@ class Background:
         running = asyncio.run_coroutine_threadsafe(crew(), self._loop)
         try:
             while (result := results.get()) is not None:
-                yield result[0]
+                value, stored = result
+                yield value
+                self._loop.call_soon_threadsafe(stored.set)
             running.result()
         finally:
             running.cancel()

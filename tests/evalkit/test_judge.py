@@ -228,7 +228,7 @@ def test_leaving_in_the_middle_repeats_only_what_was_in_flight(tmp_path):
         engine = OpenAIEngine("judge", server.url, KEY, connections=connections)
         done += [verdict.id for verdict in Judge(engine, cache=cache).verdicts(rest, SAMPLING, Rated().check_reply)]
     assert sorted(done) == sorted(request.id for request in requests)
-    assert sum(server.calls.values()) <= len(requests) + 2 * connections
+    assert sum(server.calls.values()) <= len(requests) + connections
 
 
 def test_a_forecast_counts_what_is_not_stored_yet(tmp_path):
