@@ -2,8 +2,8 @@
 
 official  the authors' rule: every N in 0..6 for which "rating: N" stands in the lower-cased text; unless there is
           exactly one, the rating is 0. So "Rating: 10" reads 1, and "**Rating:** 4" reads 0, a hallucination
-robust    the number after the word "rating", past markup, blanks and "/6"; anything doubtful is unreadable:
-          no rating, a number outside 0..6, a fraction, a range, two different ratings
+robust    the number after the word "rating", past markup, blanks and "/6"; 4.0 is 4. Anything doubtful is unreadable:
+          no rating, a number outside 0..6, a fraction, a range, another scale, two different ratings
 """
 
 import re
@@ -13,16 +13,18 @@ RATINGS = range(7)
 
 _MARKUP = re.compile(r"[*_`\"'“”‘’#]+")
 _WORDS = {word: str(number) for number, word in enumerate(("zero", "one", "two", "three", "four", "five", "six"))}
-_NUMBER = rf"(?P<number>[+-]?\d+(?:[.,]\d+)?|(?:{'|'.join(_WORDS)})\b)"
+_WORD = rf"(?:{'|'.join(_WORDS)})\b"
+_NUMBER = rf"(?P<number>[+-]?\d+(?:[.,]\d+)?|{_WORD})"
+_TOP = r"(?P<top>\d+(?:\.\d+)?)"
 _LABELLED = re.compile(
-    r"\brating\b(?:\s*[(\[][^)\]]*[)\]])?\s*(?:(?:[:：=]|[-–—](?=\s)|\bis\b|\bof\b|\bwould be\b)\s*)*[\[(]?\s*"
+    r"\brating\b(?:\s*[(\[][^()\[\]]*[)\]])?\s*(?:(?:[:：=]|[-–—](?=\s)|\bis\b|\bof\b|\bwould be\b)\s*)*[\[(]*\s*"
     + _NUMBER
-    + r"\s*(?P<rest>(?:/|\bout of\b)\s*(?P<top>\d+)|(?:-|–|—|\bto\b|\bor\b)\s*(?:\d|"
-    + "|".join(_WORDS)
-    + r"))?",
+    + rf"\s*\(?(?P<rest>(?:/|\b(?:out )?of\b)\s*{_TOP}"
+    + rf"|(?:[-–—]\s*(?:\d|{_WORD}(?!\s+\w))|\b(?:to|or)\b\s*(?:\d|{_WORD})))?",  # no range: "2 - one dog is invented"
     re.IGNORECASE,
 )
-_BARE = re.compile(r"\s*" + _NUMBER + r"\s*(?P<rest>/\s*(?P<top>\d+))?\s*\.?\s*", re.IGNORECASE)
+_BARE = re.compile(rf"\s*{_NUMBER}\s*(?P<rest>/\s*{_TOP})?\s*\.?\s*", re.IGNORECASE)
+_NO_FRACTION = re.compile(r"\.0+$")
 
 
 class UnreadableRatingError(ValueError):
@@ -62,7 +64,7 @@ def robust_rating(text: str) -> int:
     Raises:
         UnreadableRatingError: if there is none, or not exactly one within 0..6.
     """
-    plain = _MARKUP.sub("", text)
+    plain = " ".join(_MARKUP.sub("", text).split())  # a long run of blanks would cost the patterns its cube
     bare = _BARE.fullmatch(plain)
     matches = [bare] if bare else list(_LABELLED.finditer(plain))
     if not matches:
@@ -74,8 +76,8 @@ def robust_rating(text: str) -> int:
 
 
 def _value(match: re.Match[str]) -> int:
-    number = _WORDS.get(match["number"].lower(), match["number"])
-    if match["rest"] and match["top"] not in ("6", None):
+    number = _WORDS.get(match["number"].lower(), _NO_FRACTION.sub("", match["number"]))
+    if match["top"] and _NO_FRACTION.sub("", match["top"]) != "6":
         raise UnreadableRatingError(f"a rating on another scale: {match.group().strip()!r}")
     if match["rest"] and match["top"] is None:
         raise UnreadableRatingError(f"a range instead of a rating: {match.group().strip()!r}")

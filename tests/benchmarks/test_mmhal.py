@@ -1,9 +1,11 @@
 """MMHal-Bench: readings of a judge's text, files, official figures beside the robust ones."""
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,16 @@ from evalkit.schema import Prompt, Response, Sample, Score
         ("My rating is 5.", 0, 5),
         ("Rating: 4/6", 4, 4),
         ("Rating: 4 out of 6", 4, 4),
+        ("Rating: 4 (out of 6)", 4, 4),
+        ("Rating: 4.0", 4, 4),
+        ("Rating: 4.0/6.0", 4, 4),
+        ('{"rating": 0.0}', 0, 0),
+        ("Rating: [[4]]", 0, 4),
+        ("Rating: 2 - one dog is invented.", 2, 2),
         ("Overall Rating (0-6): 2", 0, 2),
         ("rating: six", 0, 6),
         ("4", 0, 4),
+        ("4.0", 0, 4),
         ("5/6.", 0, 5),
         ("It is operating: 3 engines. Rating: 1", 0, 1),
         ("operating: 3", 3, None),
@@ -49,11 +58,18 @@ from evalkit.schema import Prompt, Response, Sample, Score
         ("Rating: 65", 6, None),
         ("Rating: 06", 0, None),
         ("Rating: 4.5", 4, None),
+        ("Rating: 4,0", 4, None),
+        ("Rating: 7.0", 0, None),
+        ("Rating: -0.0", 0, None),
         ("Rating: -1", 0, None),
         ("Rating: 7", 0, None),
         ("Rating: 4/5", 4, None),
         ("Rating: 8/10", 0, None),
+        ("Rating: 4 (out of 10)", 4, None),
+        ("Rating: 4 of 10", 4, None),
+        ("Rating: 4/6.5", 4, None),
         ("Rating: 3-4", 3, None),
+        ("Rating: three - four.", 0, None),
         ("Rating: 3 or 4", 3, None),
         ("Rating: 4, although rating: 3 could be argued.", 0, None),
         ("Rating: 6 ... **Rating:** 2", 6, None),
@@ -70,6 +86,14 @@ def test_two_readings_of_a_judges_text(text, official, robust):
             robust_rating(text)
     else:
         assert robust_rating(text) == robust
+
+
+@pytest.mark.parametrize("text", [f"4{' ' * 4000}x", f"Rating{' ' * 20_000}x", "Rating(" * 4000])
+def test_a_judge_that_loops_is_read_at_once(text):
+    started = time.process_time()
+    with contextlib.suppress(UnreadableRatingError):
+        robust_rating(text)
+    assert time.process_time() - started < 1
 
 
 def record(index: int, **changes: Any) -> dict[str, Any]:
