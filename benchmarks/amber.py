@@ -214,28 +214,29 @@ class AMBER:
             figures[suffix.lstrip("_") or "official"] = {**blocks, "amber_score": amber_score(blocks)}
         return figures
 
-    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Constant models on the selected dimensions. As in the authors' script, no noun at all is a chair of 0."""
+    def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
+        """Constant models on some of the items. As in the authors' script, no noun at all is a chair of 0."""
+        asked = {item.groups["dimension"] for item in items}
         rows = {"constant No": "No", "constant Yes": "Yes"}
-        if "generative" in self.dimensions:
-            asked = set(self.dimensions) & set(QUESTIONS)
-            rows = {f"{name}, empty captions": said for name, said in rows.items()} if asked else {"empty captions": ""}
-        return {name: self._constant(said) for name, said in rows.items()}
+        if "generative" in asked:
+            both = asked & set(QUESTIONS)
+            rows = {f"{name}, empty captions": said for name, said in rows.items()} if both else {"empty captions": ""}
+        return {name: self._constant(said, items) for name, said in rows.items()}
 
-    def _constant(self, said: str) -> dict[str, float | None]:
+    def _constant(self, said: str, items: Sequence[Item]) -> dict[str, float | None]:
         """Metrics of a model that describes nothing and gives one answer to all questions."""
 
         def response(item: Item) -> str:
             return "" if item.groups["dimension"] == "generative" else said
 
-        sums = sums_by_type((item, self.score(item, response(item))) for item in self.items())
+        sums = sums_by_type((item, self.score(item, response(item))) for item in items)
         total = sum_counts(sums.values())
         values = {metric.name: metric.value(total) for metric in plain_metrics(self.dimensions)}
         blocks = official_figures(sums, self.dimensions)
-        if "chair" in values:
+        if total.get("captions"):
             values["chair"] = blocks["g"]["CHAIR"]
-        if "amber_score" in values:
-            values["amber_score"] = amber_score(blocks)
+            if "amber_score" in values and total.get("questions"):
+                values["amber_score"] = amber_score(blocks)
         return values
 
     @cached_property

@@ -212,11 +212,11 @@ class POPE:
                 figures[split] = official_figures(sum_counts(counts))
         return figures
 
-    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Models that give the same answer to every question."""
+    def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
+        """Models that give the same answer to every one of these questions."""
         rows = {}
         for answer in ("Yes", "No"):
-            sums = sum_counts(self.score(item, answer).counts or {} for item in self.items())
+            sums = sum_counts(self.score(item, answer).counts or {} for item in items)
             rows[f"constant {answer}"] = {
                 metric.name: metric.value(sums) for metric in METRICS if not metric.name.endswith("_strict")
             }

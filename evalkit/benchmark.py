@@ -69,8 +69,8 @@ class Official(Protocol):
 class WithBaselines(Protocol):
     """A benchmark for which constant answers score well: their figures stand beside every run's."""
 
-    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Name of a constant model (e.g. "constant No, empty captions") -> metric name -> value."""
+    def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
+        """Name of a constant model (e.g. "constant No, empty captions") -> metric name -> value, over a run's items."""
 
 
 @runtime_checkable

@@ -41,7 +41,8 @@ def write_results(
     progress("records", len(rows), len(rows))
     scored = [sample for sample in samples if sample.score.counts is not None]
     metrics = _intervals(benchmark, scored)
-    baselines = benchmark.baselines() if isinstance(benchmark, WithBaselines) else None
+    items = list({sample.item.id: sample.item for sample in samples}.values())
+    baselines = benchmark.baselines(items) if isinstance(benchmark, WithBaselines) else None
     failures = Counter(_stage(sample) for sample in samples if sample.score.failure is not None)
     write_json(
         run_dir / METRICS,

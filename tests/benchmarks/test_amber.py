@@ -160,7 +160,8 @@ def test_metrics_of_a_mixed_run(folder):
 
 
 def test_constant_models_are_rated_as_the_script_rates_them(folder):
-    baselines = AMBER(folder, similarity="identity").baselines()
+    benchmark = AMBER(folder, similarity="identity")
+    baselines = benchmark.baselines(benchmark.items())
     assert list(baselines) == ["constant No, empty captions", "constant Yes, empty captions"]
     no, yes = baselines.values()
     assert (no["chair"], no["cover"], no["recall"], no["share_no"]) == (0.0, 0.0, 100.0, 100.0)
@@ -169,11 +170,26 @@ def test_constant_models_are_rated_as_the_script_rates_them(folder):
 
 
 def test_baselines_of_one_half_leave_the_other_out(folder):
-    assert AMBER(folder, similarity="identity", dimensions=("generative",)).baselines() == {
+    captions = AMBER(folder, similarity="identity", dimensions=("generative",))
+    assert captions.baselines(captions.items()) == {
         "empty captions": {"chair": 0.0, "cover": 0.0, "hal": 0.0, "cog": 0.0}
     }
-    rows = AMBER(folder, dimensions=("existence",)).baselines()
+    questions = AMBER(folder, dimensions=("existence",))
+    rows = questions.baselines(questions.items())
     assert (rows["constant No"]["accuracy"], rows["constant Yes"]["accuracy"]) == (100.0, 0.0)
+
+
+def test_baselines_of_a_part_are_those_of_its_items(folder):
+    benchmark = AMBER(folder, similarity="identity", partial=True)
+    items = {item.id: item for item in benchmark.items()}
+    rows = benchmark.baselines([items["1"], items["3"], items["4"], items["7"]])
+    no, yes = rows["constant No, empty captions"], rows["constant Yes, empty captions"]
+    assert (no["accuracy"], yes["accuracy"]) == (pytest.approx(100 / 3), pytest.approx(200 / 3))
+    assert no["amber_score"] == pytest.approx((100 + no["f1"]) / 2, abs=0.1)
+    (captions,) = benchmark.baselines([items["1"]]).values()
+    assert (captions["chair"], captions["cover"], captions["accuracy"], captions["amber_score"]) == (0, 0, None, None)
+    asked = benchmark.baselines([items["4"]])["constant No"]
+    assert (asked["accuracy"], asked["chair"], asked["amber_score"]) == (100, None, None)
 
 
 def test_official_figures_of_a_complete_run_in_every_reading(folder):

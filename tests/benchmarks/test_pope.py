@@ -8,6 +8,7 @@ from evalkit.errors import DataError, UsageError
 from evalkit.importers import import_responses
 from evalkit.metrics import sum_counts
 from evalkit.schema import Prompt, Response, Sample
+from evalkit.summary import write_results
 
 QUESTIONS = [
     {"question_id": 1, "image": "a.jpg", "text": "Is there a dog in the image?", "label": "yes"},
@@ -164,11 +165,20 @@ def test_official_figures_are_withheld_from_an_incomplete_split(folder):
 
 
 def test_constant_models(folder):
-    baselines = POPE(folder).baselines()
+    benchmark = POPE(folder)
+    baselines = benchmark.baselines(benchmark.items())
     assert baselines["constant Yes"]["yes_ratio"] == 100
     assert baselines["constant Yes"]["recall"] == 100
     assert baselines["constant No"]["accuracy"] == pytest.approx(200 / 3)
     assert baselines["constant No"]["precision"] is None
+
+
+def test_a_run_over_a_part_stands_beside_constant_models_over_that_part(folder, tmp_path):
+    benchmark = POPE(folder, partial=True)
+    samples = samples_of(benchmark, lambda item: "No" if item.id in ("random/1", "random/2") else None)
+    write_results(tmp_path, benchmark, samples, {"signature": "pope"}, lambda stage, done, total: None)
+    stored = json.loads((tmp_path / "metrics.json").read_text())["baselines"]
+    assert (stored["constant No"]["accuracy"], stored["constant Yes"]["accuracy"]) == (50, 50)
 
 
 class TestEvaluate:
