@@ -203,7 +203,7 @@ class AMBER:
         if "generative" in self.dimensions:
             about |= {"similarity": self.lexicon.similarity.name, "margin": self.lexicon.similarity.margin}
         if missing and not self.partial:
-            return about | {"withheld": f"{missing} items have no score; choose partial to print the figures anyway"}
+            return about | {"withheld": f"{missing} items have no score; set amber.partial=true for figures"}
         return about | self._figures(sums_by_type((sample.item, sample.score) for sample in scored))
 
     def _figures(self, sums: Mapping[str, Mapping[str, float]]) -> dict[str, Json]:

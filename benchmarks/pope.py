@@ -206,7 +206,7 @@ class POPE:
             missing = len(ids - {s.item.id for s in samples if s.score.counts is not None})
             if missing and not self.partial:
                 figures[split] = {
-                    "withheld": f"{missing} of {len(ids)} questions have no score; choose partial to print the figures"
+                    "withheld": f"{missing} of {len(ids)} questions have no score; set pope.partial=true for figures"
                 }
             else:
                 figures[split] = official_figures(sum_counts(counts))

@@ -159,7 +159,7 @@ def test_official_figures_are_withheld_from_an_incomplete_split(folder):
     benchmark = POPE(folder)
     samples = samples_of(benchmark, lambda item: None if item.id == "random/4" else "No")
     figures = benchmark.official(samples)
-    assert figures["random"] == {"withheld": "1 of 3 questions have no score; choose partial to print the figures"}
+    assert figures["random"] == {"withheld": "1 of 3 questions have no score; set pope.partial=true for figures"}
     assert figures["popular"]["TN"] == 2
     assert POPE(folder, partial=True).official(samples)["random"]["TN"] == 1
 
