@@ -66,9 +66,9 @@ class Effect:
     unchanged: int | None
     power: Power
 
-    def significant(self, alpha: float = 1 - LEVEL) -> bool:
-        """Whether the corrected p-value lies below alpha."""
-        return self.p_holm is not None and self.p_holm < alpha
+    def significant(self) -> bool:
+        """Whether the corrected p-value lies below the comparison's alpha, 1 - its level."""
+        return self.p_holm is not None and self.p_holm < self.power.alpha
 
     def improved(self) -> bool | None:
         """Whether the difference points in the better direction; None without a direction or a difference."""
@@ -76,9 +76,9 @@ class Effect:
             return None
         return (self.difference.value > 0) == self.metric.higher_is_better
 
-    def verdict(self, alpha: float = 1 - LEVEL) -> str:
+    def verdict(self) -> str:
         """In words: "better", "worse", "differs" (no direction), "no difference shown"."""
-        if not self.significant(alpha):
+        if not self.significant():
             return "no difference shown"
         improved = self.improved()
         return "differs" if improved is None else "better" if improved else "worse"
@@ -163,7 +163,7 @@ def compare(
     corrected = []
     for pair in pairs:
         own, effects = effects[: len(pair.effects)], effects[len(pair.effects) :]
-        warnings = (*pair.warnings, *_fallen_quality(own, 1 - level))
+        warnings = (*pair.warnings, *_fallen_quality(own))
         corrected.append(replace(pair, effects=tuple(own), warnings=warnings))
     tests = sum(effect.p is not None for pair in corrected for effect in pair.effects)
     return Comparison(loaded[0].benchmark, str(loaded[0].signature), tuple(corrected), tests, level, resamples, seed)
@@ -309,10 +309,10 @@ def _holm(effects: Sequence[Effect]) -> list[Effect]:
     return [replace(effect, p_holm=p) for effect, p in zip(effects, adjusted, strict=True)]
 
 
-def _fallen_quality(effects: Sequence[Effect], alpha: float) -> list[str]:
+def _fallen_quality(effects: Sequence[Effect]) -> list[str]:
     """A rate that improved while a quality got worse: fewer hallucinations perhaps because less is said."""
-    rates = [e for e in effects if e.metric.role == "rate" and e.significant(alpha) and e.improved()]
-    fallen = [e for e in effects if e.metric.role == "quality" and e.significant(alpha) and e.improved() is False]
+    rates = [e for e in effects if e.metric.role == "rate" and e.significant() and e.improved()]
+    fallen = [e for e in effects if e.metric.role == "quality" and e.significant() and e.improved() is False]
     if not rates or not fallen:
         return []
     changes = ", ".join(f"{e.metric.name} {e.difference.value:+.1f}" for e in (*rates, *fallen))

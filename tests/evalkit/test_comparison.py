@@ -151,6 +151,16 @@ def test_length_has_no_better_direction():
     assert (words.better, words.verdict()) == (None, "differs")
 
 
+def test_verdicts_follow_the_level_of_the_comparison():
+    base, other = run("a", [counts(1)] * 12 + [counts(0)] * 28), run("b", [counts(0)] * 7 + [counts(1)] * 33)
+    strict, lenient = (
+        compare(base, other, metrics=["chair_s"], level=level, resamples=2000).pairs[0].effects[0]
+        for level in (1 - 1e-9, 0.9)
+    )
+    assert strict.p_holm == lenient.p_holm < 0.01
+    assert (strict.verdict(), lenient.verdict()) == ("no difference shown", "worse")
+
+
 def test_groups_are_compared_by_themselves():
     base = run("a", [(str(i), 0, counts(1), "even" if i % 2 == 0 else "odd", "") for i in range(40)])
     other = run("b", [(str(i), 0, counts(i % 2), "even" if i % 2 == 0 else "odd", "") for i in range(40)])
