@@ -39,9 +39,11 @@ def build(name: str, options: Mapping[str, str], world: Path | None = None) -> B
         options: constructor argument -> text; converted by the argument's type.
         world: folder of a miniature world; the benchmark reads its official-format files there.
     Raises:
-        UsageError: if an option is unknown or its text does not fit its type.
+        UsageError: if an option is unknown, its text does not fit its type, or the benchmark knows no miniature world.
     """
     cls = benchmark_class(name)
+    if world is not None and not hasattr(cls, "miniature"):
+        raise UsageError(f"{name} has no `miniature` constructor: it cannot be run on a miniature world (--world)")
     maker = cls.miniature if world is not None else cls
     arguments = {} if world is None else {"world": world}
     return cast("Benchmark", maker(**arguments, **convert(name, maker, options)))
