@@ -85,11 +85,14 @@ def download_folder() -> Path:
     return cache_folder() / "assets"
 
 
+def is_on(variable: str) -> bool:
+    """Whether an environment variable is set to anything but a word for no."""
+    return os.environ.get(variable, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
 def is_offline() -> bool:
     """Whether the environment forbids downloads."""
-    return any(
-        os.environ.get(name, "").strip().lower() not in ("", "0", "false", "no", "off") for name in OFFLINE_VARIABLES
-    )
+    return any(map(is_on, OFFLINE_VARIABLES))
 
 
 def asset(name: str) -> Path:

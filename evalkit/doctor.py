@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+from evalkit.assets import OFFLINE_VARIABLES, is_on
 from evalkit.errors import AssetError, EngineError, EvalkitError
 from evalkit.libraries import library_version
 
@@ -25,7 +26,7 @@ LIBRARIES = {  # distribution -> what is missing without it
     "spacy": "optional, AMBER's similarity and Object HalBench's phrases: pip install 'hallu-evalkit[spacy]'",
 }
 OPTIONAL = {"peft", "vllm", "streamlit", "spacy"}
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "EVALKIT_OFFLINE")
+OFFLINE = (*OFFLINE_VARIABLES, "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,15 @@ def environment() -> Iterator[Check]:
     yield _torchvision()
     yield _accelerator()
     yield from _nltk_data()
-    offline = [name for name in OFFLINE if os.environ.get(name, "").lower() not in ("", "0", "false")]
-    yield Check("offline mode", "note" if offline else "ok", f"on ({', '.join(offline)})" if offline else "off")
+    yield offline_mode()
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("disk", "ok" if free > 1 else "missing", f"{free:.0f} GiB free here")
+
+
+def offline_mode() -> Check:
+    """Which variables forbid downloads, of official files or of models."""
+    found = list(filter(is_on, OFFLINE))
+    return Check("offline mode", "note" if found else "ok", f"on ({', '.join(found)})" if found else "off")
 
 
 def endpoint(url: str | None, model: str | None) -> Check:

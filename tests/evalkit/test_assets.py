@@ -10,6 +10,7 @@ import pytest
 
 from evalkit import assets
 from evalkit.assets import Asset, AssetState, all_assets, asset, check, fetch, find_asset, folders, matching, state
+from evalkit.doctor import OFFLINE, offline_mode
 from evalkit.errors import AssetError
 
 CONTENT = b"person, girl, boy\n"
@@ -116,6 +117,14 @@ def test_offline_nothing_is_downloaded_and_the_remedy_is_named(places, server, m
     ):
         asset(NAME)
     assert not server.paths
+
+
+@pytest.mark.parametrize(("value", "offline"), [("yes", True), ("off", False)])
+def test_the_doctor_reads_offline_mode_as_downloads_do(monkeypatch, value, offline):
+    for variable in OFFLINE:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("EVALKIT_OFFLINE", value)
+    assert (assets.is_offline(), offline_mode().text != "off") == (offline, offline)
 
 
 def test_a_spoilt_copy_in_the_mirror_is_refused(places, monkeypatch):
