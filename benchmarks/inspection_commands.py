@@ -70,7 +70,7 @@ def list_benchmarks(options: argparse.Namespace) -> int:
 
 def show_report(options: argparse.Namespace) -> int:
     """`evalkit report`."""
-    from benchmarks.published_rows import published
+    from benchmarks.published_rows import published, with_figures
     from evalkit.commands import write_text
     from evalkit.report import report
     from evalkit.runs import find_runs, load_run
@@ -84,7 +84,7 @@ def show_report(options: argparse.Namespace) -> int:
 
         print(write_page(runs, options.html))
         return 0
-    names = {run.benchmark for run in runs} & set(BENCHMARKS)
+    names = {run.benchmark for run in runs} & set(with_figures())
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
     text = report(runs, options.format, options.groups, options.signatures, rows)
     if options.output is not None:

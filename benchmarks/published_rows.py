@@ -13,8 +13,6 @@ from typing import Any, Literal, get_args
 
 from evalkit.errors import DataError, UsageError
 
-BENCHMARKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
-
 Direction = Literal["rate", "complement"]
 Evidence = Literal["paper", "figure", "quoted", "memory"]
 
@@ -69,6 +67,12 @@ class PublishedRow:
         return f"{self.model} [{where}]" if not self.subset else f"{self.model}, {self.subset} [{where}]"
 
 
+def with_figures() -> list[str]:
+    """Names of the benchmarks that there are published figures of."""
+    names = [path.name for path in files("benchmarks.published").iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
 def published(benchmark: str) -> list[PublishedRow]:
     """All published figures of a benchmark.
 
@@ -77,12 +81,13 @@ def published(benchmark: str) -> list[PublishedRow]:
     ('GPT-4V', 86.4, 13.6)
 
     Raises:
-        UsageError: if there is no such benchmark.
+        UsageError: if there are none of this benchmark.
         DataError: if the file is malformed.
     """
     name = benchmark.replace("-", "_")
-    if name not in BENCHMARKS:
-        raise UsageError(f"no published figures of {benchmark!r}; there are some of {', '.join(BENCHMARKS)}")
+    known = with_figures()
+    if name not in known:
+        raise UsageError(f"no published figures of {benchmark!r}; there are some of {', '.join(known)}")
     text = files("benchmarks.published").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return parse(name, text)
 

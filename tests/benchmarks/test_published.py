@@ -1,12 +1,17 @@
 """Published figures: readable, named by our metrics, in the right direction, with their doubts."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import toy
 
-from benchmarks.published_rows import BENCHMARKS, parse, published
+from benchmarks import BENCHMARKS
+from benchmarks.inspection_commands import show_report
+from benchmarks.published_rows import parse, published, with_figures
 from benchmarks.registry import benchmark_class
 from evalkit.errors import DataError, UsageError
+from evalkit.harness import evaluate
 from evalkit.metrics import Metric
 
 SOURCE = """
@@ -38,7 +43,7 @@ def metric_names(name: str) -> set[str]:
     return {metric.name for metric in metrics}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", with_figures())
 def test_every_figure_belongs_to_a_metric_of_its_benchmark(name):
     rows = published(name)
     assert rows
@@ -46,7 +51,7 @@ def test_every_figure_belongs_to_a_metric_of_its_benchmark(name):
         assert set(row.printed) <= metric_names(name), row.label
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", with_figures())
 def test_percentages_lie_between_0_and_100_and_doubts_have_a_reason(name):
     for row in published(name):
         for metric, value in row.values.items():
@@ -120,6 +125,15 @@ def test_a_complement_is_turned_round_and_the_printed_figure_kept():
     (row,) = parse("chair", SOURCE.replace('"rate"', '"complement"') + ROW)
     assert (row.printed["chair_s"], row.values["chair_s"]) == (12.5, 87.5)
     assert row.label == "M [P, v1, Table 1]"
+
+
+def test_a_report_with_published_rows_shows_runs_of_benchmarks_without_any(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(BENCHMARKS, "toy", "toy:ToyBenchmark")
+    evaluate(toy.ToyBenchmark(), toy.ToyEngine(tmp_path / "log"), tmp_path / "run")
+    options = Namespace(runs=[tmp_path], html=None, published=True, output=None, groups=False, signatures=False)
+    options.format = "terminal"
+    assert show_report(options) == 0
+    assert "wrong_words" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_named():
