@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BENCHMARKS
-from evalkit.arguments import EXIT_ABORTED, default_output
+from benchmarks.ratings import is_hallucinated
+from evalkit.arguments import ENGINES, EXIT_ABORTED, default_output
 from evalkit.errors import DataError, UsageError
 
 REPORT_FORMATS = ("terminal", "markdown", "csv", "latex", "json", "card")
-RATINGS = {"mmhal": ("rating", lambda rating: rating < 3)}  # count that holds the verdict, what it means
+RATINGS = {"mmhal": ("rating", is_hallucinated)}  # count that holds the verdict, what it means
 FLAGGED_RESPONSES = ("hallucinated_responses", lambda count: count > 0)
 
 
@@ -64,7 +65,7 @@ def list_benchmarks(options: argparse.Namespace) -> int:
     for name in BENCHMARKS:
         doc = (import_module(benchmark_class(name).__module__).__doc__ or "").strip()
         print(f"{name:<16} {doc.splitlines()[0]}")
-    print("\nengines          transformers, vllm, openai, replay\nmore             evalkit list NAME")
+    print(f"\nengines          {', '.join(ENGINES)}\nmore             evalkit list NAME")
     return 0
 
 
