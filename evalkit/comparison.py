@@ -37,8 +37,7 @@ from evalkit.paired import McNemar, difference_intervals, holm, mcnemar, randomi
 from evalkit.power import Power, paired_power
 from evalkit.runs import Run, cluster_of, load_run
 from evalkit.signature import Difference
-
-MAX_GROUPS = 40  # a group name with more values than this is no group worth a table
+from evalkit.summary import MAX_GROUPS
 
 
 @dataclass(frozen=True, slots=True)

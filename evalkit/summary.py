@@ -10,6 +10,7 @@ from evalkit.checks import check_samples
 from evalkit.intervals import Interval, intervals
 from evalkit.metrics import sum_counts
 from evalkit.records import METRICS, RECORDS, write_json, write_jsonl
+from evalkit.runs import failed_stage
 from evalkit.schema import Json, Sample
 
 MAX_GROUPS = 40  # a group name with more values than this (an id, say) is no group worth a table
@@ -43,7 +44,7 @@ def write_results(
     metrics = _intervals(benchmark, scored)
     items = list({sample.item.id: sample.item for sample in samples}.values())
     baselines = benchmark.baselines(items) if isinstance(benchmark, WithBaselines) else None
-    failures = Counter(_stage(sample) for sample in samples if sample.score.failure is not None)
+    failures = Counter(filter(None, map(failed_stage, rows)))
     write_json(
         run_dir / METRICS,
         {
@@ -90,13 +91,6 @@ def _groups(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, dict[st
                 for value, group in values.items()
             }
     return tables
-
-
-def _stage(sample: Sample) -> str:
-    """Where a sample failed: "generation", "judge" or "score"."""
-    if sample.response.failure is not None:
-        return "generation"
-    return "judge" if sample.verdict is not None and sample.verdict.get("failure") is not None else "score"
 
 
 def sample_row(sample: Sample) -> dict[str, Json]:
