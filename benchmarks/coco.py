@@ -19,7 +19,7 @@ from benchmarks.mentions import MentionFinder
 from evalkit.cache import cache_folder, content_key
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
-from evalkit.rows import decode, parse_json
+from evalkit.rows import parse_json, read_text
 
 CACHE_FORMAT = 1
 LONGEST_ID = 18  # digits
@@ -170,7 +170,7 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
     Raises:
         DataError: if the file is no such JSON, or names an object that is no category.
     """
-    rows = parse_json(_read_text(path), str(path))
+    rows = parse_json(read_text(path), str(path))
     if not isinstance(rows, dict) or not rows:
         raise DataError(f"{path}: expected a JSON object {{image id: [object, ...]}}")
     known = frozenset(known_objects)
@@ -193,7 +193,7 @@ def read_image_ids(path: Path) -> list[int]:
     Raises:
         DataError: if the file is empty, an entry is no id, or an id stands there twice.
     """
-    text = _read_text(path)
+    text = read_text(path)
     if text.lstrip().startswith("["):
         entries = [(f"{path}: entry {number}", entry) for number, entry in enumerate(parse_json(text, str(path)), 1)]
     else:
@@ -250,13 +250,3 @@ def find_image(folder: Path, image_id: int, splits: Sequence[str], file_name: st
         if (image := ImageFile(folder, name)).is_there():
             return image
     raise DataError(f"image {image_id} is not in {folder}; looked for {(file_name or ', '.join(guesses[:2]))[:200]!r}")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        text = decode(path.read_bytes(), path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not text.strip():
-        raise DataError(f"{path}: the file is empty")
-    return text
