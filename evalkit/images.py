@@ -80,8 +80,5 @@ def _reason(error: Exception) -> str:
 
 @lru_cache(maxsize=200_000)
 def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
