@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evalkit.errors import DataError
 from evalkit.formats import Answer, detect, format_named
+from evalkit.records import RESPONSES
 from evalkit.rows import read_rows
 from evalkit.schema import Item, Response
 
@@ -69,7 +70,7 @@ def read_answers(path: Path, format_name: str = AUTO) -> list[Answer]:
         DataError: if it cannot be read; the message names file and line.
     """
     if path.is_dir():
-        path = path / "responses.jsonl"  # a run directory
+        path = path / RESPONSES  # a run directory
     rows = read_rows(path)
     reader = detect(rows[0]) if format_name == AUTO else format_named(format_name)
     return [reader.read(row) for row in rows]
