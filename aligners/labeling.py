@@ -16,7 +16,7 @@ from aligners.candidates import Candidate
 from aligners.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
 from aligners.feedback import YES_NO, Judgement, fully_judged, labeler_question, response_score
 from evalkit.engines.base import Engine
-from evalkit.judge import NOT_IDENTITY
+from evalkit.judge import identity
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt
 
@@ -300,11 +300,6 @@ def label_statistics(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | No
         "mean_confidence": sum(sure) / len(sure) if sure else None,
         "other_mass": sum(1 - yes - no for yes, no in masses) / len(rows),
     }
-
-
-def identity(engine: Engine) -> dict[str, Json]:
-    """What of an engine's description can change its answers."""
-    return {name: value for name, value in engine.describe().items() if name not in NOT_IDENTITY}
 
 
 def batched(rows: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -26,13 +26,14 @@ from aligners.checkpoint import Card, read_card, write_card
 from aligners.ddpo import DpoSettings, TrainingResult, dpo_settings, settings_json, train_dpo
 from aligners.feedback_round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
 from aligners.instructions import Instruction, instructions_hash, read_instructions, rounds
-from aligners.labeling import LABELER_WORDING, RuleSplitter, Splitter, identity
+from aligners.labeling import LABELER_WORDING, RuleSplitter, Splitter
 from aligners.presets import RLAIF_PRESETS, RlaifPreset, find_preset
 from aligners.run_folder import LOG, read_log
 from aligners.selection import Selection
 from aligners.stages import MANIFEST, Progress, Stages, claim_settings
 from evalkit.engines.base import Engine
 from evalkit.errors import RecordError, TrainingError
+from evalkit.judge import identity
 from evalkit.records import Journal, locked, read_journal, read_json
 from evalkit.schema import Json
 
