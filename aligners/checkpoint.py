@@ -5,7 +5,6 @@ SigLIP towers are written in their older form (`vision_tower.vision_model.*`), w
 """
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evalkit.errors import DataError, TrainingError
+from evalkit.libraries import library_version
 from evalkit.schema import Json
 
 CARD = "card.json"
@@ -97,13 +97,7 @@ def read_card(folder: Path) -> Card | None:
 
 def software() -> dict[str, str]:
     """Versions of the packages that take part in training."""
-    found = {}
-    for name in _SOFTWARE:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {name: version for name in _SOFTWARE if (version := library_version(name)) is not None}
 
 
 def weights_hash(model: Any) -> str:
