@@ -21,8 +21,8 @@ class EngineError(EvalkitError):
     """A model cannot be loaded, or an engine cannot do what was asked of it."""
 
 
-class JudgeError(EvalkitError):
-    """A judge could not be reached, or its reply could not be read."""
+class BudgetReachedError(EvalkitError):
+    """What judging may cost is used up; finished verdicts are kept, the same command with a larger budget continues."""
 
 
 class RecordError(EvalkitError):

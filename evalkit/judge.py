@@ -18,7 +18,7 @@ from evalkit.benchmark import Judged
 from evalkit.cache import Cache, content_key
 from evalkit.engines import Engine
 from evalkit.engines.completions import Attempt, CompletesPrompts, complete
-from evalkit.errors import JudgeError, StoppedError, UsageError
+from evalkit.errors import BudgetReachedError, StoppedError, UsageError
 from evalkit.interrupt import finishing_in_flight
 from evalkit.prices import Budget, Forecast, Price, forecast
 from evalkit.sampling import Sampling
@@ -29,10 +29,6 @@ Check = Callable[[str], str | None]
 SampleKey = tuple[str, int]  # item id, index of the sample
 
 NOT_IDENTITY = ("versions", "device", "batch_size")  # fields of an engine's description that leave its answers alone
-
-
-class BudgetReachedError(JudgeError):
-    """The budget is used up; every finished verdict is stored, the same command with a larger budget continues."""
 
 
 class VerdictJournal(Protocol):
@@ -276,9 +272,3 @@ def _verdict(open_request: _Open, attempts: Sequence[Attempt], check: Check) -> 
     return Verdict(
         request.id, request.sample, open_request.key, reply, unreadable, failure, tuple(open_request.attempts)
     )
-
-
-def reported_models(rows: Iterable[Mapping[str, Json]]) -> list[str]:
-    """Names of the models that answered, as their servers report them, sorted."""
-    names = {attempt.get("model") for row in rows for attempt in row.get("attempts", ())}
-    return sorted(name for name in names if isinstance(name, str))
