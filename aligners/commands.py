@@ -10,8 +10,6 @@ from benchmarks.planning import plans_of
 from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
 from evalkit.errors import UsageError
 
-PRESETS = "see aligners/presets.py"
-
 
 def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""

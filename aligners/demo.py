@@ -19,7 +19,6 @@ from evalkit.judge import Judge
 from evalkit.runs import Run, load_run
 from evalkit.summary import Summary
 
-SCENES = 300
 TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
 WITHOUT_NLTK_DATA = ("chair", "mmhal", "pope")
 OPTIONS = {"pope": {"splits": "adversarial"}}  # the hardest third of the questions: the demo is to be short
