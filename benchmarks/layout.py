@@ -23,7 +23,6 @@ class Place:
     option: str
     path: str
     how: str
-    optional: bool = False
 
 
 LAYOUT: dict[str, tuple[Place, ...]] = {
@@ -67,7 +66,7 @@ def located(name: str, data: Path) -> dict[str, str]:
 
 def missing(name: str, data: Path) -> list[Place]:
     """What a benchmark needs and the data folder does not have."""
-    return [place for place in LAYOUT.get(name, ()) if not place.optional and not (data / place.path).exists()]
+    return [place for place in LAYOUT.get(name, ()) if not (data / place.path).exists()]
 
 
 def images_found(name: str, data: Path) -> str:
