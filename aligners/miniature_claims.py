@@ -4,7 +4,6 @@ Position, colour and number are beyond the tiny model, so they make no claims he
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from aligners.candidates import Candidate
 from aligners.claims import Claim
@@ -34,7 +33,7 @@ class Oracle:
     """The truth about miniature candidates, to measure a labeler: image name -> scene."""
 
     def __init__(self, scenes: Mapping[str, Scene]) -> None:
-        self._scenes: Mapping[str, Any] = scenes
+        self._scenes = scenes
 
     def __call__(self, candidate: Candidate) -> tuple[int, int]:
         """(false claims, true claims) of a candidate."""
