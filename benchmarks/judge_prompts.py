@@ -98,9 +98,9 @@ def constant_of(script: Path, variable: str) -> str:
     except (OSError, SyntaxError, ValueError) as error:
         raise AssetError(f"{script} cannot be read as Python: {error}") from error
     for node in tree.body:
-        named = isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == variable for target in node.targets
-        )
-        if named and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
-            return str(node.value.value)  # type: ignore[attr-defined]
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+            continue
+        named = any(isinstance(target, ast.Name) and target.id == variable for target in node.targets)
+        if named and isinstance(node.value.value, str):
+            return node.value.value
     raise AssetError(f"{script} assigns no string to {variable!r}; is it the authors' evaluation script?")
