@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.arguments import EXIT_ABORTED
+from evalkit.errors import AssetError, RecordError
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
@@ -82,7 +83,6 @@ def export_responses(options: argparse.Namespace) -> int:
 def handle_assets(options: argparse.Namespace) -> int:
     """`evalkit assets`."""
     from evalkit.assets import fetch, folders, matching, state
-    from evalkit.errors import AssetError
 
     failed = False
     for wanted in matching(options.names):
@@ -112,8 +112,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RecordError: if the file cannot be written.
     """
-    from evalkit.errors import RecordError
-
     try:
         path.write_text(text + "\n", "utf-8")
     except OSError as error:
