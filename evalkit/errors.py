@@ -26,7 +26,7 @@ class BudgetReachedError(EvalkitError):
 
 
 class RecordError(EvalkitError):
-    """A run directory is locked, unwritable, of another schema version, or belongs to other settings."""
+    """A run directory is locked, unwritable, of another schema version or other settings; a report is unwritable."""
 
 
 class TrainingError(EvalkitError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evalkit import __version__
-from evalkit.errors import DataError
+from evalkit.errors import DataError, RecordError
 from evalkit.intervals import Interval
 from evalkit.leaderboard import Board, Entry, boards
 from evalkit.markup import STYLE, escaped, legend, marked
@@ -52,7 +52,7 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
     """Write the page; returns a sentence that says where it is.
 
     Raises:
-        DataError: if the file cannot be written.
+        RecordError: if the file cannot be written.
     """
     shown = boards(runs)
     body = "".join(part for board in shown for part in _board_html(board))
@@ -69,7 +69,7 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
     return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
 
 

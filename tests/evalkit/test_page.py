@@ -7,7 +7,7 @@ from hostile_runs import write_hostile
 from PIL import Image
 from toy import ToyBenchmark, ToyEngine
 
-from evalkit.errors import DataError
+from evalkit.errors import RecordError
 from evalkit.harness import evaluate
 from evalkit.page import write_page
 from evalkit.runs import load_run
@@ -53,5 +53,5 @@ def test_images_are_embedded(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(toy_run, tmp_path):
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(RecordError, match="cannot be written"):
         write_page([toy_run], tmp_path / "gone" / "page.html")
