@@ -14,6 +14,7 @@ from evalkit.checks import flags_of
 from evalkit.comparison import Comparison, Effect, compare
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
+from evalkit.records import METRICS
 from evalkit.runs import Run, load_run
 from evalkit.tables import Cell, Table, TableFormat, arrow, render
 
@@ -25,7 +26,6 @@ def comparison_tables(
     base: Path,
     others: Sequence[Path],
     cards: Mapping[str, Path] | None = None,
-    metrics: Sequence[str] | None = None,
     benchmarks: Sequence[str] | None = None,
 ) -> list[Table]:
     """One table per benchmark.
@@ -34,27 +34,26 @@ def comparison_tables(
         base: folder of the base's runs, one folder per benchmark below it.
         others: the same of the checkpoints.
         cards: label -> checkpoint folder, for the costs of training.
-        metrics: names of the metrics to show, None for all but alternative readings.
         benchmarks: which, None for all that the base was scored on.
     Raises:
         UsageError: if the base has no runs, or a checkpoint lacks one of them.
     """
-    names = list(benchmarks or sorted(path.parent.name for path in base.glob("*/metrics.json")))
+    names = list(benchmarks or sorted(path.parent.name for path in base.glob(f"*/{METRICS}")))
     if not names:
         raise UsageError(f"{base}: no scored runs below it")
     tables = []
     for name in names:
-        absent = [str(other) for other in others if not (other / name / "metrics.json").exists()]
+        absent = [str(other) for other in others if not (other / name / METRICS).exists()]
         if absent:
             raise UsageError(f"{', '.join(absent)}: not scored on {name}")
         runs = [load_run(folder / name) for folder in (base, *others)]
-        tables.append(comparison_table(runs, cards or {}, metrics))
+        tables.append(comparison_table(runs, cards or {}))
     return tables
 
 
-def comparison_table(runs: Sequence[Run], cards: Mapping[str, Path], metrics: Sequence[str] | None = None) -> Table:
-    """The base (first) and its descendants on one benchmark; flagged ones last."""
-    chosen = [m for m in runs[0].metrics if (m.name in metrics if metrics else not m.detail)]
+def comparison_table(runs: Sequence[Run], cards: Mapping[str, Path]) -> Table:
+    """The base (first) and its descendants on one benchmark; flagged ones last, alternative readings left out."""
+    chosen = [metric for metric in runs[0].metrics if not metric.detail]
     result = compare(*runs, metrics=[metric.name for metric in chosen]) if len(runs) > 1 else None
     columns = ["checkpoint", *map(arrow, chosen), "fluent ↑", "n", *COSTS]
     rows = [_own_row(runs[0], chosen, cards)]

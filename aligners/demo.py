@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from aligners.compare import comparison_table, render_all
+from aligners.compare import comparison_tables, render_all
 from benchmarks.registry import build
 from evalkit.cache import cache_folder
 from evalkit.errors import AssetError
 from evalkit.harness import Progress, generate, plan, score
 from evalkit.judge import Judge
-from evalkit.runs import Run, load_run
 from evalkit.summary import Summary
 
 TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
@@ -110,9 +109,5 @@ def align(method: Method, base: Path, out: Path, seed: int, progress: Progress) 
 
 def comparison(runs: Path, labels: Sequence[str], tasks: Sequence[str], checkpoints: Path) -> str:
     """One table per benchmark: base and checkpoints, the paired differences, what training took."""
-    cards = {label: checkpoints / label for label in labels}
-    tables = []
-    for name in tasks:
-        loaded: list[Run] = [load_run(runs / label / name) for label in labels]
-        tables.append(comparison_table(loaded, cards))
-    return render_all(tables)
+    base, *others = (runs / label for label in labels)
+    return render_all(comparison_tables(base, others, {label: checkpoints / label for label in labels}, tasks))
