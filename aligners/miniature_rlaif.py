@@ -85,26 +85,13 @@ def align_miniature_rlaif(
 
 
 def single_pass(recipe: RlaifPreset) -> RlaifPreset:
-    """The same number of prompts in one iteration: all feedback is on the base's responses."""
+    """The same number of prompts in one iteration, so as many steps: all feedback is on the base's responses."""
     return replace(
         recipe,
         name=f"{recipe.name}-single",
         iterations=1,
         prompts_per_round=recipe.prompts_per_round * recipe.iterations,
     )
-
-
-def compare_iterative(
-    base: Path, out: Path, seed: int = 0, progress: Progress | None = None, *, recipe: RlaifPreset = RECIPE
-) -> dict[str, RlaifResult]:
-    """Iterations against a single pass over the same number of prompts: "iterative" and "single" -> result.
-
-    The single pass trains on all its pairs from the base in as many steps; what it lacks is fresh responses and labels.
-    """
-    return {
-        "iterative": align_miniature_rlaif(base, Path(out) / "iterative", seed, progress, recipe=recipe),
-        "single": align_miniature_rlaif(base, Path(out) / "single", seed, progress, recipe=single_pass(recipe)),
-    }
 
 
 def write_scenes(folder: Path, count: int, seed: int) -> tuple[Path, dict[str, Scene]]:
