@@ -36,13 +36,6 @@ def response_score(judgements: Sequence[Judgement], *, tie_confirms: bool = Fals
     return sum(judgement.confirms(tie_confirms=tie_confirms) for judgement in judgements) - len(judgements)
 
 
-def confirmed_share(judgements: Sequence[Judgement], *, tie_confirms: bool = False) -> float | None:
-    """Share of claims the labeler confirmed, in [0, 1]; None without a claim. Does not reward short responses."""
-    if not judgements:
-        return None
-    return sum(judgement.confirms(tie_confirms=tie_confirms) for judgement in judgements) / len(judgements)
-
-
 def fully_judged(claims: Sequence[str], judgements: Sequence[Judgement]) -> bool:
     """True if there is one judged question for every claim.
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from aligners.feedback import (
     Judgement,
-    confirmed_share,
     fully_judged,
     labeler_question,
     response_score,
@@ -30,19 +29,16 @@ def test_the_score_is_minus_the_number_of_refuted_claims():
     yes, no = Judgement("a", 0.9, 0.1), Judgement("b", 0.1, 0.9)
     assert response_score([yes, yes, yes]) == 0
     assert response_score([yes, no, no]) == -2
-    assert confirmed_share([yes, no, no]) == pytest.approx(1 / 3)
 
 
 def test_nothing_judged_is_no_score():
     assert response_score([]) is None
-    assert confirmed_share([]) is None
 
 
 @given(judgement_lists)
 def test_one_more_refuted_claim_never_scores_better(judgements):
     refuted = [*judgements, Judgement("new", 0.0, 1.0)]
     assert response_score(refuted) == response_score(judgements) - 1
-    assert confirmed_share(refuted) <= confirmed_share(judgements)
 
 
 @pytest.mark.parametrize(
