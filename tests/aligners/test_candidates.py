@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from aligners.candidates import best_of, group_by, near_duplicate, without_near_duplicates
+from aligners.candidates import best_of, group_by
 
 
 def test_the_first_of_the_best_wins():
@@ -20,25 +20,3 @@ def test_nothing_or_nan_cannot_be_ranked(rewards):
 
 def test_groups_keep_order():
     assert group_by("abcd", [2, 1, 2, 1]) == {2: ["a", "c"], 1: ["b", "d"]}
-
-
-LONG = " ".join(f"w{i}" for i in range(300))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        (LONG, LONG, True),
-        (LONG, f"{LONG} end", True),
-        (LONG, LONG.replace("w150 ", "x "), True),  # 10 of 291 ten-grams differ on each side: 281 / 301
-        ("a b c", "a b c", True),
-        ("a b c", "a b d", False),
-        ("", "", True),
-    ],
-)
-def test_near_duplicates_share_nine_tenths_of_their_ngrams(first, second, same):
-    assert near_duplicate(first, second) is same
-
-
-def test_the_first_of_near_duplicates_stays():
-    assert without_near_duplicates([LONG, "other", f"{LONG} end", "other"]) == [0, 1]
