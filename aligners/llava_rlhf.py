@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from aligners.facts import Turn
-from aligners.pairs import Pair
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError
 from evalkit.rows import parse_json, read_text
@@ -72,17 +71,6 @@ def read_rollout_prompts(path: Path) -> list[RolloutPrompt]:
         DataError: as `read_comparisons`.
     """
     return _rows(path, _rollout_prompt)
-
-
-def comparison_from_pair(pair: Pair) -> Comparison:
-    """A preference pair as a comparison whose first response is preferred; the image name stays as it is.
-
-    Raises:
-        DataError: if the pair has no image.
-    """
-    if pair.image is None:
-        raise DataError(f"pair {pair.id!r} has no image, a comparison needs one")
-    return Comparison(pair.id, pair.image, (Turn("user", pair.prompt),), (pair.chosen, pair.rejected), 0)
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:

@@ -8,11 +8,9 @@ from aligners.facts import Turn
 from aligners.llava_rlhf import (
     Comparison,
     RolloutPrompt,
-    comparison_from_pair,
     read_comparisons,
     read_rollout_prompts,
 )
-from aligners.pairs import Pair
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError
 
@@ -92,10 +90,3 @@ def test_files_that_are_absent_or_no_list_are_refused(tmp_path):
 )
 def test_comparisons_nobody_can_learn_from_say_why(first, second, defect):
     assert Comparison("c", "1.jpg", TURNS, (first, second), 0).defect() == defect
-
-
-def test_a_pair_is_a_comparison_whose_first_response_is_preferred():
-    found = comparison_from_pair(Pair("p", "1.jpg", "What?", "good", "bad"))
-    assert found == Comparison("p", "1.jpg", (Turn("user", "What?"),), ("good", "bad"), 0)
-    with pytest.raises(DataError, match="no image"):
-        comparison_from_pair(Pair("p", None, "What?", "good", "bad"))
