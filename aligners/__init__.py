@@ -1,7 +1,1 @@
-"""Alignment methods. `ALIGNERS` names what `evalkit align METHOD` calls; it is imported when it is asked for."""
-
-ALIGNERS = {
-    "ddpo": "aligners.ddpo:align_ddpo",
-    "rlaif": "aligners.rlaif:align_rlaif",
-    "fact-rlhf": "aligners.fact_rlhf:align_fact_rlhf",
-}
+"""Alignment methods: dense DPO, online RLAIF, fact-augmented RLHF; `evalkit align METHOD` runs them."""
