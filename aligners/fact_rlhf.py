@@ -173,7 +173,7 @@ def _ppo_stage(
         encoder,
         inputs.image_folder,
         ppo.preset.query_limit,
-        settings.missing_facts,
+        settings.reward.missing_facts,
         settings.reward.bad_images,
     )
     identity = _identity(weights_hash(policy), reward_model, usable, inputs.facts, ppo)

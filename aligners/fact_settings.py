@@ -28,14 +28,12 @@ class FactRlhfSettings:
     reward                 of the reward model
     supervised             of the supervised start
     use_facts              False: plain RLHF, the reward model goes without
-    missing_facts          "error" or "skip": comparisons and prompts whose image has no facts
     """
 
     ppo: PpoSettings
     reward: RewardModelSettings
     supervised: TrainingSettings
     use_facts: bool = True
-    missing_facts: str = "error"
 
 
 def fact_rlhf_settings(preset: str | FactRlhfPreset = "fact-rlhf-masked", **overrides: Any) -> FactRlhfSettings:
@@ -92,5 +90,4 @@ def fact_rlhf_settings(preset: str | FactRlhfPreset = "fact-rlhf-masked", **over
         reward=RewardModelSettings(training=reward_training, centre_weight=base.centre_weight, **given(rating)),
         supervised=supervised,
         use_facts=overrides.get("use_facts", True),
-        missing_facts=overrides.get("missing_facts", "error"),
     )

@@ -58,8 +58,8 @@ class RewardModelSettings:
     training        see TrainingSettings; its epochs count passes over the comparisons
     centre_weight   pull of the rewards towards zero; 1e-3 in LLaVA-RLHF
     held_out        comparisons kept for measuring (whole images), at most a fifth of all
-    missing_facts   "error" or "skip": comparisons whose image has no facts
-    bad_images      "error" or "skip": comparisons whose image does not open
+    missing_facts   "error" or "skip": comparisons whose image has no facts; PPO's prompts alike
+    bad_images      "error" or "skip": comparisons whose image does not open; PPO's prompts alike
     """
 
     training: TrainingSettings
