@@ -69,11 +69,11 @@ def fact_rlhf_settings(preset: str | FactRlhfPreset = "fact-rlhf-masked", **over
         learning_rate=base.reward_learning_rate,
         epochs=base.reward_epochs,
         batch_size=base.reward_batch_size,
-        max_grad_norm=0.3,
+        max_grad_norm=0.3,  # LLaVA-RLHF's reward-model code, default of its training arguments
         **shared,
     )
     supervised = TrainingSettings(
-        learning_rate=overrides.get("supervised_learning_rate", 1e-4),
+        learning_rate=overrides.get("supervised_learning_rate", 1e-4),  # its policy initialisation: LoRA, one epoch
         epochs=overrides.get("supervised_epochs", 1.0),
         batch_size=base.reward_batch_size,
         **{**shared, "merge_adapter": True},
