@@ -150,11 +150,8 @@ class PairEncoder:
 
 def prompt_of(pair: Pair, image_folder: Path) -> Prompt:
     """The prompt of a pair; a relative image path is one below `image_folder`."""
-    if pair.image is None:
-        return Prompt(pair.id, pair.prompt)
-    path = Path(pair.image)
-    file = ImageFile(path.parent, path.name) if path.is_absolute() else ImageFile(image_folder, pair.image)
-    return Prompt(pair.id, pair.prompt, (file,))
+    images = () if pair.image is None else (ImageFile.at(pair.image, image_folder),)
+    return Prompt(pair.id, pair.prompt, images)
 
 
 def end_token(encoder: PromptEncoder, model: Any) -> int:

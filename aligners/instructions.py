@@ -28,10 +28,7 @@ class Instruction:
     @property
     def images(self) -> tuple[ImageFile, ...]:
         """The image, if there is one."""
-        if self.image is None:
-            return ()
-        path = Path(self.image)
-        return (ImageFile(path.parent, path.name) if path.is_absolute() else ImageFile(self.folder, self.image),)
+        return () if self.image is None else (ImageFile.at(self.image, self.folder),)
 
     def ask(self, text: str | None = None, prompt_id: str | None = None) -> Prompt:
         """The prompt for an engine; with another text, a question about the same image."""

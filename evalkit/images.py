@@ -23,6 +23,12 @@ class ImageFile:
     folder: Path
     name: str
 
+    @classmethod
+    def at(cls, path: str, folder: Path) -> "ImageFile":
+        """The image at a path: an absolute one, or one that begins at `folder`."""
+        own = Path(path)
+        return cls(own.parent, own.name) if own.is_absolute() else cls(folder, path)
+
     @property
     def path(self) -> Path:
         """The file on disk.
