@@ -137,7 +137,7 @@ class Unfinished:
     wanted   responses in all
     verdicts, failed   lines of the judge's journal; responses that failed
     changed  time of the last response, seconds since 1970
-    latest   the last responses, newest first
+    rows     the latest line of each response, in the order in which they first came
     """
 
     name: str
