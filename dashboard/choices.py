@@ -43,14 +43,14 @@ def say(text: str, kind: str = "info") -> None:
     st.html(notice(text, kind))
 
 
-def choose(label: str, parameter: str, options: Sequence[str], default: str | None = None) -> str:
+def choose(label: str, parameter: str, options: Sequence[str]) -> str:
     """A select box whose value stands in the URL, also if it is the default: the default may change with new runs."""
     key = f"choice_{parameter}"
     asked = st.query_params.get(parameter)
     if st.session_state.get(key) not in options:
         if asked is not None and asked not in options:
             say(f"{asked!r} is not here (any more); {label.lower()} was chosen instead", "warning")
-        st.session_state[key] = asked if asked in options else default if default in options else options[0]
+        st.session_state[key] = asked if asked in options else options[0]
     value: str = st.selectbox(label, options, key=key)
     if asked != value:
         st.query_params[parameter] = value
@@ -69,9 +69,9 @@ def choose_several(label: str, parameter: str, options: Sequence[str], default: 
     return values
 
 
-def choose_run(found: Found, label: str = "Run", parameter: str = "run") -> tuple[RunInfo, Run] | None:
+def choose_run(found: Found) -> tuple[RunInfo, Run] | None:
     """A run and its records; None, with the reason said, where it cannot be read."""
-    info = found.run(choose(label, parameter, [run.name for run in found.runs]))
+    info = found.run(choose("Run", "run", [run.name for run in found.runs]))
     run = opened(info)
     return None if run is None else (info, run)
 

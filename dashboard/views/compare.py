@@ -89,7 +89,7 @@ def _compare(infos: Sequence[RunInfo], runs: Sequence[Run], details: bool) -> No
         f"Holm-corrected over {comparison.tests} tests. Items are better or worse by their own value of the metric."
     )
     _items(infos, runs)
-    _groups(infos, runs, metrics)
+    _groups(runs, metrics)
     _export(comparison)
 
 
@@ -130,7 +130,7 @@ def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
         st.switch_page("views/samples.py", query_params={**place, "id": str(line["id"]), **sample})
 
 
-def _groups(infos: Sequence[RunInfo], runs: Sequence[Run], metrics: Sequence[str]) -> None:
+def _groups(runs: Sequence[Run], metrics: Sequence[str]) -> None:
     if not any(row.get("groups") for row in runs[0].rows[:200]):
         return
     st.subheader("By group", anchor=False)
