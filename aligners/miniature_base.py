@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import inspect
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -40,6 +39,7 @@ from aligners.miniature_lessons import (
 from aligners.miniature_model import build_model, build_processor, parameter_count, save_checkpoint
 from aligners.miniature_quality import check, measure
 from aligners.sft import Progress, Row, Schedule, fit, pack, supervised_loss
+from evalkit.cache import cache_folder
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
 from evalkit.miniature.scenes import GRID, Scene
@@ -73,10 +73,9 @@ class Recipe:
 def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
     """The base of a seed, built once per machine and recipe; parallel callers wait for the first.
 
-    It lies under EVALKIT_CACHE (default ~/.cache/evalkit).
+    It lies in the cache folder, see `evalkit.cache.cache_folder`.
     """
-    cache = Path(os.environ.get("EVALKIT_CACHE") or Path.home() / ".cache" / "evalkit")
-    folder = cache / f"miniature-base-{recipe_hash(Recipe())}-seed{seed}"
+    folder = cache_folder() / f"miniature-base-{recipe_hash(Recipe())}-seed{seed}"
     return once(folder, lambda target: build_base(target, seed, progress))
 
 

@@ -24,6 +24,7 @@ from aligners.miniature_lessons import (
 from aligners.miniature_model import build_model, build_processor, parameter_count, save_checkpoint
 from aligners.miniature_quality import LIMITS, MAX_PARAMETERS, Quality, check, describe_scenes, measure, summarise
 from aligners.sft import Schedule
+from evalkit.cache import cache_folder
 from evalkit.errors import TrainingError
 from evalkit.miniature.captions import fluent
 from evalkit.miniature.drawing import render
@@ -251,6 +252,13 @@ def test_cached_base_is_built_once(tmp_path, monkeypatch):
     assert cached_base(0) == cached_base(0)
     assert cached_base(1) != cached_base(0)
     assert builds == [0, 1]
+
+
+def test_the_cached_base_lies_where_all_caches_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("EVALKIT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(miniature_base, "build_base", lambda folder, seed, progress: (folder / "done").touch())
+    assert cached_base(0).parent == cache_folder() == tmp_path / "evalkit"
 
 
 def test_parallel_callers_build_once(tmp_path):
