@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from aligners import miniature_lessons, miniature_model, sft
+from aligners.checkpoint import save_checkpoint
 from aligners.miniature_lessons import (
     Teacher,
     answer_lesson,
@@ -36,9 +37,10 @@ from aligners.miniature_lessons import (
     scene_pixels,
     shuffled_facts,
 )
-from aligners.miniature_model import build_model, build_processor, parameter_count, save_checkpoint
+from aligners.miniature_model import build_model, build_processor
 from aligners.miniature_quality import check, measure
 from aligners.sft import Progress, Row, Schedule, fit, pack, supervised_loss
+from aligners.trainable import parameter_count
 from evalkit.cache import cache_folder
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES

@@ -7,7 +7,6 @@ dimensions, the least that vLLM serves.
 
 from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -22,7 +21,6 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from aligners.checkpoint import save_checkpoint as save_checkpoint
 from evalkit.miniature.captions import noisy_caption
 from evalkit.miniature.questions import (
     DESCRIBE_PROMPTS,
@@ -195,7 +193,3 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         tie_word_embeddings=False,
         **special,
     )
-
-
-def parameter_count(model: Any) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aligners.checkpoint import save_checkpoint
 from aligners.fact_rlhf import fact_rlhf_settings
 from aligners.facts import Turn, load_facts
 from aligners.llava_rlhf import read_comparisons, read_rollout_prompts
-from aligners.miniature_model import build_model, build_processor, save_checkpoint
+from aligners.miniature_model import build_model, build_processor
 from aligners.miniature_rlhf import (
     SETTINGS,
     Recipe,
