@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aligners.logprobs import IGNORE
 from evalkit.errors import TrainingError
 
-IGNORED = -100
 Progress = Callable[[str, int, int], None]
 
 
@@ -43,7 +43,7 @@ class PackedBatch:
 
     input_ids, position_ids   long (B, T), right-padded
     attention_mask            True where a query may look, bool (B, 1, T, T)
-    labels                    the token itself on response tokens, IGNORED elsewhere, long (B, T)
+    labels                    the token itself on response tokens, IGNORE elsewhere, long (B, T)
     weights                   loss weight of each token, float (B, T)
     """
 
@@ -72,7 +72,7 @@ def pack(rows: Sequence[Row], pad_id: int) -> PackedBatch:
         input_ids=padded(0, pad_id),
         position_ids=padded(1, 0),
         attention_mask=block_mask(padded(2, -1)),
-        labels=padded(3, IGNORED),
+        labels=padded(3, IGNORE),
         weights=padded(4, 0.0),
     )
 
@@ -81,13 +81,13 @@ def _flatten(row: Row) -> tuple[list[int], list[int], list[int], list[int], list
     """Token ids, positions, segment numbers (0 = prefix), labels and weights of one row."""
     start = len(row.prefix_ids)
     ids, positions, numbers = list(row.prefix_ids), list(range(start)), [0] * start
-    labels, weights = [IGNORED] * start, [0.0] * start
+    labels, weights = [IGNORE] * start, [0.0] * start
     for number, segment in enumerate(row.segments, start=1):
         n_prompt, n_response = len(segment.prompt_ids), len(segment.response_ids)
         ids += [*segment.prompt_ids, *segment.response_ids]
         positions += range(start, start + n_prompt + n_response)
         numbers += [number] * (n_prompt + n_response)
-        labels += [IGNORED] * n_prompt + list(segment.response_ids)
+        labels += [IGNORE] * n_prompt + list(segment.response_ids)
         weights += [0.0] * n_prompt + [segment.weight] * n_response
     return ids, positions, numbers, labels, weights
 
@@ -111,7 +111,7 @@ def response_loss(hidden: Tensor, head: nn.Module, labels: Tensor, weights: Tens
         head: maps hidden states to logits.
         labels, weights: as in PackedBatch.
     """
-    predicted = labels[:, 1:] != IGNORED
+    predicted = labels[:, 1:] != IGNORE
     logits = head(hidden[:, :-1][predicted])  # (N, V)
     losses = nn.functional.cross_entropy(logits.float(), labels[:, 1:][predicted], reduction="none")
     token_weights = weights[:, 1:][predicted]

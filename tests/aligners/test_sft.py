@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from aligners.sft import IGNORED, Row, Schedule, Segment, block_mask, fit, hidden_states, pack, response_loss
+from aligners.logprobs import IGNORE
+from aligners.sft import Row, Schedule, Segment, block_mask, fit, hidden_states, pack, response_loss
 from evalkit.errors import TrainingError
 
 ROW = Row([7, 8], [Segment([1, 2], [3, 4], weight=5.0), Segment([5], [6])])
@@ -16,14 +17,14 @@ def test_pack_lays_out_prefix_and_segments():
     batch = pack([ROW], pad_id=0)
     assert batch.input_ids.tolist() == [[7, 8, 1, 2, 3, 4, 5, 6]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 2, 3]]
-    assert batch.labels.tolist() == [[IGNORED, IGNORED, IGNORED, IGNORED, 3, 4, IGNORED, 6]]
+    assert batch.labels.tolist() == [[IGNORE, IGNORE, IGNORE, IGNORE, 3, 4, IGNORE, 6]]
     assert batch.weights.tolist() == [[0, 0, 0, 0, 5, 5, 0, 1]]
 
 
 def test_pack_pads_shorter_rows_on_the_right():
     batch = pack([ROW, Row([7], [Segment([1], [2])])], pad_id=9)
     assert batch.input_ids[1].tolist() == [7, 1, 2, 9, 9, 9, 9, 9]
-    assert batch.labels[1].tolist() == [IGNORED, IGNORED, 2] + [IGNORED] * 5
+    assert batch.labels[1].tolist() == [IGNORE, IGNORE, 2] + [IGNORE] * 5
 
 
 def test_a_segment_sees_the_prefix_and_itself_only():
@@ -46,14 +47,14 @@ def test_a_row_without_a_response_is_an_error(rows):
 def test_response_loss_is_the_weighted_mean_over_response_tokens():
     # The head shows the hidden state as logits over two tokens: position t predicts label t + 1.
     hidden = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0], [9.0, 9.0]]])
-    labels = torch.tensor([[IGNORED, 1, 0]])
+    labels = torch.tensor([[IGNORE, 1, 0]])
     weights = torch.tensor([[0.0, 1.0, 3.0]])
     expected = (math.log(2) + 3 * math.log(4 / 3)) / 4
     assert response_loss(hidden, nn.Identity(), labels, weights).item() == pytest.approx(expected)
 
 
 def test_prompt_tokens_do_not_count():
-    labels, weights = torch.tensor([[IGNORED, IGNORED, 1]]), torch.ones(1, 3)
+    labels, weights = torch.tensor([[IGNORE, IGNORE, 1]]), torch.ones(1, 3)
     hidden = torch.randn(1, 3, 4)
     other = hidden.clone()
     other[0, 0] += 100
@@ -116,7 +117,7 @@ def test_packed_segments_get_the_logits_they_get_alone():
     def logits(rows):
         batch = pack(rows, tokenizer.pad_token_id)
         states = hidden_states(model, batch, scene_pixels([scene] * len(rows)))
-        return [model.lm_head(row[labels != IGNORED]) for row, labels in zip(states, batch.labels, strict=True)]
+        return [model.lm_head(row[labels != IGNORE]) for row, labels in zip(states, batch.labels, strict=True)]
 
     with torch.no_grad():
         (together,) = logits([teacher.row(questions)])
