@@ -66,7 +66,7 @@ class ReplayEngine(TextEngine):
 
 
 class ScriptedEngine(TextEngine):
-    """Says what a function of the prompt says: a text, or None for a failure. For tests and for rules.
+    """Says what a function of the prompt says: a text, or None for a failure. For tests.
 
     Args:
         say: (prompt, sample) -> text or None.
