@@ -184,10 +184,10 @@ def test_faults_in_a_third_of_2000_calls_lose_nothing_and_pay_nothing_twice(tmp_
     journal_path, cache_path = tmp_path / "verdicts.jsonl", tmp_path / "cache.sqlite"
     attempts, halfway = 5, 1000
     kinds = (*FAULTS, *(kind for kind in FAULTS if kind != "timeout"))  # time-outs take time: half as many
-    with FaultyServer(faults=0.3, seed=11, kinds=kinds, hang_s=1.5) as server:
+    with FaultyServer(faults=0.3, seed=11, kinds=kinds, hang_s=7, seconds=500) as server:
         for part in range(2):
             engine = OpenAIEngine(
-                "judge", server.url, KEY, connections=32, attempts=attempts, timeout_s=1.0, backoff_s=0.005
+                "judge", server.url, KEY, connections=32, attempts=attempts, timeout_s=5.0, backoff_s=0.005
             )
             with Journal(journal_path) as journal, Cache(cache_path) as cache:
                 judge = Judge(engine, cache=cache)
