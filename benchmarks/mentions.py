@@ -7,6 +7,9 @@ filter by part of speech: the colour orange is a fruit. Every mention keeps its 
     pos_lemma   tag, then WordNet lemma for that part of speech: OPERA, HALC, PAI, lmms-eval, most published numbers
     singularize pattern.en's singular of every token: the original script; needs no NLTK data
     lemma_noun  WordNet lemma as a noun: the path of Object HalBench without a judge
+
+Tokens and lemmas are those of NLTK 3.9 and later. Releases before left a quote or a dash beside a word in its token and
+took endings off a word until WordNet knew the rest ("womens" was a woman); NLTK's version stands in the signature.
 """
 
 import re

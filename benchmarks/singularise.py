@@ -140,8 +140,9 @@ def singularise(word: str) -> str:
         return word[: -len(plural)] + IRREGULAR[plural]
     if lowered.startswith("oxen"):  # a rule without an end: "oxen-drawn" -> "ox-drawn"
         return word[:2] + word[4:]
-    if lowered.endswith(_ENDINGS):
+    folded = lowered.replace("ſ", "s").replace("ı", "i")  # as a pattern does that ignores case
+    if folded.endswith(_ENDINGS):
         for pattern, ending, new in _RULES:
-            if lowered.endswith(ending) and (match := pattern.search(word)):
+            if folded.endswith(ending) and (match := pattern.search(word)):
                 return word[: match.end(1)] + new
     return word

@@ -1,14 +1,16 @@
-"""nltk 3.8.1's tokens, restated over the installed nltk and its data.
+"""nltk 3.8.1's tokens and lemmas, restated over the installed nltk and its data.
 
 The golden vectors of CHAIR and Object HalBench were made with that release. Four rules of its tokeniser changed later;
 they move tokens only in texts with quotes, apostrophes or dashes. There, a single quote before a word or a dash between
-two words stayed part of the word, so that "'dog" or "cat—dog" named nothing.
+two words stayed part of the word, so that "'dog" or "cat—dog" named nothing. And its lemmatiser took endings off a word
+again and again until WordNet knew what was left ("less" -> "le", "womens" -> "woman"); today it does so once.
 """
 
 import re
 from functools import cache
 
-from evalkit.text import Words, _align, read_words
+from evalkit.lemmas import ENDINGS
+from evalkit.text import Words, _align, _lemmatizer, lemma, read_words
 
 
 @cache
@@ -44,3 +46,14 @@ def read_words_then(text: str, *, plain: bool = False) -> Words:
     if then == read_words(text).texts:
         return read_words(text, plain=plain)
     return Words(text, then, _align(then, text))
+
+
+def lemma_then(word: str, pos: str = "n") -> str:
+    """`lemma`, but by the old rule; to stand in for it in a scorer."""
+    if word in _lemmatizer().exceptions[pos]:
+        return lemma(word, pos)
+    forms, known = [word], []
+    while forms and not known:
+        forms = [form[: -len(old)] + new for form in forms for old, new in ENDINGS[pos] if form.endswith(old)]
+        known = [form for form in (word, *forms) if form in _lemmatizer().entries[pos]]
+    return min(known, key=len, default=word)

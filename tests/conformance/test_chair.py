@@ -1,9 +1,9 @@
 """CHAIR agrees with the authors' programs: golden cases, pattern's singulars, OPERA's released captions.
 
 The golden figures were made with nltk 3.8.1. Four rules of its tokeniser changed later (see old_nltk.py); they move
-word counts (Len), positions and, where quotes or dashes touch an object word, objects. The cases are read with the
-tokens of then where those differ, so that the comparison stays exact for every case. OPERA's captions are read as they
-are read today: only Len moves there.
+word counts (Len), positions and, where quotes or dashes touch an object word, objects. Its lemmatiser changed too, for
+words such as "less". The cases are read with the tokens and lemmas of then where those differ, so that the comparison
+stays exact for every case. OPERA's captions are read as they are read today: only Len moves there.
 """
 
 import json
@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from old_nltk import old_tokenizer, read_words_then
+from old_nltk import lemma_then, old_tokenizer, read_words_then
 
 from benchmarks.chair import CHAIR
 from benchmarks.coco import read_reference_objects
@@ -61,8 +61,9 @@ def read(path: Path):
 
 @pytest.fixture
 def tokens_of_then(monkeypatch):
-    """The scorer reads nltk 3.8.1's tokens."""
+    """The scorer reads nltk 3.8.1's tokens and lemmas."""
     monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.mentions.lemma", lemma_then)
 
 
 def old_words(caption, finder):
@@ -199,3 +200,15 @@ def test_the_old_rules_hide_objects_behind_quotes_and_dashes(caption, table, mon
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == now
     monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == then
+
+
+@pytest.mark.usefixtures("tokens_of_then")
+def test_the_old_lemmatiser_takes_endings_off_again_and_again(table):
+    finder = finder_of(table, "lemma_noun")
+    assert finder.joined_words("less womens geeses dogs men busses") == ["le", "woman", "gee", "dog", "men", "bus"]
+    assert [mention.word for mention in finder.find("two kitess").mentions] == ["kite"]
+
+
+def test_the_lemmatiser_of_today_takes_one_ending_off(table):
+    finder = finder_of(table, "lemma_noun")
+    assert finder.joined_words("less womens geeses dogs men") == ["less", "womens", "geeses", "dog", "men"]

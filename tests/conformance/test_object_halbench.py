@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from old_nltk import read_words_then
+from old_nltk import lemma_then, read_words_then
 
 from benchmarks.object_halbench import ObjectHalBench, answer_text, review_figures, summary_figures
 from benchmarks.object_lists import UnreadableReplyError, read_strict
@@ -30,8 +30,9 @@ def tables(assets: Path) -> Path:
 
 @pytest.fixture
 def tokens_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Running text is cut as nltk 3.8.1 did, with which the golden vectors were made."""
+    """Running text is cut and lemmatised as by nltk 3.8.1, with which the golden vectors were made."""
     monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.mentions.lemma", lemma_then)
 
 
 def read_cases(golden: Path, name: str) -> dict[str, dict[str, Any]]:
