@@ -48,7 +48,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         metavar="BENCHMARK.OPTION=VALUE",
         help="an option of a benchmark, see `evalkit list BENCHMARK`; repeatable",
     )
-    group.add_argument("--image-ids", metavar="FILE", help="list of image ids")
+    group.add_argument(
+        "--image-ids",
+        metavar="FILE",
+        help="the images that are scored, e.g. a JSON list of ids (CHAIR; default: 500 drawn with a seed, or, where "
+        "there is no folder of images, those of the --responses)",
+    )
     group.add_argument("--references", metavar="FILE", help="ready reference objects {image_id: [objects]}")
     group.add_argument("--variant", help="variant of the scorer")
 

@@ -219,7 +219,7 @@ class CHAIR:
 
     def _image_ids(self, known: Collection[int]) -> list[int]:
         if self.image_ids is not None:
-            return read_image_ids(self.image_ids)
+            return sorted(read_image_ids(self.image_ids))
         if self.images is None:
             return sorted(known)
         return sample_image_ids(known, self.sample, self.sample_seed)
@@ -231,7 +231,7 @@ class CHAIR:
         return Item(str(image_id), self.question, image, {"image_id": image_id, "objects": sorted(objects)})
 
     def items(self) -> Sequence[Item]:
-        """One item per image id, in the order of the list.
+        """One item per image id, ascending: the same images are the same run, in whatever order they are listed.
 
         Raises:
             DataError: if a file is missing or malformed, an image id is unknown or an image is missing.

@@ -159,6 +159,7 @@ def score_responses(options: argparse.Namespace) -> int:
 def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
     """The run directory to score, made below `output_path` from --responses if there are any."""
     from benchmarks.stored import default_label, import_run, plan_of_run
+    from evalkit.benchmark import OpenItems
 
     if not options.responses:
         run_dir = Path(options.target)
@@ -178,6 +179,14 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
         partial=options.partial,
         origin=origin,
     )
+    if len(work.items) < (known := len(benchmark.items())):
+        open_items = isinstance(benchmark, OpenItems) and benchmark.open_items
+        remedy = "; --image-ids FILE says which must have one" if open_items else ""
+        print(
+            f"evalkit: {benchmark.name}: {len(work.items):,} of {known:,} items have a response, the others are left "
+            f"out{remedy}",
+            file=sys.stderr,
+        )
     return work, run_dir
 
 

@@ -288,6 +288,27 @@ def test_partial_responses_are_scored_on_request(folder: Path) -> None:
     assert json.loads((folder / "runs/some/pope" / METRICS).read_text())["n_total"] == 1
 
 
+def test_captions_without_a_list_of_images_bring_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = json.loads(Path("world/image_ids.json").read_text())
+    truth = {str(number): ["dog"] for number in ids}
+    Path("truth.json").write_text(json.dumps(truth))
+    Path("two.jsonl").write_text("".join(json.dumps({"image_id": n, "caption": "A dog."}) + "\n" for n in ids[:2]))
+    Path("two.json").write_text(json.dumps(ids[1::-1]))
+    words = "score chair --responses two.jsonl --references truth.json --set chair.synonyms=world/synonyms.txt"
+    assert program(f"{words} --label open") == 0
+    assert (
+        f"chair: 2 of {SCENES} items have a response, the others are left out; --image-ids" in capsys.readouterr().err
+    )
+    assert program(f"{words} --label listed --image-ids two.json") == 0
+    assert "left out" not in capsys.readouterr().err
+    open_run, listed = (json.loads((folder / f"runs/{name}/chair/run.json").read_text()) for name in ("open", "listed"))
+    assert open_run["signature"] == listed["signature"]
+    assert "|n:2|ids:" in open_run["signature"]
+    Path("two.json").write_text(json.dumps(ids[:3]))
+    assert program(f"{words} --label short --image-ids two.json") == 3
+    assert "1 of 3 items have no answer" in capsys.readouterr().err
+
+
 def test_scoring_settings_change_only_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _replay("again", ["A dog."] * SCENES)
     assert program("score chair --responses again.jsonl --world world") == 0
