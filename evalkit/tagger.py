@@ -33,6 +33,7 @@ class PerceptronTagger:
         self.tagdict = tagdict
         self._column = {label: index for index, label in enumerate(self.classes)}
         self._rows = {kind: _Rows(features, self._sum) for kind, features in _GROUPS.items()}
+        self._weights = _FeatureRows(self._row)
         self._normal = _NormalForms()
 
     @classmethod
@@ -118,13 +119,20 @@ class PerceptronTagger:
 
     def _sum(self, features: Sequence[str]) -> Row:
         """Sum of the weights of some features, one entry per class."""
-        sums = [0.0] * len(self.classes)
-        column = self._column
-        known = [self.weights[feature] for feature in features if feature in self.weights]
-        for weights in known:
-            for label, weight in weights.items():
-                sums[column[label]] += weight
-        return np.array(sums) if known else _NO_ROW
+        known = [self._weights[feature] for feature in features if feature in self.weights]
+        if not known:
+            return _NO_ROW
+        total = known[0]
+        for row in known[1:]:
+            total = total + row
+        return total
+
+    def _row(self, feature: str) -> Row:
+        """The weights of one feature, one entry per class."""
+        row = [0.0] * len(self.classes)
+        for label, weight in self.weights[feature].items():
+            row[self._column[label]] = weight
+        return np.array(row)
 
     def _exact(self, features: Sequence[str]) -> str:
         """The class as NLTK finds it: weights added feature by feature, ties to the alphabetically last class."""
@@ -136,6 +144,18 @@ class PerceptronTagger:
 
 
 _NO_ROW: Row = np.zeros(1)  # adds nothing to any class
+
+
+class _FeatureRows(dict[str, Row]):
+    """Feature of the model -> its weights; filled on demand."""
+
+    def __init__(self, read: Callable[[str], Row]) -> None:
+        super().__init__()
+        self.read = read
+
+    def __missing__(self, feature: str) -> Row:
+        self[feature] = row = self.read(feature)
+        return row
 
 
 class _Rows(dict[tuple[str, str], Row]):

@@ -105,6 +105,7 @@ def forget() -> None:
         tokenizer.pairs.clear()
     for rows in text._tagger()._rows.values():
         rows.clear()
+    text._tagger()._weights.clear()
     text.lemma.cache_clear()
     singularise.singularise.cache_clear()
 
