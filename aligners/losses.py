@@ -34,6 +34,14 @@ def sequence_logps(
     Raises:
         ValueError: if the shapes differ or a row has no response token.
     """
+    _check_rows(token_logps, response_mask, weights)
+    mass = torch.ones_like(token_logps) if weights is None else weights.to(token_logps.dtype)
+    mass = mass.where(response_mask, 0.0)
+    total = (token_logps.where(response_mask, 0.0) * mass).sum(-1)
+    return total / mass.sum(-1) if average else total
+
+
+def _check_rows(token_logps: Tensor, response_mask: Tensor, weights: Tensor | None = None) -> None:
     if token_logps.shape != response_mask.shape or (weights is not None and weights.shape != token_logps.shape):
         raise ValueError(
             f"shapes differ: token_logps {tuple(token_logps.shape)}, response_mask {tuple(response_mask.shape)}, "
@@ -41,10 +49,6 @@ def sequence_logps(
         )
     if not bool(response_mask.any(-1).all()):
         raise ValueError("a row has no response token: was it truncated away, or its label mask lost?")
-    mass = torch.ones_like(token_logps) if weights is None else weights.to(token_logps.dtype)
-    mass = mass.where(response_mask, 0.0)
-    total = (token_logps.where(response_mask, 0.0) * mass).sum(-1)
-    return total / mass.sum(-1) if average else total
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ def implicit_rewards(
         ValueError: as `sequence_logps`.
     """
     ratios = policy_token_logps - reference_token_logps
+    _check_rows(ratios, response_mask)
     if form is RewardForm.SUM:
         return beta * sequence_logps(ratios, response_mask, average=False)
     if form in (RewardForm.MEAN, RewardForm.DATA_ENGINE_MEAN):
