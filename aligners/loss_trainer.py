@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from aligners.reference_logps import Progress
 from aligners.run_folder import Journal, last_complete_step, steps_folder
+from aligners.scoring import bare
 from evalkit.errors import TrainingError
 
 # (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
@@ -40,6 +41,8 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.add_callback(_LogBeforeSaving())
         self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
+            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
         self._loss, self._journal, self._folder = loss, journal, folder
         self._sums: dict[str, float] = {}
         self._rows_seen = 0
@@ -109,6 +112,16 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         last = last_complete_step(self._folder)
         kept = f"the last good training checkpoint is {last[1]}" if last else "no training checkpoint was saved yet"
         raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
+
+
+def layers_to_shard(model: Any) -> list[str]:
+    """Classes of the layers that FSDP shards one by one.
+
+    A model names them itself, but those of its unused parts too (the text half of CLIP), and accelerate 1.15 refuses a
+    class that does not occur.
+    """
+    present = {type(module).__name__ for module in model.modules()}
+    return sorted(present.intersection(bare(model)._no_split_modules or ()))
 
 
 class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]

@@ -8,6 +8,17 @@
     zero2.yaml        DeepSpeed ZeRO-2: gradients and optimiser state sharded
     zero3.yaml        DeepSpeed ZeRO-3: parameters too
 
-Set num_processes to your GPUs. DDP is tested with two processes; FSDP and DeepSpeed need GPUs and are not covered by
-the tests.
+`profile("fsdp")` is the path of a file. Set num_processes to your GPUs. DDP and FSDP are tested with two processes on
+CPUs: losses and weights of one process. Of DeepSpeed the tests read the settings; it trains on GPUs only.
 """
+
+from pathlib import Path
+
+PROFILES = ("ddp", "fsdp", "zero2", "zero3")
+
+
+def profile(name: str) -> Path:
+    """Path of a profile's YAML file, for `accelerate launch --config_file`."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    return Path(__file__).with_name(f"{name}.yaml")

@@ -12,14 +12,18 @@ import pytest
 import torch
 from PIL import Image
 from preference_data import make_pairs
+from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.checkpoint import read_card
 from aligners.ddpo import align_ddpo, dpo_settings, train_dpo
 from aligners.dpo_rows import UNCHANGED_CHOSEN, dpo_batch, dpo_objective, usable_pairs, weighted_rows
 from aligners.encoding import Layout, PairEncoder, end_token
+from aligners.loss_trainer import layers_to_shard
 from aligners.pairs import Pair, write_pairs
+from aligners.profiles import profile
 from aligners.reference_logps import reference_logps
+from aligners.run_folder import read_log
 from aligners.scoring import scoring
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
@@ -255,22 +259,52 @@ def test_stored_reference_log_probabilities_are_used_again(world, tmp_path):
     assert len(list((tmp_path / "reference").glob("*.safetensors"))) == 1
 
 
-def test_two_processes_give_the_losses_of_one(world, tmp_path):
+def launched(world, out, *launcher, settings=()):
+    """(losses, weights) of a training that some launcher started, see train_here.py."""
     start, pairs, images = world
     write_pairs(images / "pairs.jsonl", pairs)
-    losses = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
-            *(str(ROOT / "tests" / "aligners" / "train_here.py"), str(start), str(images / "pairs.jsonl"), str(out)),
-        ]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        losses.append([json.loads(line)["loss"] for line in (out / "training.jsonl").read_text().splitlines()])
+    script = [str(ROOT / "tests" / "aligners" / "train_here.py"), str(start), str(images / "pairs.jsonl"), str(out)]
+    command = [sys.executable, *launcher, *script, "0", *settings]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [weights] = out.glob("*model.safetensors")
+    return [line["loss"] for line in read_log(out / "training.jsonl")], load_file(weights)
+
+
+def test_two_processes_give_the_losses_of_one(world, tmp_path):
+    losses = [
+        launched(world, tmp_path / str(n), "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}")[0]
+        for n in (1, 2)
+    ]
     assert len(losses[0]) == 4
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [(), ("lora=true", "lora_rank=4")], ids=["full", "adapter"])
+def test_two_processes_with_the_fsdp_profile_give_losses_and_weights_of_one(settings, world, tmp_path):
+    flags = [
+        "--config_file",
+        str(profile("fsdp")),
+        "--num_processes=2",
+        "--mixed_precision=no",
+        "--main_process_port=0",
+    ]
+    sharded = launched(world, tmp_path / "2", "-m", "accelerate.commands.launch", *flags, settings=settings)
+    whole = launched(world, tmp_path / "1", settings=settings)
+    assert len(whole[0]) == 4
+    assert sharded[0] == pytest.approx(whole[0], abs=1e-5)
+    assert set(sharded[1]) == set(whole[1])
+    assert all(torch.allclose(sharded[1][name], whole[1][name], atol=1e-5) for name in whole[1])
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_layers_to_shard_occur_in_the_model(family):
+    model, _ = build_tiny(family)
+    classes = {type(module).__name__ for module in model.modules()}
+    layers = layers_to_shard(model)
+    assert set(layers) <= classes
+    assert type(model.get_decoder().layers[0]).__name__ in layers
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------
@@ -322,8 +356,6 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_last_good_checkp
         train_dpo(start, pairs, tmp_path, settings, image_folder=images)
     assert not (tmp_path / "card.json").exists()
     for weights in tmp_path.glob("training/steps/checkpoint-*/model.safetensors"):
-        from safetensors.torch import load_file
-
         assert all(torch.isfinite(tensor).all() for tensor in load_file(weights).values())
 
 

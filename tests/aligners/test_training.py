@@ -29,23 +29,28 @@ def train_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def test_a_killed_training_continues_and_ends_like_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [((), "model.safetensors"), (("lora=true", "lora_rank=4", "lora_dropout=0.2"), "adapter_model.safetensors")],
+    ids=["full", "adapter"],
+)
+def test_a_killed_training_continues_and_ends_like_an_uninterrupted_one(settings, weights, tmp_path):
     start, pairs = save_tiny("llava", tmp_path / "model"), tmp_path / "images" / "pairs.jsonl"
     write_pairs(pairs, make_pairs(tmp_path / "images"))
-    whole = train_here(start, pairs, tmp_path / "whole")
+    whole = train_here(start, pairs, tmp_path / "whole", 0, *settings)
     assert whole.returncode == 0, whole.stderr[-2000:]
-    killed = train_here(start, pairs, tmp_path / "killed", 3)
+    killed = train_here(start, pairs, tmp_path / "killed", 3, *settings)
     assert killed.returncode == -signal.SIGKILL
     assert last_complete_step(tmp_path / "killed")[0] == 2
     torn = tmp_path / "killed" / "training" / "steps" / "checkpoint-3"
     torn.mkdir()
-    (torn / "model.safetensors").write_bytes(b"torn")
-    resumed = train_here(start, pairs, tmp_path / "killed")
+    (torn / weights).write_bytes(b"torn")
+    resumed = train_here(start, pairs, tmp_path / "killed", 0, *settings)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     lines = [read_log(tmp_path / name / "training.jsonl") for name in ("whole", "killed")]
     assert [line["step"] for line in lines[1]] == [1, 2, 3, 4]
     assert [line["loss"] for line in lines[0]] == pytest.approx([line["loss"] for line in lines[1]], abs=1e-6)
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    first, second = (load_file(tmp_path / name / weights) for name in ("whole", "killed"))
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
     assert not (tmp_path / "killed" / "training" / "steps").exists()
 
