@@ -14,6 +14,7 @@ import torch
 
 from aligners.facts import Facts, Turn, facts_of, shuffled
 from aligners.llava_rlhf import Comparison
+from aligners.pairs import told
 from aligners.rating import Rating, RatingBatch, RatingEncoder
 from aligners.reward import AnswerKind
 from evalkit.errors import DataError, TrainingError
@@ -48,7 +49,7 @@ def usable_comparisons(
         else:
             skipped[reason] = skipped.get(reason, 0) + 1
     if not kept:
-        raise TrainingError(f"no comparison is left to train on, of {len(comparisons)}: {skipped or 'there were none'}")
+        raise TrainingError(f"no comparison is left to train on, of {len(comparisons)}: {told(skipped)}")
     return kept, skipped
 
 

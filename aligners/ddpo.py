@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aligners.checkpoint import Card, weights_hash
 from aligners.datasets import read_preferences
@@ -23,12 +23,17 @@ from aligners.presets import DPO_PRESETS, DpoPreset, find_preset
 from aligners.reference_logps import Progress, reference_logps
 from aligners.run_folder import LOG, finished_card, read_log
 from aligners.scoring import find_layout, scoring
+from aligners.settings import check_kinds
 from aligners.trainable import make_trainable
 from aligners.training import TrainingSettings, fit, training_arguments
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
 from evalkit.schema import Json
 
+_OF_PRESET = {field.name for field in fields(DpoPreset)} - {"name", "sources"}
+_OF_TRAINING = {field.name for field in fields(TrainingSettings)}
+_OTHERS = {"chat_template", "bad_images"}
+DPO_SETTINGS = _OF_PRESET | _OF_TRAINING | _OTHERS  # what `dpo_settings` can change
 _PRESET_FIELDS_OF_TRAINING = ("learning_rate", "warmup_ratio", "weight_decay", "batch_size", "epochs")
 
 
@@ -43,7 +48,10 @@ class DpoSettings:
     preset: DpoPreset
     training: TrainingSettings
     chat_template: str | None = None
-    bad_images: str = "error"
+    bad_images: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 def dpo_settings(preset: str | DpoPreset = "ddpo-paper", **overrides: Any) -> DpoSettings:
@@ -53,19 +61,16 @@ def dpo_settings(preset: str | DpoPreset = "ddpo-paper", **overrides: Any) -> Dp
         UsageError: if there is no such preset or setting.
     """
     base = find_preset(DPO_PRESETS, preset) if isinstance(preset, str) else preset
-    own = {field.name for field in fields(DpoPreset)} - {"name", "sources"}
-    training = {field.name for field in fields(TrainingSettings)}
-    rest = {"chat_template", "bad_images"}
-    unknown = sorted(set(overrides) - own - training - rest)
+    unknown = sorted(set(overrides) - DPO_SETTINGS)
     if unknown:
-        raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(own | training | rest))}")
-    base = replace(base, **{name: value for name, value in overrides.items() if name in own})
+        raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(DPO_SETTINGS))}")
+    base = replace(base, **{name: value for name, value in overrides.items() if name in _OF_PRESET})
     shared = {name: getattr(base, name) for name in _PRESET_FIELDS_OF_TRAINING}
-    chosen = {name: value for name, value in overrides.items() if name in training}
+    chosen = {name: value for name, value in overrides.items() if name in _OF_TRAINING}
     return DpoSettings(
         preset=base,
         training=TrainingSettings(**(shared | chosen)),
-        **{name: value for name, value in overrides.items() if name in rest},
+        **{name: value for name, value in overrides.items() if name in _OTHERS},
     )
 
 

@@ -17,7 +17,7 @@ from aligners.changed import changed_spans, token_weights
 from aligners.encoding import Layout, PairBatch, PairEncoder, TokenPair
 from aligners.logprobs import spread_rows
 from aligners.losses import dpo_loss, sequence_logps, with_nll
-from aligners.pairs import Pair
+from aligners.pairs import Pair, told
 from aligners.presets import DpoPreset
 from aligners.reference_logps import PairLogps
 from aligners.scoring import move, response_logps
@@ -60,7 +60,7 @@ def usable_pairs(
     pure deletion) stays and is counted.
 
     Raises:
-        DataError: if an image does not open and `bad_images` is "error".
+        DataError: if an image does not open and `bad_images` is "error", or only some pairs have an image.
         TrainingError: if nothing is left.
         UsageError: if `bad_images` is something else.
     """
@@ -89,7 +89,13 @@ def usable_pairs(
         if reason is not None:
             counts[reason] = counts.get(reason, 0) + 1
     if not kept:
-        raise TrainingError(f"no pair is left to train on, of {len(pairs)}: {counts or 'there were none'}")
+        raise TrainingError(f"no pair is left to train on, of {len(pairs)}: {told(counts)}")
+    blind = [pair.id for pair in kept if not pair.prompt.images]
+    if blind and len(blind) < len(kept):
+        raise DataError(
+            f"{len(blind)} of {len(kept)} pairs have no image, e.g. {blind[0]!r}: a batch cannot hold both kinds; "
+            "train them apart"
+        )
     return kept, counts
 
 

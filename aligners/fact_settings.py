@@ -1,12 +1,13 @@
 """Settings of fact-augmented RLHF's three stages, from one preset and what is changed of it."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from aligners.ppo_settings import PpoSettings
 from aligners.presets import FACT_RLHF_PRESETS, FactRlhfPreset, find_preset
 from aligners.reward import RewardSettings
 from aligners.reward_model import RewardModelSettings
+from aligners.settings import check_kinds
 from aligners.training import TrainingSettings
 from evalkit.errors import UsageError
 
@@ -34,6 +35,9 @@ class FactRlhfSettings:
     reward: RewardModelSettings
     supervised: TrainingSettings
     use_facts: bool = True
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 def fact_rlhf_settings(preset: str | FactRlhfPreset = "fact-rlhf-masked", **overrides: Any) -> FactRlhfSettings:

@@ -70,6 +70,10 @@ def _instruction(line: str, path: Path, number: int) -> Instruction:
     identifier = str(identifier) if isinstance(identifier, int) else identifier
     if not isinstance(identifier, str) or not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"{path}:{number}: expected text under id and prompt; keys here: {', '.join(sorted(row))}")
+    if "image" not in row:
+        raise DataError(
+            f"{path}:{number}: no image (null for a prompt without one); keys here: {', '.join(sorted(row))}"
+        )
     if not (image is None or isinstance(image, str)):
         raise DataError(f"{path}:{number}: image is a path or null, not {type(image).__name__}")
     return Instruction(identifier, image, prompt, path.parent.resolve())

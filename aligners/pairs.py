@@ -84,13 +84,16 @@ def _pair(line: str, where: str) -> Pair:
         raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with id, image, prompt, chosen, rejected")
-    texts = {key: row.get(key) for key in ("id", "prompt", "chosen", "rejected")}
-    wrong = sorted(key for key, value in texts.items() if not isinstance(value, str))
+    wrong = [key for key in ("id", "prompt", "chosen", "rejected") if not isinstance(row.get(key), str)]
     image, meta = row.get("image"), row.get("meta", {})
-    if wrong or not (image is None or isinstance(image, str)) or not isinstance(meta, dict):
+    if "image" not in row or not (image is None or isinstance(image, str)):
+        wrong.append("image")
+    if not isinstance(meta, dict):
+        wrong.append("meta")
+    if wrong:
         raise DataError(
-            f"{where}: expected text under id, prompt, chosen, rejected, a path or null under image, an object under "
-            f"meta; wrong or missing: {wrong or 'image or meta'}"
+            f"{where}: missing or of another kind: {', '.join(wrong)}; found: {', '.join(sorted(row))} "
+            "(id, prompt, chosen, rejected are texts; image is a path, or null without one; meta, if any, an object)"
         )
     return Pair(row["id"], image, row["prompt"], row["chosen"], row["rejected"], meta)
 
@@ -106,6 +109,11 @@ def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
         else:
             dropped[reason] = dropped.get(reason, 0) + 1
     return kept, dropped
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """Reasons and how often each occurred, in words: "an empty response (2), image does not open (1)"."""
+    return ", ".join(f"{reason} ({count})" for reason, count in counts.items()) or "there were none"
 
 
 # --- from scored candidates ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from aligners.presets import FactRlhfPreset
+from aligners.settings import check_kinds, check_range
 from aligners.training import TrainingSettings
 from evalkit.errors import UsageError
 from evalkit.schema import Json
@@ -42,11 +43,8 @@ class PpoSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.advantage not in ("gae", "rloo") or self.value_backbone not in ("own", "shared"):
-            raise UsageError(
-                f"advantage is 'gae' or 'rloo', value_backbone 'own' or 'shared'; "
-                f"got {self.advantage!r}, {self.value_backbone!r}"
-            )
+        check_kinds(self)
+        check_range(self, "samples_per_prompt", "max_rollouts", "micro_batch_size", "generation_batch", "save_rollouts")
         if self.advantage == "rloo" and self.samples_per_prompt < 2:
             raise UsageError("advantage 'rloo' compares responses to one prompt: set samples_per_prompt to 2 or more")
         if self.preset.rollout_size % self.samples_per_prompt:

@@ -19,6 +19,7 @@ from typing import TypeVar
 from aligners.changed import CORRECTED_DIFF, REFERENCE_DIFF, DiffSettings
 from aligners.ppo import KlEstimator
 from aligners.reward import RewardSettings
+from aligners.settings import check_kinds, check_range
 from evalkit.errors import UsageError
 
 T = TypeVar("T")
@@ -53,6 +54,10 @@ class DpoPreset:
     epochs: float
     max_length: int
     sources: Mapping[str, str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "gamma", "beta", "max_length")
 
 
 DDPO_PAPER = DpoPreset(
@@ -186,6 +191,11 @@ class RlaifPreset:
     dpo: DpoPreset
     sources: Mapping[str, str] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "iterations", "prompts_per_round", "temperature", "max_new_tokens", "pairs_per_image")
+        check_range(self, "candidates", low=2, inclusive=True)
+
 
 RLAIFV = RlaifPreset(
     name="rlaifv",
@@ -272,6 +282,11 @@ class FactRlhfPreset:
     lora_alpha: int
     lora_dropout: float
     sources: Mapping[str, str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "response_limit", "query_limit", "temperature", "rollout_size", "step_size", "inner_epochs")
+        check_range(self, "epochs", "learning_rate", "reward_learning_rate", "reward_epochs", "reward_batch_size")
 
 
 FACT_RLHF_REFERENCE = FactRlhfPreset(

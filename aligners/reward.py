@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from aligners.ppo import last_positions
+from aligners.settings import check_kinds
 
 
 class AnswerKind(IntEnum):
@@ -65,6 +66,9 @@ class RewardSettings:
     length_weight: float = -10.0
     correct_weight: float = 2.0
     bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 @dataclass(frozen=True, slots=True)

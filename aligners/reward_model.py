@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -37,11 +37,12 @@ from aligners.rating import ImageOpener, Rating, RatingBatch, RatingEncoder, Rat
 from aligners.reference_logps import Progress
 from aligners.run_folder import finished_card
 from aligners.scoring import bare
+from aligners.settings import check_kinds, check_range
 from aligners.trainable import make_trainable, wants_lora
 from aligners.training import TrainingSettings, as_stage, fit
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
-from evalkit.errors import DataError, UsageError
+from evalkit.errors import DataError
 from evalkit.images import ImageFile
 from evalkit.intervals import Interval, interval
 from evalkit.metrics import Metric
@@ -65,13 +66,12 @@ class RewardModelSettings:
     training: TrainingSettings
     centre_weight: float = 1e-3
     held_out: int = 500
-    missing_facts: str = "error"
-    bad_images: str = "error"
+    missing_facts: Literal["error", "skip"] = "error"
+    bad_images: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
-        for name in ("missing_facts", "bad_images"):
-            if getattr(self, name) not in ("error", "skip"):
-                raise UsageError(f"{name} is 'error' or 'skip', not {getattr(self, name)!r}")
+        check_kinds(self)
+        check_range(self, "held_out", inclusive=True)
 
 
 @dataclass(frozen=True, slots=True)

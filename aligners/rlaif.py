@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from aligners.checkpoint import Card, read_card, write_card
-from aligners.ddpo import DpoSettings, TrainingResult, dpo_settings, settings_json, train_dpo
+from aligners.ddpo import DPO_SETTINGS, DpoSettings, TrainingResult, dpo_settings, settings_json, train_dpo
 from aligners.feedback_round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
 from aligners.instructions import Instruction, instructions_hash, read_instructions, rounds
 from aligners.labeling import LABELER_WORDING, RuleSplitter, Splitter
@@ -32,7 +32,7 @@ from aligners.run_folder import LOG, read_log
 from aligners.selection import Selection
 from aligners.stages import MANIFEST, Progress, Stages, claim_settings
 from evalkit.engines.base import Engine
-from evalkit.errors import RecordError, TrainingError
+from evalkit.errors import RecordError, TrainingError, UsageError
 from evalkit.judge import identity
 from evalkit.records import Journal, locked, read_journal, read_json
 from evalkit.schema import Json
@@ -72,6 +72,8 @@ def rlaif_settings(
     base = find_preset(RLAIF_PRESETS, preset) if isinstance(preset, str) else preset
     own = {field.name for field in fields(RlaifPreset)} - {"name", "dpo", "sources"}
     given = dict(overrides or {})
+    if unknown := sorted(given.keys() - own - DPO_SETTINGS):
+        raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(own | DPO_SETTINGS))}")
     mine = {name: given.pop(name) for name in sorted(own & given.keys())}
     training = dpo_settings(base.dpo, **given)
     if training.training.lora is not False:  # the next iteration starts from whole weights

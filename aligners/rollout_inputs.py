@@ -10,6 +10,7 @@ from torch import Tensor
 from aligners.comparisons import facts_problem, image_problem
 from aligners.facts import Facts, Turn, facts_of
 from aligners.llava_rlhf import RolloutPrompt
+from aligners.pairs import told
 from aligners.ppo_experience import Scorer
 from aligners.rating import Rating, RatingEncoder, RewardModel
 from aligners.reward_model import rewards_of
@@ -52,7 +53,7 @@ def usable_prompts(
         else:
             skipped[f"prompts: {reason}"] = skipped.get(f"prompts: {reason}", 0) + 1
     if not kept:
-        raise TrainingError(f"no prompt is left to roll out on, of {len(prompts)}: {skipped or 'there were none'}")
+        raise TrainingError(f"no prompt is left to roll out on, of {len(prompts)}: {told(skipped)}")
     return kept, skipped
 
 

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from aligners.loss_trainer import LossFunction, LossTrainer, Reporter, quiet_warnings
 from aligners.reference_logps import Progress
 from aligners.run_folder import LOG, Journal, claim_folder, last_complete_step, steps_folder
+from aligners.settings import check_kinds, check_range
 from evalkit.errors import TrainingError, UsageError
 from evalkit.schema import Json
 
@@ -61,6 +62,12 @@ class TrainingSettings:
     save_steps: int | None = None
     log_steps: int = 1
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "learning_rate", "epochs", "max_steps", "batch_size", "micro_batch_size", "lora_rank")
+        check_range(self, "lora_alpha", "save_steps", "log_steps")
+        check_range(self, "warmup_ratio", "weight_decay", "max_grad_norm", "lora_dropout", "workers", inclusive=True)
 
 
 @dataclass(frozen=True, slots=True)

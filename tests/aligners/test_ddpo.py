@@ -333,8 +333,17 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
     }
     with pytest.raises(DataError, match=r"'c'.*torn"):
         usable_pairs(odd, encoder, images, settings.preset)
-    with pytest.raises(TrainingError, match="no pair is left"):
+    with pytest.raises(TrainingError, match=r"no pair is left to train on, of 2: an empty response \(1\), chosen and"):
         usable_pairs(odd[:2], encoder, images, settings.preset, settings.bad_images)
+
+
+def test_pairs_with_and_without_an_image_are_not_trained_together(world, llava):
+    _, pairs, images = world
+    preset = dpo_settings("dpo").preset
+    blind = [replace(pair, image=None) for pair in pairs[:2]]
+    assert len(usable_pairs(blind, llava[2], images, preset)[0]) == 2
+    with pytest.raises(DataError, match=r"2 of 8 pairs have no image, e\.g\. '0'"):
+        usable_pairs(blind + pairs[2:], llava[2], images, preset)
 
 
 @pytest.mark.parametrize(
@@ -342,9 +351,21 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
     [
         ("ddpo", {}, "unknown preset 'ddpo'"),
         ("dpo", {"gama": 2}, "unknown settings gama"),
+        ("dpo", {"average": "no"}, "average is true or false, not 'no'"),
+        ("dpo", {"lora": "maybe"}, "lora is true or false, not 'maybe'"),
+        ("dpo", {"beta": "high"}, "beta is a number, not 'high'"),
+        ("dpo", {"beta": 0}, "beta is above 0, not 0"),
+        ("dpo", {"batch_size": 2.5}, "batch_size is a whole number, not 2.5"),
+        ("dpo", {"batch_size": True}, "batch_size is a whole number, not True"),
+        ("dpo", {"epochs": 0}, "epochs is above 0, not 0"),
+        ("dpo", {"learning_rate": math.nan}, "learning_rate is above 0, not nan"),
+        ("dpo", {"max_steps": 0}, "max_steps is above 0, not 0"),
+        ("dpo", {"workers": -1}, "workers is at least 0, not -1"),
+        ("dpo", {"diff": 3}, "diff is DiffSettings, not 3"),
+        ("dpo", {"bad_images": "ignore"}, "bad_images is 'error' or 'skip', not 'ignore'"),
     ],
 )
-def test_settings_that_do_not_exist_are_refused(preset, overrides, message):
+def test_settings_that_do_not_exist_or_cannot_have_the_value_are_refused(preset, overrides, message):
     with pytest.raises(UsageError, match=message):
         dpo_settings(preset, **overrides)
 

@@ -38,10 +38,11 @@ GOOD = {"id": "1", "image": None, "prompt": "p", "chosen": "c", "rejected": "r"}
     [
         ("{", "pairs.jsonl:2: not JSON"),
         ("[]", "pairs.jsonl:2: expected an object"),
-        (json.dumps({k: v for k, v in GOOD.items() if k != "chosen"} | {"id": "2"}), r"missing: \['chosen'\]"),
-        (json.dumps({**GOOD, "id": 2}), r"missing: \['id'\]"),
-        (json.dumps({**GOOD, "id": "2", "image": 7}), "image or meta"),
-        (json.dumps({**GOOD, "id": "2", "meta": []}), "image or meta"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "chosen"} | {"id": "2"}), "kind: chosen; found: id, image"),
+        (json.dumps({**GOOD, "id": 2}), "kind: id;"),
+        (json.dumps({**GOOD, "id": "2", "image": 7}), "kind: image;"),
+        (json.dumps({**GOOD, "id": "2", "meta": []}), "kind: meta;"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "image"} | {"img": "a.png"}), "kind: image; found: .*img"),
         (json.dumps(GOOD), "pairs.jsonl:2: id '1' occurs twice"),
     ],
 )

@@ -272,7 +272,7 @@ def test_overrides_reach_feedback_loss_and_training() -> None:
 
 @pytest.mark.parametrize(("preset", "overrides"), [("rlaifv", {"candidate": 5}), ("rlaif", {})])
 def test_unknown_presets_and_settings_are_refused(preset: str, overrides: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="unknown"):
+    with pytest.raises(UsageError, match=r"unknown settings candidate; known: .*candidates.*lora|unknown preset"):
         rlaif_settings(preset, overrides)
 
 
@@ -301,7 +301,11 @@ def test_missing_images_are_named_before_any_work(world: Path, tmp_path: Path) -
         ("[]", "1: expected an object"),
         ('{"id": "a", "prompt": ""}', "expected text under id and prompt"),
         ('{"id": "a", "prompt": "x", "image": 3}', "path or null"),
-        ('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}', "2: id 'a' occurs twice"),
+        ('{"id": "a", "prompt": "x", "img": "a.png"}', "1: no image .*; keys here: id, img, prompt"),
+        (
+            '{"id": "a", "prompt": "x", "image": null}\n{"id": "a", "prompt": "y", "image": null}',
+            "2: id 'a' occurs twice",
+        ),
         ("", "no prompts"),
     ],
 )
