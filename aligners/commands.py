@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,62 @@ from benchmarks.planning import plans_of
 from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
 from evalkit.errors import UsageError
 
+# named here as well, because aligners.presets loads torch, which --help must not
+DPO_PRESETS = ("ddpo-paper", "ddpo-release", "dpo")
+RLAIF_PRESETS = ("rlaifv",)
+FACT_RLHF_PRESETS = ("fact-rlhf-masked", "fact-rlhf-reference")
+
+ALIGN = """a training takes a checkpoint that transformers loads and makes a folder with another;
+the same command continues a run that was stopped. Settings are those of a preset,
+--set changes them; an unknown name lists them all.
+
+examples:
+  evalkit align ddpo --model M --data pairs.jsonl --output-path out --set lora=true
+  evalkit align rlaif --model M --prompts prompts.jsonl --labeler L --output-path out
+  evalkit align compare M out --tasks chair,pope --data DIR
+
+several GPUs (FSDP, DeepSpeed: the files in aligners/profiles):
+  torchrun --nproc_per_node 8 --module evalkit align ddpo ...
+"""
+DDPO = """Dense DPO (RLHF-V): tokens in which `chosen` differs from `rejected` count gamma times.
+
+One pair a line in --data, image paths beginning at the file's folder:
+  {"id": "1", "image": "a.jpg", "prompt": "...", "chosen": "...", "rejected": "..."}
+`evalkit pairs FILE` counts what is in a file. Pairs that cannot be trained on (an empty
+response, twice the same text, too long) are left out and counted; an image that does
+not open is an error, or with --set bad_images=skip counted too.
+"""
+RLAIF = """Online feedback (RLAIF-V), in rounds: the policy answers each prompt several times, the
+answers are divided into claims, a labeler says yes or no to each claim, answers with
+fewer refuted claims are preferred, and DPO trains on the pairs.
+
+One prompt a line in --prompts, image paths beginning at the file's folder:
+  {"id": "1", "image": "a.jpg", "prompt": "..."}
+"""
+FACT_RLHF = """Fact-augmented RLHF (LLaVA-RLHF): a reward model that reads true sentences about the
+image, then PPO against it. The files are lists (facts: an object) in LLaVA-RLHF's form:
+
+  comparisons  {"image": "a.jpg", "conversations": [{"from": "human", "value": "..."}],
+               "output_1": {"value": "..."}, "output_2": {"value": "..."},
+               "preference": 1 or 2}
+  prompts      {"image": "a.jpg", "conversations": [{"from": "human", "value": "..."}],
+               "caption_type": 1 to 7, "length_bonus": 1.0}
+  facts        {"a.jpg": ["A dog sleeps on a sofa.", "..."]}
+
+An image without facts is an error, or with --set missing_facts=skip left out and counted.
+"""
+COMPARE = """Score every checkpoint on every benchmark, then one table a benchmark: values with
+intervals, and paired differences to the first checkpoint.
+"""
+
 
 def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""
     align = commands.add_parser(
-        "align", help="train with dense DPO, online RLAIF or fact-augmented RLHF; compare checkpoints"
+        "align",
+        help="train with dense DPO, online RLAIF or fact-augmented RLHF; compare checkpoints",
+        epilog=ALIGN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     methods = align.add_subparsers(title="methods", metavar="METHOD", required=True)
     _add_ddpo(methods)
@@ -34,8 +86,11 @@ def add_commands(commands: Any) -> None:
     demo.set_defaults(command=demonstrate)
 
 
-def _add_method(methods: Any, name: str, about: str, preset: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = methods.add_parser(name, help=about)
+def _add_method(methods: Any, name: str, about: str, text: str, presets: Sequence[str]) -> argparse.ArgumentParser:
+    """A training method; the first of its presets is the default."""
+    parser: argparse.ArgumentParser = methods.add_parser(
+        name, help=about, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint to start from")
     parser.add_argument(
         "--output-path",
@@ -44,15 +99,22 @@ def _add_method(methods: Any, name: str, about: str, preset: str) -> argparse.Ar
         metavar="DIR",
         help="folder of the new checkpoint; the same command continues",
     )
-    parser.add_argument("--preset", default=preset, help=f"published settings by name (default {preset})")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset; repeatable"
+        "--preset", default=presets[0], help=f"published settings: {', '.join(presets)} (default {presets[0]})"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. lora=true, learning_rate=1e-5, batch_size=8, epochs=1, seed=1; repeatable; an "
+        "unknown name lists them all",
     )
     return parser
 
 
 def _add_ddpo(methods: Any) -> None:
-    parser = _add_method(methods, "ddpo", "dense DPO (RLHF-V) on corrected or preferred responses", "ddpo-paper")
+    parser = _add_method(methods, "ddpo", "dense DPO (RLHF-V) on corrected or preferred responses", DDPO, DPO_PRESETS)
     parser.add_argument(
         "--data",
         required=True,
@@ -65,22 +127,28 @@ def _add_ddpo(methods: Any) -> None:
 
 def _add_rlaif(methods: Any) -> None:
     parser = _add_method(
-        methods, "rlaif", "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again", "rlaifv"
+        methods, "rlaif", "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again", RLAIF, RLAIF_PRESETS
     )
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
     parser.add_argument(
         "--labeler", metavar="M", help="model that answers the polar questions (default: the policy itself)"
     )
     parser.add_argument("--splitter", metavar="M", help="model that divides responses into claims (default: by rules)")
-    parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="of labeler and splitter")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--batch-size", type=positive, default=8, metavar="N", help="prompts per forward pass of labeler and splitter"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of sampling and drawing pairs; training has --set seed=N")
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_rlaif)
 
 
 def _add_fact_rlhf(methods: Any) -> None:
     parser = _add_method(
-        methods, "fact-rlhf", "fact-augmented RLHF (LLaVA-RLHF): reward model with facts, PPO", "fact-rlhf-masked"
+        methods,
+        "fact-rlhf",
+        "fact-augmented RLHF (LLaVA-RLHF): reward model with facts, PPO",
+        FACT_RLHF,
+        FACT_RLHF_PRESETS,
     )
     parser.add_argument("--comparisons", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF comparisons (json)")
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF rollout prompts (json)")
@@ -92,7 +160,10 @@ def _add_fact_rlhf(methods: Any) -> None:
 
 def _add_compare(methods: Any) -> None:
     parser = methods.add_parser(
-        "compare", help="checkpoints x benchmarks in one table, with paired differences to the first"
+        "compare",
+        help="checkpoints x benchmarks in one table, with paired differences to the first",
+        description=COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="the base first")
     tasks_argument(parser)
@@ -123,7 +194,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
             report_to=options.report_to,
         )
     for reason, count in result.skipped.items():
-        print(f"{count} pairs: {reason}")
+        print(f"{'' if reason.endswith('(kept)') else 'left out: '}{count} pairs: {reason}")
     print(f"{result.checkpoint}: {result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s")
     return 0
 
@@ -178,9 +249,14 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
             progress=progress,
         )
     for reason, count in result.skipped.items():
-        print(f"{count} prompts: {reason}")
+        print(f"left out: {count} {reason}")
     print(f"{result.checkpoint}: {result.rollouts} rollouts, {result.seconds:.0f} s")
-    print(f"reward model on held-out comparisons: {result.reward_model.accuracy}")
+    found, count = result.reward_model.accuracy, result.reward_model.held_out
+    if found.value is None:
+        print("reward model: its accuracy is not known, no comparison was held out")
+    else:
+        bounds = "" if found.low is None else f", {found.low:.1f} to {found.high:.1f}"
+        print(f"reward model: {found.value:.1f} % of {count} held-out comparisons right{bounds}")
     return 0
 
 

@@ -79,10 +79,14 @@ def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
         raise DataError(f"{path}: expected a JSON list of rows")
     found: list[T] = []
     for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: row {number}: expected an object, got {row!r:.60}")
         try:
             found.append(read(row, number))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise DataError(f"{path}: row {number}: {type(error).__name__}: {error}") from error
+        except KeyError as error:
+            raise DataError(f"{path}: row {number}: {error} is missing; found: {', '.join(sorted(row))}") from error
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise DataError(f"{path}: row {number}: {error}") from error
     return found
 
 
@@ -111,11 +115,14 @@ def _rollout_prompt(row: Mapping[str, Json], number: int) -> RolloutPrompt:
     turns = _turns(row)
     if not turns or turns[0].role != "user":
         raise ValueError("the conversation does not begin with a user turn")
+    kind = row.get("caption_type", AnswerKind.GENERAL)
+    if kind not in set(AnswerKind):
+        raise ValueError(f"caption_type must be 1 to 7, got {kind!r}")
     return RolloutPrompt(
         str(row.get("id", number)),
         _text(row["image"]),
         turns[0].text,
-        AnswerKind(row.get("caption_type", AnswerKind.GENERAL)),
+        AnswerKind(kind),
         float(row.get("length_bonus", 1.0)),
     )
 

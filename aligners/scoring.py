@@ -107,11 +107,7 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
     model.eval()
     try:
         with scoring(model):
-            plain = _attempt(model, encoder, pairs, Layout.SEPARATE)
-            if plain is None:
-                raise TrainingError(
-                    f"{type(bare(model)).__name__} cannot be trained: its forward pass has another form"
-                )
+            plain = _plain(model, encoder, pairs)
             limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
             for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
                 found = _attempt(model, encoder, pairs, layout)
@@ -122,12 +118,26 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
         model.train(was_training)
 
 
+def _plain(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Tensor:
+    try:
+        return _logps(model, encoder, pairs, Layout.SEPARATE)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        raise TrainingError(
+            f"{type(bare(model)).__name__} cannot read the first pairs as its processor encodes them: {error} "
+            "(does the processor belong to this checkpoint?)"
+        ) from error
+
+
 def _attempt(model: Any, encoder: PairEncoder, pairs: list[TokenPair], layout: Layout) -> Tensor | None:
     """Log-probabilities, or None where model or prompts do not fit this layout."""
     try:
-        batch = move(encoder.batch(pairs, layout), model.device)
-        return response_logps(model, batch, layout)[0]
+        return _logps(model, encoder, pairs, layout)
     except (TrainingError, EngineError, TypeError, ValueError, RuntimeError, IndexError, AttributeError):
-        if layout is Layout.SEPARATE:
-            raise
         return None
+
+
+def _logps(model: Any, encoder: PairEncoder, pairs: list[TokenPair], layout: Layout) -> Tensor:
+    batch = move(encoder.batch(pairs, layout), model.device)
+    return response_logps(model, batch, layout)[0]

@@ -92,7 +92,10 @@ class PromptEncoder:
         """
         problem = self._placeholder_in(prompt.system, prompt.text)
         if problem is not None:
-            raise DataError(f"prompt {prompt.id!r}: its text holds {problem!r}, a placeholder token of the model")
+            raise DataError(
+                f"prompt {prompt.id!r}: its text holds {problem!r}, a placeholder token of the model; "
+                "leave it out: the chat template places the image"
+            )
         try:
             return self._rendered(prompt.system, prompt.text, len(prompt.images))
         except EngineError as error:

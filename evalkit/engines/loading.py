@@ -59,13 +59,21 @@ def load_checkpoint(
     where = {"device_map": device_map} if device_map is not None else {}
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            base, revision=revision, dtype=_dtype(dtype), output_loading_info=True, **where
+            base,
+            revision=revision,
+            dtype=_dtype(dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **where,
         )
     except LOAD_ERRORS as error:
         raise EngineError(f"cannot load the model {base}: {_first_line(error)}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
-        raise EngineError(f"checkpoint {base} lacks {len(missing)} weights of its model, e.g. {', '.join(missing[:3])}")
+        raise EngineError(
+            f"checkpoint {base}: {len(missing)} weights of its model are missing or of another size, e.g. "
+            f"{', '.join(missing[:3])}; do its config.json and its weights belong together?"
+        )
     if lora is not None:
         model = _with_adapter(model, lora)
     if device_map is None:

@@ -10,7 +10,7 @@ from aligners.pairs import Pair
 from aligners.scoring import find_layout, response_logps, scoring
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
-from evalkit.errors import DataError
+from evalkit.errors import DataError, TrainingError
 
 BEST = {"llava": Layout.PACKED, "llava_next": Layout.PACKED, "idefics3": Layout.PACKED, "gemma3": Layout.SHARED_IMAGES}
 
@@ -59,6 +59,15 @@ def test_every_layout_gives_the_same_gradients(family):
 def test_the_cheapest_layout_that_is_right_is_found(family):
     name, model, _, encoder, tokens = family
     assert find_layout(model, encoder, tokens[:2]) is BEST[name]
+
+
+def test_a_processor_of_another_checkpoint_is_told(tmp_path):
+    model, _ = build_tiny("gemma3")
+    _, processor = build_tiny("llava")
+    encoder = PairEncoder(PromptEncoder(processor), 2)
+    tokens = [encoder.tokenize(pair, tmp_path) for pair in make_pairs(tmp_path, 2)]
+    with pytest.raises(TrainingError, match=r"Gemma3.*does the processor belong to this checkpoint"):
+        find_layout(model, encoder, tokens)
 
 
 def test_each_image_goes_through_the_tower_once_a_pair(family):

@@ -61,7 +61,7 @@ def test_a_prompt_is_the_first_user_turn(tmp_path):
     [
         ({"preference": 0}, "row 1: .*preference must be 1 or 2"),
         ({"image": None}, "row 1: .*expected text"),
-        ({"output_2": {}}, "row 1: KeyError: 'value'"),
+        ({"output_2": {}}, "row 1: 'value' is missing; found: conversations, "),
         ({"conversations": []}, "row 1: .*no user turn"),
         ({"conversations": [{"from": "robot", "value": "x"}]}, "row 1: .*'robot'"),
     ],

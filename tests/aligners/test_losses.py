@@ -172,7 +172,7 @@ def test_implicit_reward_forms(form, expected):
 @pytest.mark.parametrize("mask", [[[True], [False]], [[True]]])
 def test_a_response_without_tokens_earns_no_implicit_reward_in_any_form(form, mask):
     ratios = real([[1.0], [2.0]])
-    with pytest.raises(ValueError, match="no response token|shapes differ"):
+    with pytest.raises(ValueError, match=r"no response token|shapes differ"):
         implicit_rewards(ratios, ratios, torch.tensor(mask), 0.1, form)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from aligners import commands
 from aligners.changed import REFERENCE_DIFF
 from aligners.presets import (
     DPO_PRESETS,
@@ -66,3 +67,9 @@ def test_the_masked_preset_differs_from_the_reference_in_the_named_effects_only(
 def test_an_unknown_preset_is_named_with_the_known_ones():
     with pytest.raises(UsageError, match=r"'ddpo'.*ddpo-paper"):
         find_preset(DPO_PRESETS, "ddpo")
+
+
+def test_the_help_names_every_preset():
+    assert set(commands.DPO_PRESETS) == set(DPO_PRESETS)
+    assert set(commands.RLAIF_PRESETS) == set(RLAIF_PRESETS)
+    assert set(commands.FACT_RLHF_PRESETS) == set(FACT_RLHF_PRESETS)

@@ -139,7 +139,17 @@ def test_absent_weights_are_not_made_up(checkpoint: Path, tmp_path: Path) -> Non
     lost = next(name for name in weights if "q_proj" in name)
     del weights[lost]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EngineError, match=r"lacks 1 weights.*q_proj"):
+    with pytest.raises(EngineError, match=r"1 weights of its model are missing.*q_proj"):
+        load_checkpoint(copy)
+
+
+def test_weights_of_another_size_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    wrong = next(name for name in weights if "q_proj" in name)
+    weights[wrong] = weights[wrong][:, :-1].contiguous()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EngineError, match=r"1 weights .* of another size, e\.g\. .*q_proj.*belong together"):
         load_checkpoint(copy)
 
 
