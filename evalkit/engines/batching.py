@@ -175,5 +175,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    signs = ("out of memory", "not enough memory", "can't allocate memory", "cublas_status_alloc_failed")
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed", "allocation_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -38,20 +38,24 @@ def inference(model: Any) -> Iterator[Any]:
             module.training = True
 
 
-def answer_logits(model: Any, encoded: Encoded) -> list[Tensor]:
-    """Logits before each continuation token and after the last, per row, float32 (len(continuation) + 1, V)."""
-    low, high = min(encoded.starts) - 1, max(encoded.ends)
+def answer_logits(model: Any, encoded: Encoded) -> Iterator[Tensor]:
+    """Logits before each continuation token and after the last, row by row, float32 (len(continuation) + 1, V).
+
+    The prompts are padded on the right, so the last column is the last one of the batch.
+    """
+    low = min(encoded.starts) - 1
     with inference(model):
         keywords = {}
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            keywords["logits_to_keep"] = torch.arange(low, high, device=model.device)
+            # a number: indices would lie on the first of several GPUs and the hidden states on the last
+            keywords["logits_to_keep"] = encoded.width - low
         else:
             low = 0
-        logits = model(**on_device(model, encoded), use_cache=False, **keywords).logits  # (B, high - low, V)
-    return [
+        logits = model(**on_device(model, encoded), use_cache=False, **keywords).logits  # (B, width - low, V)
+    return (
         logits[b, start - 1 - low : end - low].float()
         for b, (start, end) in enumerate(zip(encoded.starts, encoded.ends, strict=True))
-    ]
+    )
 
 
 def on_device(model: Any, encoded: Encoded) -> dict[str, Any]:

@@ -37,8 +37,9 @@ class TokenChooser:
             scores = scores.index_fill(1, self.suppressed, float("-inf"))
         if self.uniforms is None:
             return scores
+        self.uniforms = self.uniforms.to(scores.device, precision(scores))  # once: a copy per step is a wait per step
         step = input_ids.shape[1] - self.prompt_width
-        chosen = draw(scores, self.uniforms[:, step].to(scores.device), self.temperature, self.top_p)
+        chosen = draw(scores, self.uniforms[:, step], self.temperature, self.top_p)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
 
 
@@ -60,8 +61,7 @@ def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
         temperature: above 0.
         top_p: in (0, 1].
     """
-    precise = torch.float32 if scores.device.type == "mps" else torch.float64
-    probabilities = (scores.to(precise) / temperature).softmax(-1)
+    probabilities = (scores.to(precision(scores)) / temperature).softmax(-1)
     if top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
         mass_before = ordered.cumsum(-1) - ordered
@@ -69,5 +69,10 @@ def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
     cumulated = probabilities.cumsum(-1)
     total = cumulated[:, -1]
-    target = torch.minimum(uniform.to(precise) * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum(uniform.to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulated, target[:, None], right=True)[:, 0]
+
+
+def precision(scores: Tensor) -> torch.dtype:
+    """Number format of the draw: float64 where the device has it."""
+    return torch.float32 if scores.device.type == "mps" else torch.float64

@@ -8,10 +8,10 @@ generation_config.json are not applied, its end tokens are.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -29,6 +29,8 @@ from evalkit.engines.surface_forms import split_forms
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
+
+T = TypeVar("T")
 
 
 class TransformersEngine:
@@ -235,12 +237,13 @@ class TransformersEngine:
         if len(prompts) != len(continuations):
             raise DataError(f"expected one continuation per prompt; got {len(continuations)} for {len(prompts)}")
         rows = [self.encoder.continuation_ids(c) if isinstance(c, str) else list(c) for c in continuations]
-        found: list[TokenLogprobs] = [TokenLogprobs((), ())] * len(prompts)
-        for index, logits in self._logits(prompts, rows):
+
+        def read(index: int, logits: Tensor) -> TokenLogprobs:
             ids = torch.tensor(rows[index], dtype=torch.long, device=logits.device)
             chosen = logits[:-1].log_softmax(-1).gather(1, ids[:, None])[:, 0]
-            found[index] = TokenLogprobs(tuple(rows[index]), tuple(chosen.tolist()))
-        return found
+            return TokenLogprobs(tuple(rows[index]), tuple(chosen.tolist()))
+
+        return self._measure(prompts, rows, read)
 
     def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
         """Probability mass of each group's surface forms at the first answer token.
@@ -254,26 +257,37 @@ class TransformersEngine:
             EngineError: if two groups share a token, so that they cannot be told apart; or as in `logprobs`.
         """
         prefix, firsts = split_forms([[self.encoder.continuation_ids(form) for form in group] for group in groups])
-        found: list[Choices] = [Choices((), "")] * len(prompts)
-        for index, logits in self._logits(prompts, [prefix] * len(prompts)):
-            probabilities = logits.double().softmax(-1)
+
+        def read(_: int, logits: Tensor) -> Choices:
+            probabilities = logits.cpu().double().softmax(-1)
             reached = math.prod(probabilities[step, token].item() for step, token in enumerate(prefix))
             masses = tuple(reached * probabilities[-1, tokens].sum().item() for tokens in firsts)
-            found[index] = Choices(masses, self.encoder.decode([int(logits[0].argmax())]))
-        return found
+            return Choices(masses, self.encoder.decode([int(probabilities[0].argmax())]))
 
-    def _logits(self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
-        """(prompt index, float32 logits (len(row) + 1, V)): before each token of the row, and after the last."""
+        return self._measure(prompts, [prefix] * len(prompts), read)
+
+    def _measure(
+        self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], read: Callable[[int, Tensor], T]
+    ) -> list[T]:
+        """read(prompt index, float32 logits (len(row) + 1, V)) per prompt: before each token of its row, and after.
+
+        Reading is part of a batch's work: no logits outlive it, and memory that runs out in it halves the batch.
+        """
 
         def prepare(batch: Batch) -> Encoded:
             chosen = [prompts[i] for i in batch.indices]
             return self.encoder.encode(chosen, None, [rows[i] for i in batch.indices], padding_side="right")
 
+        def work(batch: Batch, encoded: Encoded) -> list[T]:
+            return [read(i, row) for i, row in zip(batch.indices, answer_logits(self.model, encoded), strict=True)]
+
+        found: dict[int, T] = {}
         batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows])
-        for batch, logits in run_batches(batches, prepare, lambda _, encoded: answer_logits(self.model, encoded)):
-            if logits is None:
+        for batch, entries in run_batches(batches, prepare, work):
+            if entries is None:
                 raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
-            yield from zip(batch.indices, logits, strict=True)
+            found.update(zip(batch.indices, entries, strict=True))
+        return [found[i] for i in range(len(prompts))]
 
     def stop(self) -> None:
         """See `Engine.stop`: the batch under way is finished."""

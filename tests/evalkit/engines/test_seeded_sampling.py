@@ -69,3 +69,10 @@ def test_every_step_uses_a_number_of_its_own() -> None:
     for step in range(steps):
         chosen = chooser(torch.zeros(2, 3 + step, dtype=torch.long), scores).argmax(1)
         assert chosen.tolist() == (uniforms(seeds, steps)[:, step] * 1000).long().tolist()
+
+
+def test_chooser_moves_its_numbers_to_the_device_of_the_scores_once() -> None:
+    chooser = TokenChooser([0], Sampling(temperature=1.0, max_new_tokens=3), [1, 2], prompt_width=4)
+    chooser(torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, 6, device="meta"))
+    assert chooser.uniforms is not None
+    assert (chooser.uniforms.device.type, chooser.suppressed.device.type) == ("meta", "meta")

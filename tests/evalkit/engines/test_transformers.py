@@ -158,6 +158,26 @@ def test_logprobs_of_token_ids_are_those_of_the_response(engine: TransformersEng
     assert found.token_ids == response.token_ids
 
 
+def test_model_is_handed_no_tensor_of_positions(
+    engine: TransformersEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On several GPUs every tensor goes to the first one; hidden states on the last cannot be indexed by it."""
+    handed: dict[str, Any] = {}
+    forward: Callable[..., Any] = engine.model.forward
+
+    def spy(*args: Any, **keywords: Any) -> Any:
+        handed.update(keywords)
+        return forward(*args, **keywords)
+
+    monkeypatch.setattr(engine.model, "forward", spy)
+    spy.__signature__ = __import__("inspect").signature(forward)  # type: ignore[attr-defined]
+    prompts = [ask(folder, "0"), ask(folder, "1", "What is this?")]
+    assert all(row.token_ids for row in engine.logprobs(prompts, ["yes", "There is a dog."]))
+    encoded = engine.encoder.encode(prompts, padding_side="right").inputs
+    assert {name for name, value in handed.items() if isinstance(value, torch.Tensor)} == set(encoded)
+    assert handed["logits_to_keep"] > 0
+
+
 def test_empty_text_with_a_system_text_sends_the_system_message_alone(engine: TransformersEngine) -> None:
     assert engine.encoder.render(Prompt("0", "", system="List objects.")) == "SYSTEM: List objects. ASSISTANT:"
     (response,) = engine.generate([Prompt("0", "", system="List objects.")], GREEDY)
@@ -194,9 +214,11 @@ def scarce(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch, rows: in
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         MemoryError(),
     ],
-    ids=["cuda", "cpu", "python"],
+    ids=["cuda", "cpu", "cublas", "cudnn", "python"],
 )
 def test_batch_is_halved_when_memory_runs_out(
     engine: TransformersEngine, folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -209,6 +231,25 @@ def test_batch_is_halved_when_memory_runs_out(
     assert tried.count(4) == tried.count(2) == 1  # what did not fit is not tried again
     found = engine.logprobs(prompts, ["yes"] * 6)
     assert [row.total for row in found] == pytest.approx([row.total for row in expected_logprobs], abs=1e-4)
+
+
+def test_batch_is_halved_when_memory_runs_out_while_logits_are_read(
+    engine: TransformersEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [ask(folder, str(i)) for i in range(4)]
+    expected = engine.logprobs(prompts, ["yes"] * 4)
+    errors = [torch.OutOfMemoryError("CUDA out of memory")]
+    whole = torch.Tensor.log_softmax
+
+    def scarce_once(logits: torch.Tensor, *args: Any) -> torch.Tensor:
+        if errors:
+            raise errors.pop()
+        return whole(logits, *args)
+
+    monkeypatch.setattr(torch.Tensor, "log_softmax", scarce_once)
+    found = engine.logprobs(prompts, ["yes"] * 4)
+    assert not errors
+    assert [row.total for row in found] == pytest.approx([row.total for row in expected], abs=1e-4)
 
 
 def test_single_sequence_that_does_not_fit_is_a_failure(
