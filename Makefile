@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/assets),)
 export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
 endif
 
-.PHONY: install install-dev demo test check speed speed-peers results validate test-vllm test-browser clean
+.PHONY: install install-dev demo test check speed speed-gpu speed-peers results validate test-vllm test-browser clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ check: install-dev
 
 speed: install-dev
 	$(BIN)/python -m tests.speed
+
+# needs a GPU and ten minutes; measures vLLM too if it is installed in VENV
+speed-gpu: install-dev
+	$(BIN)/python -m tests.speed gpu
 
 # beside other harnesses, each in an environment of its own
 LMMS_VENV ?= .venv-lmms

@@ -2,6 +2,7 @@
 
 python -m tests.speed [NAME ...]      all of them, or the ones named; the others keep their section in SPEED.md
 python -m tests.speed peers/lmms_eval beside another harness, in an environment of its own: see `make speed-peers`
+python -m tests.speed gpu             engines on a GPU: see `make speed-gpu`; left out of "all" where there is none
 """
 
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPORT = HERE.parent.parent / "SPEED.md"
 LIMIT_S = 1800
+LEFT_OUT = 77  # exit status of a script that cannot measure on this machine; its output says why
 HEADER = """# Speed
 
 Written by `make speed`. Read the ratios: both sides of a ratio were measured in the same minutes on the same machine;
-absolute figures depend on the machine and on what else it was doing.
+absolute figures depend on the machine and on what else it was doing. `make speed-gpu`, on a machine that has a GPU,
+adds the section gpu: tokens per second and memory of a model of the 7B shape.
 """
 SECTION = re.compile(r"^## ([\w/]+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
@@ -29,10 +32,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {load:.1f} at the start"
 
 
+class LeftOutError(Exception):
+    """A script cannot measure on this machine; the text says why."""
+
+
 def measure(name: str) -> str:
     """Run one script; its output as a section.
 
     Raises:
+        LeftOutError: if it cannot measure here.
         SystemExit: if the script fails.
     """
     print(f"== {name}", flush=True)
@@ -46,8 +54,10 @@ def measure(name: str) -> str:
         env=environment,
         check=False,
     )
+    if done.returncode == LEFT_OUT:
+        raise LeftOutError(f"{name} left out: {done.stdout.strip()}")
     if done.returncode != 0:
-        raise SystemExit(f"{script.name} failed:\n{done.stderr}")
+        raise SystemExit(f"{script.name} failed:\n{done.stdout}{done.stderr}")
     print(done.stdout, flush=True)
     about = (script.read_text().split('"""')[1]).strip().splitlines()[0]
     return f"## {name}\n\n{about}\n\n{start}; {where}\n\n```\n{done.stdout.strip()}\n```\n\n"
@@ -63,7 +73,13 @@ def main(names: list[str]) -> None:
     text = REPORT.read_text() if REPORT.exists() else ""
     sections = {match[1]: match[0] for match in SECTION.finditer(text)}
     for name in names or known:
-        sections[name] = measure(name)
+        try:
+            sections[name] = measure(name)
+        except LeftOutError as reason:
+            if names:
+                raise SystemExit(str(reason)) from reason
+            print(reason, flush=True)
+            continue
         REPORT.write_text(HEADER + "\n" + "".join(sections[key] for key in sorted(sections)))
 
 
