@@ -38,6 +38,8 @@ class AsyncEngineArgs:
     mm_processor_kwargs: dict[str, Any] | None = None
     enable_lora: bool = False
     max_lora_rank: int = 16
+    lora_target_modules: list[str] | None = None
+    enable_tower_connector_lora: bool = False
 
 
 @dataclass

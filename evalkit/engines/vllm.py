@@ -28,7 +28,16 @@ from evalkit.engines.batching import image_area
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import LOAD_ERRORS, load_front
 from evalkit.engines.surface_forms import split_forms
-from evalkit.engines.vllm_settings import PLUMBING, files_hash, own_dtype, plain, read_settings, room_for, vllm_version
+from evalkit.engines.vllm_settings import (
+    PLUMBING,
+    files_hash,
+    layers_of,
+    own_dtype,
+    plain,
+    read_settings,
+    room_for,
+    vllm_version,
+)
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
@@ -63,14 +72,15 @@ class VLLMEngine:
             model: folder or hub name; a folder that holds only an adapter stands for the base it names.
             revision: branch, tag or commit of a hub name.
             dtype: None is the checkpoint's own, as in the transformers engine (vLLM's "auto" halves float32).
-            adapter: folder of a LoRA adapter, applied to every request.
+            adapter: folder of a LoRA adapter on the language model, applied to every request.
             chat_template: Jinja text that replaces the checkpoint's own.
             image_backend: "pil" or "torchvision", see `load_checkpoint`.
             name: shown in reports; None is the checkpoint as given.
             engine_args: fields of vLLM's AsyncEngineArgs; text that starts with { or [ is read as JSON.
         Raises:
             UsageError: if vLLM knows no such setting.
-            EngineError: if vLLM is not installed or cannot serve the checkpoint.
+            EngineError: if vLLM is not installed or cannot serve the checkpoint, or the adapter changes more than the
+                language model.
         """
         # Nobody asked to report usage to vLLM's makers, and standard output belongs to the command's own tables.
         for variable, value in {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}.items():
@@ -123,7 +133,9 @@ class VLLMEngine:
             from vllm.lora.request import LoRARequest
 
             self._lora = LoRARequest("adapter", 1, str(front.adapter.resolve()))
-            arguments = {"enable_lora": True, "max_lora_rank": room_for(front.adapter), **arguments}
+            layers = layers_of(front.adapter, vision=bool(self._given.get("enable_tower_connector_lora")))
+            room = {"max_lora_rank": room_for(front.adapter), "lora_target_modules": layers}
+            arguments = {"enable_lora": True, **room, **arguments}
         return arguments
 
     def describe(self) -> Mapping[str, Json]:

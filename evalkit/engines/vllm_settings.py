@@ -12,6 +12,8 @@ from evalkit.errors import EngineError, UsageError
 from evalkit.schema import Json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
+# Where the families keep what is not language model: parts of a weight's name.
+VISION_PARTS = {"vision_tower", "vision_model", "visual", "multi_modal_projector", "connector"}
 # Settings that say where and how fast, not what: a run may go on with others.
 PLUMBING = (
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
@@ -45,6 +47,34 @@ def room_for(adapter: Path) -> int:
         return next(room for room in LORA_RANKS if room >= rank)
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise EngineError(f"adapter {adapter}: no LoRA rank that vLLM can serve ({error})") from error
+
+
+def layers_of(adapter: Path, vision: bool = False) -> list[str]:
+    """Last names of the layers that an adapter changes ("q_proj", ...): vLLM is told to prepare these alone.
+
+    Left to itself it prepares all, the output layer too, and then cannot give log-probabilities of a prompt (on a CPU).
+
+    Args:
+        adapter: folder of the adapter.
+        vision: whether vLLM applies it to the vision side too. Otherwise it leaves weights there out without a word.
+    Raises:
+        EngineError: if the adapter changes the vision side and may not, or its weights cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+            layers = sorted({name.partition(".lora_")[0] for name in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise EngineError(f"adapter {adapter}: cannot read adapter_model.safetensors ({error})") from error
+    outside = [name for name in layers if VISION_PARTS & set(name.split("."))]
+    if outside and not vision:
+        raise EngineError(
+            f"adapter {adapter} changes {len(outside)} layers of the vision side, e.g. {outside[0]}, where vLLM would "
+            "not apply it: use the transformers engine, merge the adapter into its base, or try vLLM's own setting "
+            "enable_tower_connector_lora=true"
+        )
+    return sorted({name.rpartition(".")[2] for name in layers})
 
 
 def vllm_version() -> str:

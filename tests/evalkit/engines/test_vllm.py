@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fake_vllm import Script, install
 from PIL import Image
+from safetensors.torch import save_file
 from tiny_models import save_tiny
 
 from evalkit.engines.vllm import VLLMEngine
@@ -258,19 +260,50 @@ def test_unknown_engine_arguments_are_a_usage_error(
         VLLMEngine(checkpoint, **given)
 
 
+def write_adapter(folder: Path, base: Path, *changed: str) -> Path:
+    """A LoRA adapter of rank 12 on the modules named."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 12, "base_model_name_or_path": str(base)}))
+    weights = {f"base_model.model.model.{name}.lora_{side}.weight": torch.zeros(1) for name in changed for side in "AB"}
+    save_file(weights, folder / "adapter_model.safetensors")
+    return folder
+
+
+LANGUAGE_LAYER = "language_model.layers.0.self_attn.q_proj"
+
+
 def test_an_adapter_goes_with_every_request(
     checkpoint: Path, script: Script, prompts: list[Prompt], tmp_path: Path
 ) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"r": 12, "base_model_name_or_path": str(checkpoint)}))
+    adapter = write_adapter(tmp_path / "adapter", checkpoint, LANGUAGE_LAYER)
     engine = VLLMEngine(adapter)  # the folder names its base
     list(engine.generate(prompts[:2], GREEDY))
     assert script.args is not None
     assert (script.args.enable_lora, script.args.max_lora_rank) == (True, 16)
+    assert script.args.lora_target_modules == ["q_proj"]  # nothing else is prepared, least of all the output layer
     assert {lora for _, _, lora in script.requests} == {("adapter", 1, str(adapter))}
     assert engine.describe()["adapter"] == str(adapter)
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "layer", ["vision_tower.encoder.layers.0.self_attn.q_proj", "multi_modal_projector.linear_1", "visual.merger.mlp.0"]
+)
+def test_an_adapter_that_vllm_would_apply_in_part_is_refused(
+    checkpoint: Path, script: Script, tmp_path: Path, layer: str
+) -> None:
+    adapter = write_adapter(tmp_path / "adapter", checkpoint, LANGUAGE_LAYER, layer)
+    with pytest.raises(EngineError, match=rf"1 layers .* base_model\.model\.model\.{layer}, .*transformers engine"):
+        VLLMEngine(checkpoint, adapter=adapter)
+    VLLMEngine(checkpoint, adapter=adapter, enable_tower_connector_lora=True).close()
+
+
+def test_an_adapter_without_readable_weights_is_refused(checkpoint: Path, script: Script, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", checkpoint, LANGUAGE_LAYER)
+    for spoil in (lambda path: path.write_bytes(b"torn"), Path.unlink):
+        spoil(adapter / "adapter_model.safetensors")
+        with pytest.raises(EngineError, match=r"cannot read adapter_model\.safetensors"):
+            VLLMEngine(checkpoint, adapter=adapter)
 
 
 def test_without_vllm_the_remedy_is_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
