@@ -50,6 +50,12 @@ def idefics3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return servable("idefics3", tmp_path_factory.mktemp("idefics3"))
 
 
+@pytest.fixture(scope="session")
+def llava_next(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaVA-NeXT."""
+    return servable("llava_next", tmp_path_factory.mktemp("llava_next"))
+
+
 def servable(family: str, folder: Path) -> Path:
     """A tiny checkpoint with attention heads of 32, the smallest that vLLM's CPU kernels take."""
     import tiny_models

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 
+from evalkit.engines.loading import load_checkpoint
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.engines.vllm import VLLMEngine
 from evalkit.errors import EngineError
@@ -122,6 +125,43 @@ def test_a_killed_worker_is_an_error_and_what_was_finished_stays(
         work()
     assert 5 <= len(finished) < 100
     assert all(response.failure is None for response in finished)
+
+
+@pytest.fixture(scope="module")
+def adapted(llava_next: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VLLMEngine, Path, Path]]:
+    """vLLM on LLaVA-NeXT with a LoRA adapter on every linear layer of its language model; the base; the adapter."""
+    folder = tmp_path_factory.mktemp("adapter")
+    model = load_checkpoint(llava_next).model
+    torch.manual_seed(1)
+    layers = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+    wrapped = get_peft_model(model, LoraConfig(r=4, target_modules=layers))
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    wrapped.save_pretrained(folder)
+    engine = VLLMEngine(llava_next, adapter=folder, **SETTINGS)
+    try:
+        yield engine, llava_next, folder
+    finally:
+        engine.close()
+
+
+def test_an_adapter_on_llava_next_answers_as_in_transformers(
+    adapted: tuple[VLLMEngine, Path, Path], prompts: list[Prompt]
+) -> None:
+    vllm, base, adapter = adapted
+    asked = prompts[:24]
+    ours = by_key(vllm.generate(asked, GREEDY))
+    plain, with_adapter = TransformersEngine(base), TransformersEngine(base, adapter=adapter)
+    theirs = by_key(with_adapter.generate(asked, GREEDY))
+    differing = {
+        p.id: gap(with_adapter, p, ours[p.id, 0], theirs[p.id, 0]) for p in asked if ours[p.id, 0] != theirs[p.id, 0]
+    }
+    assert {name: size for name, size in differing.items() if size > TIE["float32"]} == {}
+    assert len(differing) <= 2
+    assert sum(ours[key] != response for key, response in by_key(plain.generate(asked, GREEDY)).items()) > 12
+    for found, expected in zip(vllm.logprobs(asked[:4], TEXTS), with_adapter.logprobs(asked[:4], TEXTS), strict=True):
+        assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-3)
 
 
 def kill_processes_of_vllm() -> None:
