@@ -165,15 +165,15 @@ def _decide(
         return "ignored", f"{noun}: safe word", None, []
     exact = _first(truth_names, noun.__eq__)
     if exact:
-        note = "in the image" if exact.word == noun else f"credits {exact.word!r}"
-        return "covered", f"{noun}: {note}", exact.slot, []
+        note = "in the image" if exact.word == noun else f"named as {noun!r}"
+        return "covered", f"{exact.word}: {note}", exact.slot, []
     is_similar = lexicon.similarity.similar(noun).__contains__
     hit = [name for name in (_first(hallu_names, noun.__eq__), _first(hallu_names, is_similar)) if name]
     slots = [name.slot for name in hit]
     expected = f"; expected hallucination {hit[0].word!r}" if hit else ""
     near = _first(truth_names, is_similar)
     if near:
-        return "correct", f"{noun}: similar to {near.name!r}, credits {near.word!r}{expected}", near.slot, slots
+        return "correct", f"{near.word}: {noun!r} is similar to {near.name!r}{expected}", near.slot, slots
     return "hallucinated", f"{noun}: not in the image{expected}", None, slots
 
 

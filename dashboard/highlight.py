@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from urllib.parse import urlencode
 
-from dashboard.tables import present_objects
+from dashboard.tables import noted_objects, present_objects
 from evalkit.markup import STYLE, attribute, escaped, legend, marked
 from evalkit.schema import Json
 
@@ -84,9 +84,8 @@ def legend_html(rows: Sequence[Row], changed: bool = False) -> str:
 def objects_html(row: Row) -> str:
     """Reference objects, named or missed, and the hallucinated ones, as chips; "" where a record lists none."""
     present = present_objects(row)
-    findings = row["score"].get("findings") or []
-    named = {f.get("note") for f in findings if f["label"] in ("correct", "covered")}
-    wrong = dict.fromkeys(f["note"] for f in findings if f["label"] == "hallucinated" and f.get("note"))
+    named = noted_objects(row, "correct", "covered")
+    wrong = dict.fromkeys(noted_objects(row, "hallucinated"))
     chips = [_chip(name, "named" if name in named else "missed") for name in present]
     parts = []
     if chips:

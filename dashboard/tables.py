@@ -167,10 +167,16 @@ def wrong_rows(run: Run) -> NDArray[np.bool_]:
     return wrong
 
 
-def hallucinated_objects(row: Row) -> frozenset[str]:
-    """Notes of a record's hallucinated findings: by convention the object that is not there."""
+def noted_objects(row: Row, *labels: str) -> list[str]:
+    """Objects that a record's findings with these labels stand for, one per mention: notes up to the reason, if any."""
     findings = row["score"].get("findings") or []
-    return frozenset(clean(f.get("note")) for f in findings if f["label"] == "hallucinated" and f.get("note"))
+    notes = [str(finding["note"]) for finding in findings if finding["label"] in labels and finding.get("note")]
+    return [clean(note.partition(": ")[0]) for note in notes]
+
+
+def hallucinated_objects(row: Row) -> frozenset[str]:
+    """Objects that are named and not there."""
+    return frozenset(noted_objects(row, "hallucinated"))
 
 
 def present_objects(row: Row) -> list[str]:
@@ -319,9 +325,7 @@ def hallucinated_table(run: Run) -> pd.DataFrame:
     scored = run.scored
     present = [present_objects(row) for row in scored]
     for row, objects in zip(scored, present, strict=True):
-        for finding in row["score"].get("findings") or []:
-            if finding["label"] == "hallucinated" and finding.get("note"):
-                mentions[clean(finding["note"])] += 1
+        mentions.update(noted_objects(row, "hallucinated"))
         for name in hallucinated_objects(row):
             responses[name] += 1
             beside.setdefault(name, Counter()).update(set(objects))

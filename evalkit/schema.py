@@ -69,6 +69,7 @@ class Finding:
     """A span [start, end) of a response, in characters, with a label.
 
     Labels with a colour of their own in the dashboard: "hallucinated", "correct", "covered", "ignored", "claim".
+    The note names what the span stands for, an object as a rule; a reason may follow it after ": ".
     """
 
     start: int

@@ -74,9 +74,9 @@ def test_nouns_by_similarity(noun, truth, hallu, label, covered, hits):
 def test_notes_say_why():
     reading = read_nouns(["man", "sign", "kitten", "cat", "dog"], ["person", "dog"], ["cat"], lexicon(near=NEAR))
     assert reading.notes == (
-        "man: credits 'person'",
+        "person: named as 'man'",
         "sign: safe word",
-        "kitten: similar to 'puppy', credits 'dog'; expected hallucination 'cat'",
+        "dog: 'kitten' is similar to 'puppy'; expected hallucination 'cat'",
         "cat: not in the image; expected hallucination 'cat'",
         "dog: in the image",
     )

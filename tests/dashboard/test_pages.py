@@ -234,6 +234,12 @@ def _evil_formula(run: Path) -> None:
     manifest["metrics"][0]["formula"] = "__import__('os').getcwd()"
     (run / "run.json").write_text(json.dumps(manifest))
 
+def test_objects_are_named_without_the_reason(open_page, demo):
+    names = open_page("objects", demo, run="runs/base/amber").dataframe[0].value["object"]
+    assert len(names) > 0
+    assert not any(":" in name for name in names)
+
+
 
 @pytest.mark.parametrize(
     ("damage", "sentence"),

@@ -8,6 +8,7 @@ from dashboard.tables import (
     co_occurrence,
     hallucinated_table,
     main_metrics,
+    noted_objects,
     ordered,
     samples_frame,
     selected,
@@ -100,6 +101,15 @@ def test_a_failed_sample_is_failed_not_clean():
 )
 def test_what_changed_against_another_run(ours, theirs, change):
     assert changes_against(run(ours), run(theirs)) == [change]
+
+
+def test_a_note_is_an_object_and_perhaps_a_reason():
+    reasons = {"fork": "fork: not in the image; expected hallucination 'fork'", "cat": "cat"}
+    noted = row("1", "a fork and a cat", hallucinated=["fork", "cat"])
+    for finding in noted["score"]["findings"]:
+        finding["note"] = reasons[finding["note"]]
+    assert noted_objects(noted, "hallucinated") == ["fork", "cat"]
+    assert noted_objects(noted, "correct") == []
 
 
 def test_an_object_is_counted_against_the_images_that_lack_it():
