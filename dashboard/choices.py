@@ -44,14 +44,20 @@ def say(text: str, kind: str = "info") -> None:
 
 
 def choose(label: str, parameter: str, options: Sequence[str]) -> str:
-    """A select box whose value stands in the URL, also if it is the default: the default may change with new runs."""
-    key = f"choice_{parameter}"
-    asked = st.query_params.get(parameter)
-    if st.session_state.get(key) not in options:
-        if asked is not None and asked not in options:
-            say(f"{asked!r} is not here (any more); {label.lower()} was chosen instead", "warning")
-        st.session_state[key] = asked if asked in options else options[0]
+    """A select box whose value stands in the URL, also if it is the default: the default may change with new runs.
+
+    The address wins where it changed since the page was drawn: a link, back, forward. Without one the last choice
+    stays, on every page that asks for the same parameter.
+    """
+    key, kept = f"choice_{parameter}", f"kept_{parameter}"
+    asked, last = st.query_params.get(parameter), st.session_state.get(kept)
+    moved = asked not in (None, last)
+    if moved and asked not in options:
+        say(f"{asked!r} is not here (any more); another {label.lower()} was chosen instead", "warning")
+    wanted = (asked if moved else None, st.session_state.get(key), asked, last, options[0])
+    st.session_state[key] = next(value for value in wanted if value in options)
     value: str = st.selectbox(label, options, key=key)
+    st.session_state[kept] = value
     if asked != value:
         st.query_params[parameter] = value
     return value
@@ -59,11 +65,16 @@ def choose(label: str, parameter: str, options: Sequence[str]) -> str:
 
 def choose_several(label: str, parameter: str, options: Sequence[str], default: Sequence[str], most: int) -> list[str]:
     """As `choose`, for up to `most` values."""
-    key = f"choice_{parameter}"
-    asked = st.query_params.get_all(parameter)
-    known = [value for value in st.session_state.get(key, asked or default) if value in options]
-    st.session_state[key] = list(dict.fromkeys(known))[:most]
+    key, kept = f"choice_{parameter}", f"kept_{parameter}"
+    asked, last = st.query_params.get_all(parameter), st.session_state.get(kept)
+    if key not in st.session_state:
+        wanted = asked or last or default
+    else:
+        wanted = st.session_state[key] if asked == last else asked
+    known = list(dict.fromkeys(value for value in wanted if value in options))[:most]
+    st.session_state[key] = known or (list(default) if wanted else [])
     values: list[str] = st.multiselect(label, options, key=key, max_selections=most)
+    st.session_state[kept] = values
     if asked != values:
         st.query_params[parameter] = values
     return values

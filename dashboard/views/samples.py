@@ -57,7 +57,8 @@ def _beside(others: Sequence[RunInfo]) -> list[tuple[RunInfo, Run]]:
     if not others:
         return []
     names = choose_several("Beside it", "beside", [other.name for other in others], [], 3)
-    pairs = [(other, opened(other)) for other in others if other.name in names]
+    by_name = {other.name: other for other in others}
+    pairs = [(by_name[name], opened(by_name[name])) for name in names]
     return [(other, run) for other, run in pairs if run is not None]
 
 
@@ -135,11 +136,14 @@ def _browse(info: RunInfo, run: Run, lines: pd.DataFrame, beside: Sequence[tuple
 def _position(run: Run, places: Sequence[int]) -> int:
     """Index, among the lines shown, of the sample that the URL names; the first one without."""
     asked, sample = st.query_params.get("id"), st.query_params.get("sample", "0")
-    if asked is not None:
-        for index, place in enumerate(places):
-            row = run.rows[place]
-            if str(row["sample"]) == sample and clean(row["id"]) == asked:
-                return index
+    if asked is None:
+        return 0
+    for index, place in enumerate(places):
+        row = run.rows[place]
+        if str(row["sample"]) == sample and clean(row["id"]) == asked:
+            st.session_state["open_sample"] = asked, sample
+            return index
+    if st.session_state.get("open_sample") != (asked, sample):
         say("The sample that this address names is not among those that pass the filters.", "warning")
     return 0
 

@@ -94,6 +94,24 @@ def test_compare_refuses_runs_that_were_not_measured_alike(open_page, demo, tmp_
     assert "verdict" not in shown
 
 
+def test_compare_shows_a_metric_that_one_run_does_not_define(open_page, demo):
+    shown = html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
+    (row,) = [line for line in shown.split("<tr") if "chair_i" in line]
+    assert "undefined" in row
+
+
+def test_compare_shows_first_the_items_that_there_are(open_page, demo):
+    shown = html_of(open_page("compare", demo, base=BASE, other=ALIGNED))
+    assert "No item got" not in shown
+    assert "No item got worse" in html_of(open_page("compare", demo, base=BASE, other=ALIGNED, items="worse"))
+
+
+def test_another_base_is_compared_with_a_run_of_its_own_benchmark(open_page, demo):
+    app = open_page("compare", demo, base=BASE, other=ALIGNED)
+    app.selectbox(key="choice_base").select("runs/base/mmhal")
+    assert "items scored in both" in html_of(sound(app.run()))
+
+
 def test_compare_warns_where_a_rate_fell_by_saying_less(open_page, demo):
     assert "saying less" in html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
 
@@ -134,6 +152,44 @@ def test_next_previous_and_flag_work_and_have_keys(open_page, demo, tmp_path):
     assert _button(app, "Unflag")
     assert json.loads((tmp_path / "flags.jsonl").read_text())["flagged"] is True
     assert "1 of 1 " in html_of(open_page("samples", tmp_path, run=BASE, show="flagged"))
+def test_an_address_that_changed_wins_over_the_last_choice(open_page, demo):
+    """Back and forward: the browser changes the address alone."""
+    app = open_page("samples", demo, run=BASE, beside=ALIGNED)
+    app.selectbox(key="choice_run").select("runs/silent/chair")
+    app.multiselect(key="choice_beside").set_value([])
+    app.run()
+    assert app.query_params["run"] == "runs/silent/chair"
+    app.query_params["run"], app.query_params["beside"] = BASE, ALIGNED
+    sound(app.run())
+    assert app.selectbox(key="choice_run").value == BASE
+    assert app.multiselect(key="choice_beside").value == [ALIGNED]
+    assert app.query_params["run"] == BASE
+
+
+def test_a_run_stays_chosen_from_page_to_page(open_page, demo):
+    app = open_page("samples", demo, run=BASE)
+    for page in ("overview", "objects", "samples"):
+        app.switch_page(f"views/{page}.py").run()
+        assert page == "overview" or sound(app).selectbox(key="choice_run").value == BASE
+
+
+def test_a_sample_that_a_filter_hides_is_forgotten_and_only_a_link_is_told_so(open_page, demo):
+    told = "The sample that this address names"
+    clean = open_page("samples", demo, run=BASE, show="clean").dataframe[0].value["id"].iloc[0]
+    app = open_page("samples", demo, run=BASE, id=clean)
+    app.segmented_control(key="show").set_value("hallucinated")
+    assert told not in html_of(sound(app.run()))
+    assert "id" not in app.query_params
+    assert told in html_of(open_page("samples", demo, run=BASE, show="hallucinated", id=clean))
+
+
+@pytest.mark.parametrize("benchmark", ["chair", "amber"])
+def test_objects_that_a_response_names_are_not_shown_as_missed(open_page, demo, benchmark):
+    shown = html_of(open_page("samples", demo, run=f"runs/aligned/{benchmark}"))
+    assert "hk-chip-named" in shown
+    assert "hk-chip-missed" not in shown
+
+
 
 
 def test_another_checkpoint_stands_beside_with_differing_words_marked(open_page, demo):
