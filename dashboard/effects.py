@@ -20,10 +20,10 @@ def effects_html(effects: Sequence[Effect], base: str, other: str, groups: Seque
     )
     rows = []
     for index, effect in enumerate(effects):
-        if effect.difference.value is None:
-            continue
+        if groups and effect.difference.value is None:
+            continue  # most metrics are undefined in most groups
         first = f"<td>{escaped(groups[index])}</td>" if groups else ""
-        name = f"<td class='hk-left'>{escaped(arrow(effect.metric))}</td>"
+        name = f"<td class='hk-left hk-whole'>{escaped(arrow(effect.metric))}</td>"
         verdict = effect.verdict()
         kind = f" class='hk-{verdict}'" if verdict in ("better", "worse") else ""
         rows.append(
@@ -78,6 +78,8 @@ def _figure(value: float | None) -> str:
 
 
 def _signed(difference: Interval) -> str:
+    if difference.value is None:
+        return "–"
     text = f"{difference.value:+.1f}"
     if difference.low is None or difference.high is None:
         return text

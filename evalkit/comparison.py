@@ -76,7 +76,9 @@ class Effect:
         return (self.difference.value > 0) == self.metric.higher_is_better
 
     def verdict(self) -> str:
-        """In words: "better", "worse", "differs" (no direction), "no difference shown"."""
+        """In words: "better", "worse", "differs" (no direction), "no difference shown", "undefined"."""
+        if self.difference.value is None:
+            return "undefined"
         if not self.significant():
             return "no difference shown"
         improved = self.improved()

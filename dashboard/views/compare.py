@@ -105,13 +105,16 @@ def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
     links = " · ".join(
         f"{count:,} {link('samples', change, change=change, **place)}" for change, count in counts.items()
     )
-    st.html(f"<div>{links}</div>")
-    change = st.segmented_control(
-        "Which", CHANGES[:2], default="worse", key="items", bind="query-params", label_visibility="collapsed"
+    rule = "by the first metric in which the item's two values differ, rates first"
+    st.html(f"<div>{links} <span class='hk-small'>{rule}</span></div>")
+    usual = "worse" if counts["worse"] or not counts["better"] else "better"
+    asked = st.segmented_control(
+        "Which", CHANGES[:2], default=usual, key="items", bind="query-params", label_visibility="collapsed"
     )
-    lines = items_frame(base, other, changes, change or "worse")
+    change = asked or usual
+    lines = items_frame(base, other, changes, change)
     if lines.empty:
-        say(f"No item got {change or 'worse'}.")
+        say(f"No item got {change}.")
         return
     event = st.dataframe(
         lines.head(SHOWN_ITEMS).drop(columns="sample"),
@@ -156,12 +159,14 @@ def _group_table(pair: Pair, values: Mapping[str, Sequence[Effect]]) -> None:
 
 
 def _export(comparison: Comparison) -> None:
-    columns = st.columns(4)
-    for column, (format_name, suffix) in zip(
-        columns, (("csv", "csv"), ("markdown", "md"), ("latex", "tex")), strict=False
+    line = st.container(horizontal=True)
+    for label, format_name, suffix in (
+        ("CSV", "csv", "csv"),
+        ("Markdown", "markdown", "md"),
+        ("LaTeX", "latex", "tex"),
     ):
-        column.download_button(
-            format_name.upper() if format_name == "csv" else format_name.capitalize(),
+        line.download_button(
+            label,
             comparison_report(comparison, format_name),  # type: ignore[arg-type]
             f"comparison.{suffix}",
             icon=":material/download:",

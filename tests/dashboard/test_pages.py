@@ -134,24 +134,6 @@ def test_a_deep_link_opens_run_filters_and_sample(open_page, demo):
     assert f"{len(table.value)} of {len(table.value)}" in html_of(again)
 
 
-def test_hallucinated_and_correct_mentions_are_marked(open_page, demo):
-    shown = html_of(open_page("samples", demo, run=BASE, show="hallucinated"))
-    assert 'class="hk hk-hallucinated"' in shown
-    assert 'class="hk hk-correct"' in shown
-    assert "hk-chip-wrong" in shown
-
-
-def test_next_previous_and_flag_work_and_have_keys(open_page, demo, tmp_path):
-    shutil.copytree(demo / "runs", tmp_path / "runs")
-    app = open_page("samples", tmp_path, run=BASE)
-    keys = {button.label: button.proto.shortcut for button in app.button}
-    assert keys == {"Previous": "left", "Next": "right", "Flag": "f"}
-    sound(_button(app, "Next").click().run())
-    assert "2 of 16" in html_of(app)
-    sound(_button(app, "Flag").click().run())
-    assert _button(app, "Unflag")
-    assert json.loads((tmp_path / "flags.jsonl").read_text())["flagged"] is True
-    assert "1 of 1 " in html_of(open_page("samples", tmp_path, run=BASE, show="flagged"))
 def test_an_address_that_changed_wins_over_the_last_choice(open_page, demo):
     """Back and forward: the browser changes the address alone."""
     app = open_page("samples", demo, run=BASE, beside=ALIGNED)
@@ -190,6 +172,24 @@ def test_objects_that_a_response_names_are_not_shown_as_missed(open_page, demo, 
     assert "hk-chip-missed" not in shown
 
 
+def test_hallucinated_and_correct_mentions_are_marked(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE, show="hallucinated"))
+    assert 'class="hk hk-hallucinated"' in shown
+    assert 'class="hk hk-correct"' in shown
+    assert "hk-chip-wrong" in shown
+
+
+def test_next_previous_and_flag_work_and_have_keys(open_page, demo, tmp_path):
+    shutil.copytree(demo / "runs", tmp_path / "runs")
+    app = open_page("samples", tmp_path, run=BASE)
+    keys = {button.label: button.proto.shortcut for button in app.button}
+    assert keys == {"Previous": "left", "Next": "right", "Flag": "f"}
+    sound(_button(app, "Next").click().run())
+    assert "2 of 16" in html_of(app)
+    sound(_button(app, "Flag").click().run())
+    assert _button(app, "Unflag")
+    assert json.loads((tmp_path / "flags.jsonl").read_text())["flagged"] is True
+    assert "1 of 1 " in html_of(open_page("samples", tmp_path, run=BASE, show="flagged"))
 
 
 def test_another_checkpoint_stands_beside_with_differing_words_marked(open_page, demo):
@@ -232,6 +232,12 @@ def test_a_missing_image_is_a_sentence_with_its_path(open_page, demo, tmp_path):
 def test_objects_lists_what_is_hallucinated_most_first(open_page, demo):
     table = open_page("objects", demo, run=BASE).dataframe[0].value
     assert list(table["responses"]) == sorted(table["responses"], reverse=True)
+
+
+def test_objects_are_named_without_the_reason(open_page, demo):
+    names = open_page("objects", demo, run="runs/base/amber").dataframe[0].value["object"]
+    assert len(names) > 0
+    assert not any(":" in name for name in names)
 
 
 def test_objects_says_so_where_nothing_is_hallucinated(open_page, demo):
@@ -289,12 +295,6 @@ def _evil_formula(run: Path) -> None:
     manifest = json.loads((run / "run.json").read_text())
     manifest["metrics"][0]["formula"] = "__import__('os').getcwd()"
     (run / "run.json").write_text(json.dumps(manifest))
-
-def test_objects_are_named_without_the_reason(open_page, demo):
-    names = open_page("objects", demo, run="runs/base/amber").dataframe[0].value["object"]
-    assert len(names) > 0
-    assert not any(":" in name for name in names)
-
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,12 @@ def test_a_better_rate_with_a_fallen_recall_is_called_out():
     assert "recall -50.0" in warning
 
 
+def test_a_difference_from_nothing_is_undefined():
+    nothing = [counts(0) | {"references": 0}] * 4
+    recall = compare(run("a", FOUR), run("b", nothing), resamples=50).pairs[0].effects[1]
+    assert (recall.base, recall.other, recall.verdict()) == (75.0, None, "undefined")
+
+
 def test_length_has_no_better_direction():
     base, longer = run("a", [counts(0, words=10)] * 50), run("b", [counts(0, words=20)] * 50)
     words = compare(base, longer, resamples=500).pairs[0].effects[2]
