@@ -62,7 +62,7 @@ def board_html(protocol: Protocol, published: Sequence[PublishedRow], details: b
         rows.append(_other_row(f"baseline: {name}", values, metrics, "constant answers"))
     for row in published:
         rows.append(_other_row(row.model, row.values, metrics, row.source, "published"))
-    return _table(head, rows)
+    return _table(head, rows, "hk-table hk-board")
 
 
 def _run_row(run: RunInfo, metrics: Sequence[Metric]) -> str:
@@ -116,9 +116,9 @@ def _plain(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, int | float) else "–"
 
 
-def _table(head: str, rows: Iterable[str]) -> str:
+def _table(head: str, rows: Iterable[str], classes: str = "hk-table") -> str:
     body = "".join(rows)
-    table = f"<table class='hk-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table class='{classes}'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f"<div class='hk-scroll'>{table}</div>"
 
 

@@ -45,7 +45,7 @@ def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.
 
 def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
     """Differences with intervals, a line at zero. Columns: name, pair, value, low, high, verdict."""
-    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelFlush=False))
     colour = alt.Color(
         "verdict:N",
         title=None,
@@ -85,9 +85,14 @@ def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
         "present:N",
         title="truly in the image",
         sort=None,
-        axis=alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False),
+        axis=alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False, labelFlush=False),
     )
-    y = alt.Y("object:N", title="hallucinated", sort=objects, axis=alt.Axis(labelLimit=140, labelOverlap=False))
+    y = alt.Y(
+        "object:N",
+        title="hallucinated",
+        sort=objects,
+        axis=alt.Axis(labelLimit=140, labelOverlap=False, labelFlush=False),
+    )
     base = alt.Chart(cells)
     boxes = (
         base.mark_rect(cornerRadius=2, stroke="rgba(128,128,128,0.25)")

@@ -16,6 +16,7 @@ LONGEST_DIFF = 4000  # words; beyond it a comparison of two texts is not worth i
 PAGE_STYLE = (
     STYLE
     + """
+[data-testid=stMainBlockContainer] { padding-left: 2.5rem; padding-right: 2.5rem; }
 .hk-card { border: 1px solid rgba(128,128,128,.35); border-radius: 8px; padding: .7rem .9rem; margin-bottom: .2rem; }
 .hk-card h4 .hk-small { font-weight: 400; }
 .hk-card h4 { margin: 0 0 .35rem 0; padding: 0; font-size: 1rem; overflow-wrap: anywhere; }
@@ -37,10 +38,13 @@ table.hk-table th { text-align: right; font-weight: 600; border-bottom: 2px soli
 table.hk-table td { text-align: right; border-bottom: 1px solid rgba(128,128,128,.22); padding: .3rem .6rem;
   vertical-align: top; }
 table.hk-table th:first-child, table.hk-table td:first-child { text-align: left; overflow-wrap: anywhere; }
+table.hk-table td.hk-whole { white-space: nowrap; }
 table.hk-table td.hk-left, table.hk-table th.hk-left { text-align: left; }
 table.hk-table tr.hk-published td { font-style: italic; opacity: .85; }
 table.hk-table tr.hk-flagged td:not(:first-child) { opacity: .6; }
 table.hk-table .hk-limits { font-size: .78rem; opacity: .7; white-space: nowrap; }
+table.hk-board td, table.hk-board th { padding-left: .4rem; padding-right: .4rem; }
+table.hk-board td:not(:first-child) .hk-limits { display: block; }
 table.hk-table .hk-tag { font-size: .72rem; border: 1px solid; border-radius: 4px; padding: 0 .3rem; opacity: .9;
   font-style: normal; white-space: nowrap; }
 table.hk-table .hk-tag-flag { border-color: #e53935; background: rgba(229,57,53,.22); opacity: 1; }

@@ -24,7 +24,10 @@ def show() -> None:
         return
     boards = protocols(runs)
     st.html(matrix_html(boards))
-    st.caption("Value [95 % interval]; beside each rate what it costs: recall or cover, length, samples scored.")
+    st.caption(
+        "Value [95 % interval]; beside each rate what it costs: recall or cover, length, samples scored. "
+        "Tags are flags, explained below the table of their benchmark; red ones put a run below the others."
+    )
     st.divider()
     names = [_title(board, boards) for board in boards]
     board = boards[names.index(choose("Benchmark", "benchmark", names))]
@@ -79,11 +82,15 @@ def _plot(board: Protocol) -> None:
         trade_off_chart(points, rate, quality),
         alt=f"{rate.name} against {quality.name} with intervals, one point per run",
     )
-    st.caption(
-        "A model that only says less moves left and down; one that hallucinates less moves left. Crosses are flagged."
-        if rate.role == "rate"
-        else "Bars are 95 % intervals. Crosses are flagged."
-    )
+    told = ["Bars are 95 % intervals."]
+    if rate.role == "rate":
+        told.append("A model that only says less moves left and down; one that hallucinates less moves left.")
+    if (points["flagged"] == "flagged").any():
+        told.append("Crosses are flagged.")
+    st.caption(" ".join(told))
+    missing = [run.label for run in board.runs if run.name not in set(points["run"])]
+    if missing:
+        say(f"Not drawn, since {rate.name} or {quality.name} is undefined: {', '.join(missing)}")
 
 
 def _board(board: Protocol, published: list[PublishedRow]) -> None:
@@ -103,9 +110,9 @@ def _board(board: Protocol, published: list[PublishedRow]) -> None:
 def _export(boards: list[Protocol], board: Protocol, published: list[PublishedRow]) -> None:
     details = bool(st.session_state.get("details"))
     table = board_table(board, published, details)
-    columns = st.columns(4)
+    line = st.container(horizontal=True)
     name = f"{board.benchmark}"
-    columns[0].download_button(
+    line.download_button(
         "CSV, all benchmarks",
         boards_csv(boards, _published()),
         "overview.csv",
@@ -113,12 +120,10 @@ def _export(boards: list[Protocol], board: Protocol, published: list[PublishedRo
         icon=":material/download:",
         on_click="ignore",
     )
-    columns[1].download_button(
+    line.download_button(
         "Markdown", render(table, "markdown"), f"{name}.md", icon=":material/download:", on_click="ignore"
     )
-    columns[2].download_button(
-        "LaTeX", render(table, "latex"), f"{name}.tex", icon=":material/download:", on_click="ignore"
-    )
+    line.download_button("LaTeX", render(table, "latex"), f"{name}.tex", icon=":material/download:", on_click="ignore")
 
 
 if __name__ == "__main__":

@@ -134,7 +134,10 @@ def _browse(info: RunInfo, run: Run, lines: pd.DataFrame, beside: Sequence[tuple
 
 
 def _position(run: Run, places: Sequence[int]) -> int:
-    """Index, among the lines shown, of the sample that the URL names; the first one without."""
+    """Index, among the lines shown, of the sample that the URL names; the first one without.
+
+    The URL forgets a sample that is not among them; this is said unless it was open here before the filters changed.
+    """
     asked, sample = st.query_params.get("id"), st.query_params.get("sample", "0")
     if asked is None:
         return 0
@@ -145,6 +148,8 @@ def _position(run: Run, places: Sequence[int]) -> int:
             return index
     if st.session_state.get("open_sample") != (asked, sample):
         say("The sample that this address names is not among those that pass the filters.", "warning")
+    for name in ("id", "sample"):
+        st.query_params.pop(name, None)
     return 0
 
 
@@ -204,35 +209,27 @@ def _buttons(info: RunInfo, run: Run, places: Sequence[int], at: int) -> None:
     row = run.rows[places[at]]
     key: Key = (info.name, str(row["id"]), int(row["sample"]))
     flagged = key in _flags()
-    columns = st.columns([0.25, 0.21, 0.23, 0.31], vertical_alignment="center")
-    columns[0].button(
-        "Previous",
-        shortcut="Left",
-        disabled=at == 0,
-        on_click=_go,
-        args=(run, places[max(0, at - 1)]),
-        width="stretch",
-    )
-    columns[1].button(
+    line = st.container(horizontal=True, vertical_alignment="center")
+    line.button("Previous", shortcut="Left", disabled=at == 0, on_click=_go, args=(run, places[max(0, at - 1)]))
+    line.button(
         "Next",
         shortcut="Right",
         disabled=at + 1 == len(places),
         on_click=_go,
         args=(run, places[min(len(places) - 1, at + 1)]),
-        width="stretch",
     )
-    columns[2].button(
+    line.button(
         "Unflag" if flagged else "Flag",
         icon=":material/flag:",
         shortcut="F",
         type="primary" if flagged else "secondary",
         on_click=_flag,
         args=(key, not flagged),
-        width="stretch",
     )
-    columns[3].html(
-        f'<div class="hk-small" style="text-align:right">{at + 1:,} of {len(places):,}'
-        f"{'' if len(places) == len(run.rows) else f' (of {len(run.rows):,} samples)'}</div>"
+    line.html(
+        f'<div class="hk-small">{at + 1:,} of {len(places):,}'
+        f"{'' if len(places) == len(run.rows) else f' (of {len(run.rows):,} samples)'}</div>",
+        width="content",
     )
 
 
@@ -324,24 +321,22 @@ def _flag(key: Key, flagged: bool) -> None:
 def _export(info: RunInfo, run: Run, places: Sequence[int]) -> None:
     rows = [run.rows[place] for place in places]
     name = _plain(info.name).replace(" ", "-")
-    left, right = st.columns(2)
-    left.download_button(
+    line = st.container(horizontal=True)
+    line.download_button(
         f"CSV ({len(rows):,})",
         lambda: samples_csv(rows, info.name),
         f"{name}.csv",
         "text/csv",
         icon=":material/download:",
         on_click="ignore",
-        width="stretch",
     )
-    right.download_button(
+    line.download_button(
         f"JSONL ({len(rows):,})",
         lambda: samples_jsonl(rows),
         f"{name}.jsonl",
         "application/jsonl",
         icon=":material/download:",
         on_click="ignore",
-        width="stretch",
     )
 
 
