@@ -12,8 +12,9 @@ MANY = 12  # above so many runs names are shown on hovering only
 
 def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.LayerChart:
     """Hallucination against recall with the intervals of both: up and to the left is better."""
-    x = alt.X("x:Q", title=f"{arrow(rate)} ({rate.unit})", scale=alt.Scale(zero=False, nice=True))
-    y = alt.Y("y:Q", title=f"{arrow(quality)} ({quality.unit})", scale=alt.Scale(zero=False, nice=True))
+    scale, axis = alt.Scale(zero=False, nice=True), alt.Axis(tickCount=8)
+    x = alt.X("x:Q", title=f"{arrow(rate)} ({rate.unit})", scale=scale, axis=axis)
+    y = alt.Y("y:Q", title=f"{arrow(quality)} ({quality.unit})", scale=scale, axis=axis)
     colour = alt.Color("model:N", scale=alt.Scale(range=COLOURS), legend=None)
     tips = [
         alt.Tooltip("model:N"),
@@ -67,7 +68,11 @@ def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
     zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(strokeDash=[4, 3], opacity=0.6).encode(x="zero:Q")
     base = alt.Chart(effects)
     bars = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title="difference from the base run"), x2="high:Q", y=y, yOffset=offset, color=colour
+        x=alt.X("low:Q", title="difference from the base run", axis=alt.Axis(tickCount=10)),
+        x2="high:Q",
+        y=y,
+        yOffset=offset,
+        color=colour,
     )
     several = effects["pair"].nunique() > 1
     legend = alt.Legend(orient="top", symbolFillColor="#888888") if several else None

@@ -55,7 +55,7 @@ def effects_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
 
 
 def items_frame(base: Run, other: Run, changes: Sequence[str], wanted: str) -> pd.DataFrame:
-    """Items of `other` that changed so: id, sample, question, both responses (cut)."""
+    """Items of `other` that changed so: id, sample, both responses (cut), question."""
     theirs = {(row["id"], row["sample"]): row for row in base.rows}
     rows = []
     for row, change in zip(other.rows, changes, strict=True):
@@ -65,12 +65,12 @@ def items_frame(base: Run, other: Run, changes: Sequence[str], wanted: str) -> p
                 {
                     "id": clean(row["id"]),
                     "sample": row["sample"],
-                    "question": clean(row.get("question", ""), SHOWN_TEXT),
                     "base": clean(before["response"]["text"] or "", SHOWN_TEXT),
                     "other": clean(row["response"]["text"] or "", SHOWN_TEXT),
+                    "question": clean(row.get("question", ""), SHOWN_TEXT),
                 }
             )
-    return pd.DataFrame(rows, columns=["id", "sample", "question", "base", "other"])
+    return pd.DataFrame(rows, columns=["id", "sample", "base", "other", "question"])
 
 
 def _figure(value: float | None) -> str:

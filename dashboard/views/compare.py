@@ -123,7 +123,11 @@ def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
         selection_mode="single-row",
         key=f"items_{name}_{change}",
         height=min(420, 38 + 35 * len(lines)),
-        column_config={"id": st.column_config.TextColumn("id", width=90)},
+        column_config={
+            "id": st.column_config.TextColumn("id", width=70),
+            "base": st.column_config.TextColumn(infos[0].label, width=430),
+            "other": st.column_config.TextColumn(infos[index].label, width=430),
+        },
         alt="items that changed",
     )
     picked = event["selection"]["rows"]
