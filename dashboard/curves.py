@@ -1,7 +1,7 @@
 """Curves of a training: which numbers of its log belong into one picture, smoothed; scores per iteration."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,17 +28,44 @@ SMOOTHED_OVER = 0.05  # share of the steps
 
 
 def curves(steps: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
-    """Title and points (step, value, smooth, name) of each picture, in the order of FAMILIES; others by themselves."""
+    """Title and points (step, value, smooth, name) of each picture, in the order of FAMILIES; others by themselves.
+
+    What never changes is no curve: see `constants`.
+    """
     families: dict[str, list[str]] = {title: [] for title, _ in FAMILIES}
     for name in dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value)):
         if name not in NOT_CURVES:
             families.setdefault(_family(name), []).append(name)
     found = []
     for title, names in families.items():
-        points = [line for name in names for line in _lines(steps, name)]
+        changing = [name for name in names if len(_values(steps, name)) != 1 or len(steps) == 1]
+        points = [line for name in changing for line in _lines(steps, name)]
         if points:
             found.append((title, pd.DataFrame(points)))
     return found
+
+
+def constants(steps: Sequence[Row]) -> dict[str, float]:
+    """Numbers of the log that are the same in every line of it that has them."""
+    names = dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value))
+    found = {clean(name): _values(steps, name) for name in names if name not in NOT_CURVES}
+    return {name: float(next(iter(values))) for name, values in found.items() if len(values) == 1}
+
+
+def _values(steps: Sequence[Row], name: str) -> set[float]:
+    return {row[name] for row in steps if _is_number(row.get(name))}
+
+
+def iterations_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Numbers of an alignment's iterations: one line per number, one column per iteration."""
+    numbered = {str(row.get("iteration", index)): row for index, row in enumerate(rows, 1)}
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value))
+    lines = [
+        {"": clean(name)} | {f"iteration {number}": row.get(name) for number, row in numbered.items()}
+        for name in names
+        if name != "iteration"
+    ]
+    return pd.DataFrame(lines)
 
 
 def _family(name: str) -> str:
@@ -71,11 +98,11 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def iteration_scores(runs: Sequence[RunInfo], folder: Path, card: Mapping[str, Json]) -> pd.DataFrame:
+def iteration_scores(runs: Sequence[RunInfo], folder: Path) -> pd.DataFrame:
     """Main metrics of the iterations' checkpoints: benchmark, iteration, metric, value, low, high.
 
     Iterations are told by the model's path: runs of models below the alignment's folder whose path, below it, holds a
-    number ("iteration-2"). The card's own "iterations" (a list of numbers by name) come as benchmark "card".
+    number ("iteration_2").
     """
     rows = []
     for run in runs:
@@ -86,12 +113,6 @@ def iteration_scores(runs: Sequence[RunInfo], folder: Path, card: Mapping[str, J
         for metric in filter(None, main_metrics(run.metrics)):
             value = run.values.get(metric.name, Interval(None))
             rows.append({"benchmark": run.benchmark, "iteration": number, "metric": metric.name, **_limits(value)})
-    own = card.get("iterations")
-    for number, values in enumerate(own if isinstance(own, list) else [], 1):
-        for name, value in (values if isinstance(values, dict) else {}).items():
-            if _is_number(value) and name != "iteration":
-                place = {"benchmark": "card", "iteration": number, "metric": clean(name)}
-                rows.append(place | _limits(Interval(float(value))))
     frame = pd.DataFrame(rows, columns=["benchmark", "iteration", "metric", "value", "low", "high"])
     return frame.dropna(subset=["value"]).sort_values("iteration", kind="stable")
 

@@ -24,7 +24,7 @@ from evalkit.schema import Json
 from evalkit.signature import Signature
 
 ENVIRONMENT = "EVALKIT_DASHBOARD"  # how the command tells the app what to show: JSON, see `Shown`
-CARD, TRAINING, PAIRS = "card.json", "training.jsonl", "pairs.jsonl"
+CARD, TRAINING, PAIRS, ITERATIONS = "card.json", "training.jsonl", "pairs.jsonl", "iterations.jsonl"
 SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules"}
 BYTES_KEPT = 48 << 20  # of records.jsonl files whose rows are held in memory; parsed rows take about 8 times as much
 Row = Mapping[str, Json]
@@ -325,16 +325,17 @@ def _is_finding(finding: Json) -> bool:
 class Alignment:
     """What an alignment left behind; absent parts are empty.
 
-    card   card.json
-    steps  lines of training.jsonl
-    pairs  lines of pairs.jsonl, which lies in pairs_folder; their image paths are relative to it
+    card        card.json
+    steps       lines of training.jsonl; of an alignment in iterations those of all of them, each with its "iteration"
+    pairs       lines of pairs.jsonl, likewise; image paths are absolute
+    iterations  lines of iterations.jsonl
     """
 
     path: Path
     card: Mapping[str, Json]
     steps: Sequence[Row]
     pairs: Sequence[Row]
-    pairs_folder: Path
+    iterations: Sequence[Row]
 
 
 def open_alignment(path: Path) -> Alignment:
@@ -343,11 +344,25 @@ def open_alignment(path: Path) -> Alignment:
     Raises:
         RecordError: if a file of it cannot be read.
     """
-    steps: list[Row] = cached(path / TRAINING, read_journal) if (path / TRAINING).exists() else []
+    steps, pairs = _lines(path / TRAINING), _pairs(path)
+    for number, folder in _iterations(path):
+        steps += [row | {"iteration": number} for row in _lines(folder / "checkpoint" / TRAINING)]
+        pairs += _pairs(folder)
+    card = cached(path / CARD, read_json) if (path / CARD).exists() else {}
+    return Alignment(path, card, steps, pairs, _lines(path / ITERATIONS))
+
+
+def _lines(path: Path) -> list[dict[str, Json]]:
+    return list(cached(path, read_journal)) if path.exists() else []
+
+
+def _pairs(path: Path) -> list[dict[str, Json]]:
     folder = _pairs_folder(path)
-    pairs: list[Row] = cached(folder / PAIRS, read_journal) if (folder / PAIRS).exists() else []
-    kept = [pair for pair in pairs if all(isinstance(pair.get(key), str) for key in ("prompt", "chosen", "rejected"))]
-    return Alignment(path, cached(path / CARD, read_json) if (path / CARD).exists() else {}, steps, kept, folder)
+    return [
+        pair | ({"image": str(folder / pair["image"])} if pair.get("image") and isinstance(pair["image"], str) else {})
+        for pair in _lines(folder / PAIRS)
+        if all(isinstance(pair.get(key), str) for key in ("prompt", "chosen", "rejected"))
+    ]
 
 
 def _pairs_folder(path: Path) -> Path:
@@ -356,6 +371,12 @@ def _pairs_folder(path: Path) -> Path:
     if path.name == "checkpoint":
         folders.append(path.parent)
     return next((folder for folder in folders if (folder / PAIRS).exists()), path)
+
+
+def _iterations(path: Path) -> list[tuple[int, Path]]:
+    """Numbers and folders of an alignment's iterations, in order."""
+    folders = {folder: folder.name.removeprefix("iteration_") for folder in path.glob("iteration_*")}
+    return sorted((int(number), folder) for folder, number in folders.items() if number.isdecimal())
 
 
 @dataclass(frozen=True)

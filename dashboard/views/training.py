@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.charts import curve, iteration_chart
 from dashboard.choices import choose, say, show_image, start
-from dashboard.curves import curves, iteration_scores
+from dashboard.curves import constants, curves, iteration_scores, iterations_table
 from dashboard.data import Alignment, Found, Row, open_alignment
 from dashboard.highlight import differing_words, key_values_html
 from evalkit.errors import EvalkitError
@@ -62,6 +62,8 @@ def _card(alignment: Alignment) -> None:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
     return clean(value, 80)
 
 
@@ -76,11 +78,18 @@ def _curves(alignment: Alignment) -> None:
             with column:
                 st.html(f"<b>{escaped(title)}</b>")
                 st.altair_chart(curve(points, title), alt=f"{title} over the steps")
+    same = constants(alignment.steps) if len(alignment.steps) > 1 else {}
+    if same:
+        told = " · ".join(f"{name} {_short(value)}" for name, value in same.items())
+        st.html(f'<div class="hk-small">the same in every step: {escaped(told)}</div>')
 
 
 def _iterations(found: Found, alignment: Alignment) -> None:
-    """Scores of the checkpoints of single iterations: runs of models that lie in this folder."""
-    points = iteration_scores(found.runs, alignment.path, alignment.card)
+    """What was noted of each iteration; scores of their checkpoints: runs of models that lie in this folder."""
+    if alignment.iterations:
+        st.subheader("Iterations", anchor=False)
+        st.dataframe(iterations_table(alignment.iterations), hide_index=True, alt="numbers of each iteration")
+    points = iteration_scores(found.runs, alignment.path)
     if points.empty:
         return
     st.subheader("Scores per iteration", anchor=False)
@@ -104,14 +113,14 @@ def _pairs(alignment: Alignment) -> None:
     pages = -(-len(shown) // PAIRS_ON_A_PAGE)
     page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     st.html(f'<div class="hk-small">{legend((), changed=True)} words that the other response does not have</div>')
-    _show_pairs(alignment.pairs_folder, shown[(page - 1) * PAIRS_ON_A_PAGE : page * PAIRS_ON_A_PAGE])
+    _show_pairs(shown[(page - 1) * PAIRS_ON_A_PAGE : page * PAIRS_ON_A_PAGE])
 
 
-def _show_pairs(folder: Path, pairs: Sequence[Row]) -> None:
+def _show_pairs(pairs: Sequence[Row]) -> None:
     for pair in pairs:
         picture, chosen, rejected = st.columns([0.2, 0.4, 0.4], gap="medium")
         with picture:
-            show_image(_image(folder, pair.get("image")), 320, named=False)
+            show_image(_image(pair.get("image")), 320, named=False)
         for column, name, other in ((chosen, "chosen", "rejected"), (rejected, "rejected", "chosen")):
             body = marked(pair[name], [], differing_words(pair[name], pair[other]))
             column.html(f'<div class="hk-card"><h4>{name}</h4><div class="hk-text">{body}</div></div>')
@@ -120,11 +129,11 @@ def _show_pairs(folder: Path, pairs: Sequence[Row]) -> None:
             rejected.html(f'<div class="hk-small">{escaped(json.dumps(pair["meta"], ensure_ascii=False))}</div>')
 
 
-def _image(folder: Path, name: object) -> dict[str, str] | None:
-    """A pair's image as records name it: path absolute or relative to the pairs file."""
+def _image(name: object) -> dict[str, str] | None:
+    """A pair's image as records name it."""
     if not isinstance(name, str) or not name:
         return None
-    path = Path(name) if Path(name).is_absolute() else folder / name
+    path = Path(name)
     return {"folder": str(path.parent), "name": path.name}
 
 

@@ -20,7 +20,21 @@ def test_pairs_are_found_where_each_method_leaves_them(tmp_path: Path, alignment
     (tmp_path / pairs / "pairs.jsonl").write_text(json.dumps(PAIR) + "\n")
     found = open_alignment(tmp_path / alignment)
     assert [pair["chosen"] for pair in found.pairs] == ["a dog"]
-    assert found.pairs_folder == tmp_path / pairs
+    assert found.pairs[0]["image"] == str(tmp_path / pairs / "images" / "1.png")
+
+
+def test_an_alignment_in_iterations_shows_the_logs_and_pairs_of_all_of_them(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        checkpoint = tmp_path / f"iteration_{number}" / "checkpoint"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "training.jsonl").write_text(json.dumps({"step": 1, "loss": number / 10}) + "\n")
+        (checkpoint.parent / "pairs.jsonl").write_text(json.dumps(PAIR | {"id": str(number)}) + "\n")
+    (tmp_path / "iterations.jsonl").write_text(json.dumps({"iteration": 1, "pairs": 5}) + "\n")
+    found = open_alignment(tmp_path)
+    assert [(row["iteration"], row["loss"]) for row in found.steps] == [(1, 0.1), (2, 0.2), (10, 1.0)]
+    assert [pair["id"] for pair in found.pairs] == ["1", "2", "10"]
+    assert found.pairs[2]["image"] == str(tmp_path / "iteration_10" / "images" / "1.png")
+    assert found.iterations == [{"iteration": 1, "pairs": 5}]
 
 
 def test_pairs_of_another_alignment_above_are_not_taken(tmp_path: Path) -> None:
