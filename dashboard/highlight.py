@@ -86,14 +86,19 @@ def legend_html(rows: Sequence[Row], changed: bool = False) -> str:
 
 
 def objects_html(row: Row) -> str:
-    """Reference objects, named or missed, and the hallucinated ones, as chips; "" where a record lists none."""
+    """Reference objects and the hallucinated ones as chips; "" where a record lists none.
+
+    Which were named and which missed is told by findings alone: a judge's benchmark has none.
+    """
     present = present_objects(row)
     named = noted_objects(row, "correct", "covered")
     wrong = dict.fromkeys(noted_objects(row, "hallucinated"))
-    chips = [_chip(name, "named" if name in named else "missed") for name in present]
+    found = bool(row["score"].get("findings"))
+    chips = [_chip(name, "named" if name in named else "missed" if found else "present") for name in present]
     parts = []
     if chips:
-        parts.append(f'<div class="hk-label">in the image (dashed: not mentioned)</div><div>{"".join(chips)}</div>')
+        note = " (dashed: not mentioned)" if found else ""
+        parts.append(f'<div class="hk-label">in the image{note}</div><div>{"".join(chips)}</div>')
     if wrong:
         shown = "".join(_chip(name, "wrong") for name in wrong)
         parts.append(f'<div class="hk-label">hallucinated</div><div>{shown}</div>')
@@ -107,7 +112,7 @@ def _chip(name: str, kind: str) -> str:
 def key_values_html(values: Mapping[str, Json]) -> str:
     """Names and values in a small table; nested values as JSON."""
     rows = "".join(
-        f'<tr><td>{escaped(name)}</td><td class="hk-left">{escaped(_value(value))}</td></tr>'
+        f'<tr><td>{escaped(name)}</td><td class="hk-left">{escaped(value_text(value))}</td></tr>'
         for name, value in values.items()
     )
     return f'<div class="hk-scroll"><table class="hk-table">{rows}</table></div>'
@@ -118,7 +123,8 @@ def raw_html(text: str) -> str:
     return f'<pre class="hk-raw">{escaped(text)}</pre>'
 
 
-def _value(value: Json) -> str:
+def value_text(value: Json) -> str:
+    """A value for display: four digits of a number, nested values as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str):

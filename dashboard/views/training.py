@@ -1,6 +1,5 @@
 """Training: what an alignment did: its curves, its card, its preference pairs, its scores per iteration."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from dashboard.charts import curve, iteration_chart
 from dashboard.choices import choose, say, show_image, start
 from dashboard.curves import constants, curves, iteration_scores, iterations_table
 from dashboard.data import Alignment, Found, Row, open_alignment
-from dashboard.highlight import differing_words, key_values_html
+from dashboard.highlight import differing_words, key_values_html, value_text
 from evalkit.errors import EvalkitError
 from evalkit.markup import clean, escaped, legend, marked
+from evalkit.schema import Json
 
 PAIRS_ON_A_PAGE = 5
 
@@ -126,7 +126,13 @@ def _show_pairs(pairs: Sequence[Row]) -> None:
             column.html(f'<div class="hk-card"><h4>{name}</h4><div class="hk-text">{body}</div></div>')
         chosen.html(f'<div class="hk-small">{escaped(pair["prompt"])}</div>')
         if pair.get("meta"):
-            rejected.html(f'<div class="hk-small">{escaped(json.dumps(pair["meta"], ensure_ascii=False))}</div>')
+            rejected.html(f'<div class="hk-small">{escaped(_meta(pair["meta"]))}</div>')
+
+
+def _meta(meta: Json) -> str:
+    if not isinstance(meta, dict):
+        return value_text(meta)
+    return " · ".join(f"{name} {value_text(value)}" for name, value in meta.items())
 
 
 def _image(name: object) -> dict[str, str] | None:

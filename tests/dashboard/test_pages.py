@@ -172,6 +172,12 @@ def test_objects_that_a_response_names_are_not_shown_as_missed(open_page, demo, 
     assert "hk-chip-missed" not in shown
 
 
+def test_no_object_is_called_missed_where_nobody_looked_for_mentions(open_page, demo):
+    shown = html_of(open_page("samples", demo, run="runs/base/mmhal"))
+    assert "hk-chip-present" in shown
+    assert "not mentioned" not in shown
+
+
 def test_hallucinated_and_correct_mentions_are_marked(open_page, demo):
     shown = html_of(open_page("samples", demo, run=BASE, show="hallucinated"))
     assert 'class="hk hk-hallucinated"' in shown
@@ -247,7 +253,7 @@ def test_objects_says_so_where_nothing_is_hallucinated(open_page, demo):
 def test_training_shows_card_curves_and_pairs(open_page, demo):
     app = open_page("training", demo)
     shown = html_of(app)
-    for part in ("ddpo-paper", "reward margin", "KL", "chosen", "rejected", "hk-changed"):
+    for part in ("ddpo-paper", "reward margin", "KL", "chosen", "rejected", "hk-changed", "rejected_score -1"):
         assert part in shown
     assert len(app.get("vega_lite_chart") or app.get("arrow_vega_lite_chart")) >= 6
 
