@@ -34,7 +34,7 @@ th:first-child, td:first-child { text-align: left; min-width: 7rem; overflow-wra
 th { white-space: nowrap; }
 ul { padding-left: 1.2rem; }
 .small { font-size: .82rem; opacity: .75; overflow-wrap: anywhere; }
-.limits { font-size: .8rem; opacity: .7; white-space: nowrap; }
+.limits { display: block; font-size: .8rem; opacity: .7; white-space: nowrap; }
 .sample { display: flex; gap: 1.2rem; border-top: 1px solid #8884; padding: 1rem 0; }
 .sample > div:first-child { flex: 0 0 15rem; }
 .sample > div:last-child { flex: 1; min-width: 0; }
@@ -42,6 +42,16 @@ ul { padding-left: 1.2rem; }
 .response { border-left: 3px solid #8886; padding-left: .8rem; margin: .6rem 0; }
 .flag { color: #c62828; }
 @media (max-width: 40rem) { .sample { flex-direction: column; } }
+@page { size: landscape; margin: 12mm; }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 13px; }
+  table { font-size: .66rem; }
+  th, td { padding: .2rem .3rem; }
+  th:first-child, td:first-child { min-width: 4rem; }
+  .limits { font-size: .54rem; }
+  .sample { break-inside: avoid; }
+  mark.hk { print-color-adjust: exact; }
+}
 """
     + STYLE
 )
@@ -63,7 +73,8 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>hallucination report</title><style>{_STYLE}</style></head><body>"
         f"<h1>Hallucination report</h1>{body}"
-        f'<p class="small">evalkit {escaped(__version__)}. Values with 95 % intervals; n: samples scored / all.</p>'
+        f'<p class="small">evalkit {escaped(__version__)}. Values with 95 % intervals; n: samples scored / all; '
+        "bold: better than every other run that is not disqualified, after Holm's correction.</p>"
         "</body></html>\n"
     )
     try:

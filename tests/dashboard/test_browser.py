@@ -291,6 +291,16 @@ def test_no_payload_executes_or_loads_anything_in_the_report(browser, hostile, t
     watch.check()
 
 
+def test_the_report_prints_its_tables_whole(browser, demo, tmp_path):
+    write_page([load_run(path.parent) for path in sorted((demo / "runs").rglob("records.jsonl"))], tmp_path / "r.html")
+    page = browser.new_page(viewport={"width": 1032, "height": 700})  # A4 across, less the margins
+    page.emulate_media(media="print")
+    page.goto((tmp_path / "r.html").as_uri())
+    cut = "[...document.querySelectorAll('.wide')].filter(box => box.scrollWidth > box.clientWidth).length"
+    assert page.locator(".wide").count() == 3
+    assert page.evaluate(cut) == 0
+
+
 def test_no_file_beside_the_app_is_served(demo_address):
     for path in ("app/static/../commands.py", "static/../../../../etc/passwd", "media/../../etc/passwd", "commands.py"):
         try:
