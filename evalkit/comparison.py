@@ -290,19 +290,19 @@ def _is_mean_of_items(metric: Metric, names: Sequence[str], items: _Items) -> bo
     """Whether a metric is the mean of its items' values: only then is it a share of right items."""
     for matrix in (items.base, items.other):
         each = evaluate(metric, names, matrix)
+        known = each[~np.isnan(each)]
         whole = value_of(metric, names, matrix)
-        if whole is None or abs(np.nanmean(each).item() - whole) > 1e-9 * max(1.0, abs(whole)):
+        if whole is None or not known.size or abs(known.mean().item() - whole) > 1e-9 * max(1.0, abs(whole)):
             return False
     return True
 
 
 def _directions(metric: Metric, base: Array, other: Array) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Items better, worse and unchanged; one without a value in both runs is unchanged, in one run neither."""
+    """Items better, worse and unchanged; one without a value of its own in both runs is none of them."""
     if metric.higher_is_better is None:
         return None, None, None
     change = (other - base) if metric.higher_is_better else (base - other)
-    unchanged = int(np.sum(change == 0) + np.sum(np.isnan(base) & np.isnan(other)))
-    return int(np.sum(change > 0)), int(np.sum(change < 0)), unchanged
+    return int(np.sum(change > 0)), int(np.sum(change < 0)), int(np.sum(change == 0))
 
 
 def _holm(effects: Sequence[Effect]) -> list[Effect]:

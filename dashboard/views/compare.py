@@ -59,7 +59,10 @@ def _check_protocols(infos: Sequence[RunInfo]) -> bool:
             say(f"{other.name} was not measured like {base.name}: the numbers must not be compared.", "error")
             st.html(
                 key_values_html(
-                    {clean(d.field): f"{d.first or 'absent'}  against  {d.second or 'absent'}" for d in found}
+                    {
+                        clean(d.field): f"{d.first or 'absent'} in the base, {d.second or 'absent'} in the other"
+                        for d in found
+                    }
                 )
             )
     return good

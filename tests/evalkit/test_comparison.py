@@ -151,6 +151,25 @@ def test_a_difference_from_nothing_is_undefined():
     assert (recall.base, recall.other, recall.verdict()) == (75.0, None, "undefined")
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_item_without_a_value_of_its_own_is_neither_better_nor_worse_nor_the_same():
+    undefined = counts(0) | {"references": 0}
+    base, other = run("a", [undefined, counts(0), counts(0)]), run("b", [undefined, counts(0), counts(0, covered=4)])
+    recall = compare(base, other, resamples=50).pairs[0].effects[1]
+    assert (recall.better, recall.worse, recall.unchanged) == (1, 0, 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_no_item_has_by_itself_is_compared_without_a_warning():
+    halves = [counts(0) | {"references": 0}, counts(0) | {"covered": 0, "responses": 0, "words": 0}]
+    both = Metric("both", "100 * covered / references + 100 * bad / responses", higher_is_better=True)
+    base, other = run("a", halves), run("b", halves)
+    for own in (base, other):
+        own.manifest["metrics"].append(both.as_dict())
+    effect = compare(base, other, resamples=50).pairs[0].effects[-1]
+    assert (effect.better, effect.worse, effect.unchanged, effect.mcnemar) == (0, 0, 0, None)
+
+
 def test_length_has_no_better_direction():
     base, longer = run("a", [counts(0, words=10)] * 50), run("b", [counts(0, words=20)] * 50)
     words = compare(base, longer, resamples=500).pairs[0].effects[2]
