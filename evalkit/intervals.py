@@ -225,7 +225,7 @@ def expanded_tail(level: float, clusters: int) -> float:
     (0.0139, 0.0248)
     """
     t = student_t((1 + level) / 2, clusters - 1)
-    return _NORMAL.cdf(-math.sqrt(clusters / (clusters - 1)) * t)
+    return math.erfc(math.sqrt(clusters / (clusters - 1) / 2) * t) / 2  # the normal cdf would round 1e-72 to 0
 
 
 def student_t(share: float, degrees: int) -> float:
@@ -277,8 +277,9 @@ def bca_quantiles(value: float, values: Array, left_out: Array, tail: float) -> 
     bias = _NORMAL.inv_cdf(below)
     acceleration = np.sum(influence**3).item() / (6 * squares**1.5)
 
-    def quantile(share: float) -> float:
-        shifted = bias + _NORMAL.inv_cdf(share)
+    def quantile(z: float) -> float:
+        shifted = bias + z
         return _NORMAL.cdf(bias + shifted / (1 - acceleration * shifted))
 
-    return quantile(tail), quantile(1 - tail)
+    z = _NORMAL.inv_cdf(tail)
+    return quantile(z), quantile(-z)  # not of 1 - tail: two clusters leave a tail of 1e-72, and 1 - 1e-72 is 1

@@ -139,6 +139,13 @@ def test_bca_is_refused_where_it_does_not_exist(value, values, left_out):
     assert bca_quantiles(value, np.array(values), np.array(left_out), 0.025) is None
 
 
+@pytest.mark.parametrize("method", ["expanded", "bca"])
+def test_two_clusters_get_the_whole_range_of_their_resamples(method):
+    """Student's t with one degree of freedom leaves a tail of 1e-72: no such quantile, and no error either."""
+    rows = [{"wrong": 1, "mentions": 4}, {"wrong": 0, "mentions": 4}]
+    assert interval(CHAIR_I, rows, method=method) == Interval(12.5, 0.0, 25.0, method)
+
+
 def test_bca_falls_back_and_says_so():
     rows = [{"points": 3, "responses": 1}] * 9
     assert interval(RATING, rows, method="bca", resamples=99).method == "expanded"
