@@ -19,6 +19,7 @@ from evalkit.paired import left_out_differences
 
 ALPHA = 0.05
 POWER = 0.8
+ROUNDING = 1e-9  # what sums of fractions leave of a standard error of 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Power:
     metric          its name
     items           items compared now
     clusters        of them, what is independent
-    standard_error  of the difference, in the metric's unit; None where it is undefined
+    standard_error  of the difference, in the metric's unit; None where it is undefined or nothing varied: ten pairs
+                    without a difference do not show that there is none
     detectable      smallest true difference that `power` of such comparisons would find, in the metric's unit
     """
 
@@ -51,8 +53,6 @@ class Power:
         """Probability that a comparison of this size finds a true difference, in either direction."""
         if self.standard_error is None:
             return None
-        if self.standard_error == 0:
-            return 1.0 if difference else self.alpha
         normal, shift = NormalDist(), abs(difference) / self.standard_error
         critical = student_t(1 - self.alpha / 2, self.clusters - 1)
         return normal.cdf(shift - critical) + normal.cdf(-shift - critical)
@@ -73,8 +73,8 @@ def paired_power(
         return Power(metric.name, items, clusters, None, None, alpha, power)
     left_out = left_out_differences(metric, names, base, other)
     squares = np.sum((left_out - left_out.mean()) ** 2).item()
-    if math.isnan(squares):
-        return Power(metric.name, items, clusters, None, None, alpha, power)
     error = math.sqrt((clusters - 1) / clusters * squares)
+    if not error > ROUNDING:  # nan too
+        return Power(metric.name, items, clusters, None, None, alpha, power)
     detectable = (student_t(1 - alpha / 2, clusters - 1) + NormalDist().inv_cdf(power)) * error
     return Power(metric.name, items, clusters, error, detectable, alpha, power)

@@ -161,3 +161,10 @@ def test_four_times_the_items_see_half_the_difference():
 def test_power_of_one_cluster_is_unknown():
     power = paired_power(ACCURACY, ["correct", "items"], answers([1]), answers([0]), items=1)
     assert (power.standard_error, power.items_for(1.0), power.chance(1.0)) == (None, None, None)
+
+
+@pytest.mark.parametrize("other", [[0, 1, 1], [1, 1, 1]], ids=["equal runs", "every item better"])
+def test_power_is_unknown_where_no_pair_differs_from_another(other):
+    base = answers([0, 1, 1]) if other[0] == 0 else answers([0, 0, 0])
+    power = paired_power(ACCURACY, ["correct", "items"], base, answers(other), items=3)
+    assert (power.detectable, power.items_for(5.0), power.chance(5.0)) == (None, None, None)
