@@ -219,6 +219,19 @@ def test_alternative_readings_are_compared_on_request_only():
     assert [effect.metric.name for effect in chosen] == ["recall_strict"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_no_item_has_by_itself_is_compared_without_mcnemar():
+    """Balanced accuracy: every item is a positive or a negative one, only together they have both rates."""
+    balanced = Metric("balanced", "50 * hits / positives + 50 * refusals / negatives", higher_is_better=True)
+
+    def answers(label, right):
+        own = [{"hits": r, "positives": 1} if i % 2 else {"refusals": r, "negatives": 1} for i, r in enumerate(right)]
+        return run(label, own, metrics=[balanced.as_dict()])
+
+    (effect,) = compare(answers("a", [0, 1, 0, 0]), answers("b", [1, 1, 1, 0]), resamples=50).pairs[0].effects
+    assert (effect.base, effect.other, effect.mcnemar, effect.unchanged) == (25.0, 75.0, None, 4)
+
+
 def test_same_labels_are_told_apart(tmp_path):
     runs = [run("llava", FOUR, tmp_path / name / "chair") for name in ("greedy", "beam5")]
     (pair,) = compare(*runs, resamples=50).pairs
