@@ -60,7 +60,7 @@ def measure(name: str) -> str:
         raise SystemExit(f"{script.name} failed:\n{done.stdout}{done.stderr}")
     print(done.stdout, flush=True)
     about = (script.read_text().split('"""')[1]).strip().splitlines()[0]
-    return f"## {name}\n\n{about}\n\n{start}; {where}\n\n```\n{done.stdout.strip()}\n```\n\n"
+    return f"## {name}\n\n{about}\n\n{start}; {where}\n\n```\n{done.stdout.rstrip()}\n```\n\n"
 
 
 def main(names: list[str]) -> None:

@@ -32,14 +32,15 @@ METRICS = [
 
 
 def main() -> list[dict[str, Any]]:
-    """Measure, print, return rows {"what", "value", "unit", "limit"}."""
+    """Measure, print, return rows {"what", "value", "unit", "limit"}; the limit is None where none is set."""
     folder = Path(tempfile.mkdtemp(prefix="evalkit-speed-"))
     try:
         rows = measure(folder)
     finally:
         shutil.rmtree(folder)
     for row in rows:
-        print(f"{row['what']:<32} {row['value']:8.2f} {row['unit']}   limit {row['limit']:g}")
+        limit = "" if row["limit"] is None else f"limit {row['limit']:g}"
+        print(f"{row['what']:<32} {row['value']:8.2f} {row['unit']:<6}{limit}".rstrip())
     return rows
 
 
@@ -65,8 +66,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         "peak memory": (peak, "GiB"),
     }
     return [
-        {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what, float("nan"))}
-        for what, (value, unit) in found.items()
+        {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what)} for what, (value, unit) in found.items()
     ]
 
 

@@ -44,6 +44,12 @@ def main(sizes: tuple[str, ...] = ("tiny", "20M"), rounds: int = ROUNDS) -> list
     return rows
 
 
+def show(rows: list[Row]) -> None:
+    """Print the rows as a table, one figure a line: a model is a column."""
+    for name in rows[0]:
+        print(f"{name:<20}" + "".join(f"{row[name]:>12}" for row in rows))
+
+
 def _compare(found: dict[str, list[dict[str, float]]]) -> Row:
     def best(side: str, what: str) -> float:
         return min(measured[what] for measured in found[side])
@@ -217,5 +223,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         _inside(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     else:
-        for row in main():
-            print("  ".join(f"{name} {value}" for name, value in row.items()))
+        show(main())

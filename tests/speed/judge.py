@@ -31,8 +31,8 @@ class Rated:
         return None if "Rating:" in reply else "no rating"
 
 
-def main(calls: int = CALLS) -> list[dict[str, object]]:
-    """One row: ideal and measured seconds, and their ratio."""
+def main(calls: int = CALLS) -> tuple[float, float]:
+    """Measure, print, return (ideal seconds, measured seconds)."""
     from evalkit.cache import Cache
     from evalkit.engines.openai import OpenAIEngine
     from evalkit.judge import Judge, JudgeRequest
@@ -58,13 +58,10 @@ def main(calls: int = CALLS) -> list[dict[str, object]]:
     if len(rows) != calls or any("reply" not in row for row in rows.values()):
         raise SystemExit("a verdict is missing")
     ideal = math.ceil(calls / CONNECTIONS) * LATENCY_S
-    name = f"judge: {calls:,} calls of {LATENCY_S * 1000:.0f} ms over {CONNECTIONS} connections"
-    rows_out: list[dict[str, object]] = [
-        {"name": name, "ideal_s": round(ideal, 2), "seconds": round(seconds, 2), "ratio": round(seconds / ideal, 3)}
-    ]
-    for row in rows_out:
-        print(row)
-    return rows_out
+    print(f"{'':<48}{'ideal, s':>10}{'ours, s':>10}{'ratio':>8}")
+    name = f"{calls:,} calls of {LATENCY_S * 1000:.0f} ms over {CONNECTIONS} connections"
+    print(f"{name:<48}{ideal:>10.2f}{seconds:>10.2f}{seconds / ideal:>8.3f}")
+    return ideal, seconds
 
 
 if __name__ == "__main__":
