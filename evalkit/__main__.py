@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from evalkit import __version__
 from evalkit.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
@@ -24,11 +26,26 @@ first steps:
   evalkit report runs        evalkit compare runs/A/chair runs/B/chair        evalkit dashboard runs
 """
 
+_WRONG_WORD = re.compile(r"(?:invalid choice: '|unrecognized arguments: )([^\s'=]+)")
+
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """What a sub-command does not know is its own error, beside its own usage."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}{self._suggestion(message)}\n")
+
+    def _suggestion(self, message: str) -> str:
+        wrong = _WRONG_WORD.search(message)
+        known = [str(word) for action in self._actions for word in (*action.option_strings, *(action.choices or ()))]
+        near = get_close_matches(wrong[1], known, 1, cutoff=0.7) if wrong else []  # "import" is not like "export"
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -79,6 +79,27 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
     assert "COMMAND" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("compar a b", "evalkit: argument COMMAND: invalid choice: 'compar'"),
+        ("report --formt=json", "evalkit report: unrecognized arguments: --formt=json; did you mean --format?"),
+        ("report --format jsn", "did you mean json?"),
+        ("align ddop", "did you mean ddpo?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_named_beside_what_was_meant(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        program(words)
+    shown = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert said in shown
+    assert shown.startswith(f"usage: {said.split(':')[0]} " if said.startswith("evalkit") else "usage: ")
+    assert "did you mean " in shown
+
+
 def test_help_lists_the_commands_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         program("--help")
