@@ -203,7 +203,12 @@ def test_wrong_number_of_clusters_is_an_error():
 
 @pytest.mark.parametrize(
     ("shown", "text"),
-    [(Interval(8.44, 7.1, 9.8, "bca"), "8.4 [7.1, 9.8]"), (Interval(8.44), "8.4"), (Interval(None), "-")],
+    [
+        (Interval(8.44, 7.1, 9.8, "bca"), "8.4 [7.1, 9.8]"),
+        (Interval(8.44), "8.4"),
+        (Interval(None), "-"),
+        (Interval(-0.04, -0.2, -0.01), "0.0 [-0.2, 0.0]"),
+    ],
 )
 def test_text(shown, text):
     assert shown.text() == text
