@@ -49,7 +49,8 @@ class Effect:
     p, p_holm    approximate randomisation; p_holm is corrected over all metrics and pairs of one `compare`
     mcnemar      for metrics that are 0 or 100 on every item. It takes items for independent: where items share an image
                  `p` is the one to use
-    better, worse, unchanged   items by their own value; None for a metric without a better direction
+    better, worse, unchanged   items by their own value; None for a metric without a better direction, or one that no
+                 item has by itself
     power        what a comparison of this size can see
     """
 
@@ -298,8 +299,11 @@ def _is_mean_of_items(metric: Metric, names: Sequence[str], items: _Items) -> bo
 
 
 def _directions(metric: Metric, base: Array, other: Array) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Items better, worse and unchanged; one without a value of its own in both runs is none of them."""
-    if metric.higher_is_better is None:
+    """Items better, worse and unchanged; one without a value of its own in both runs is none of them.
+
+    None where no item has a value of its own: a metric that only all items together define.
+    """
+    if metric.higher_is_better is None or np.isnan(base).all() or np.isnan(other).all():
         return None, None, None
     change = (other - base) if metric.higher_is_better else (base - other)
     return int(np.sum(change > 0)), int(np.sum(change < 0)), int(np.sum(change == 0))
