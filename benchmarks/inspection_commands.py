@@ -96,7 +96,7 @@ def show_report(options: argparse.Namespace) -> int:
 
 
 def examine(options: argparse.Namespace) -> int:
-    """`evalkit doctor`: one line per finding; exit code 3 if a benchmark that was named lacks something."""
+    """`evalkit doctor`: one line per finding; exit code 3 if a benchmark or a server that was named lacks something."""
     from benchmarks.layout import LAYOUT, images_found, missing
     from evalkit.assets import all_assets, state
     from evalkit.doctor import Check, endpoint, environment
@@ -108,37 +108,39 @@ def examine(options: argparse.Namespace) -> int:
     checks = list(environment()) if not names else []
     if options.base_url:
         checks.append(endpoint(options.base_url, options.model))
+    lacking = any(check.name == "endpoint" and check.state == "missing" for check in checks)
     states = [state(wanted).state for wanted in all_assets().values()]
     here = sum(found in ("mirror", "cache") for found in states)
     checks.append(
         Check("assets", "ok" if here else "note", f"{here} of {len(states)} official files here (evalkit assets list)")
     )
-    lacking = False
     for name in names or LAYOUT:
         if options.data is None:
             checks.append(Check(name, "note", "no data folder named: --data DIR or EVALKIT_DATA"))
             continue
         absent = missing(name, Path(options.data))
-        lacking |= bool(absent)
+        lacking |= bool(names and absent)
         checks += [Check(name, "missing", f"{options.data}/{place.path}: {place.how}") for place in absent]
         if not absent:
             checks.append(Check(name, "ok", images_found(name, Path(options.data))))
     marks = {"ok": "ok", "missing": "--", "note": ".."}
     for check in checks:
         print(f"{marks[check.state]} {check.name:<16} {check.text}")
-    return EXIT_ABORTED if names and (lacking or options.data is None) else 0
+    return EXIT_ABORTED if lacking or (names and options.data is None) else 0
 
 
 def calibrate_judge(options: argparse.Namespace) -> int:
     """`evalkit calibrate-judge`."""
-    from evalkit.agreement import agreement, labels_of_records, read_labels
+    from evalkit.agreement import agreement, check_same_responses, labels_of_records, read_labels
     from evalkit.runs import load_run
 
     run = load_run(options.run)
     count, flagged = RATINGS.get(run.benchmark, FLAGGED_RESPONSES)
     ours = labels_of_records(run.rows, lambda counts: counts.get(count))
     if options.reference.is_dir():
-        theirs = labels_of_records(load_run(options.reference).rows, lambda counts: counts.get(count))
+        reference = load_run(options.reference)
+        check_same_responses(run, reference)
+        theirs = labels_of_records(reference.rows, lambda counts: counts.get(count))
     else:
         theirs = read_labels(options.reference)
     print(agreement(ours, theirs, flagged))

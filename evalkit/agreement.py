@@ -22,6 +22,7 @@ from evalkit.formats import key_text
 from evalkit.intervals import LEVEL, RESAMPLES, Interval, exact_limits, expanded_tail
 from evalkit.metrics import Array, divide
 from evalkit.rows import Row, read_rows
+from evalkit.runs import Run
 from evalkit.schema import Json
 
 Key = tuple[str, int]  # item id, sample
@@ -184,6 +185,23 @@ def labels_of_records(
         if value is not None:
             found[record["id"], record["sample"]] = value
     return found
+
+
+def check_same_responses(judged: Run, reference: Run) -> None:
+    """Two judges can be compared on the same responses only.
+
+    Raises:
+        DataError: if the runs are of two benchmarks, or an item has another response in each.
+    """
+    if judged.benchmark != reference.benchmark:
+        raise DataError(f"{judged.path} is a run of {judged.benchmark}, {reference.path} one of {reference.benchmark}")
+    texts = {(row["id"], row["sample"]): row["response"]["text"] for row in reference.rows}
+    for row in judged.rows:
+        if row["response"]["text"] != texts.get((row["id"], row["sample"]), row["response"]["text"]):
+            raise DataError(
+                f"{reference.path}: item {row['id']!r} has another response than in {judged.path}; "
+                "let both judges score the same responses"
+            )
 
 
 def read_labels(path: Path) -> dict[Key, float]:

@@ -1,6 +1,7 @@
 """The program `evalkit` end to end: every command once, on a miniature world with a tiny checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -360,6 +361,24 @@ def test_assets_are_listed_and_a_wrong_file_is_found(
 def test_official_assets_are_verified(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("assets verify chair/synonyms.txt") == 0
     assert "mirror" in capsys.readouterr().out
+
+
+def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program("calibrate-judge runs/base/chair runs/base/mmhal") == 3
+    assert "is a run of chair, runs/base/mmhal one of mmhal" in capsys.readouterr().err
+    other = folder / "other"
+    shutil.copytree(folder / "runs/base/mmhal", other)
+    records = (other / RECORDS).read_text("utf-8").splitlines()
+    first = json.loads(records[0])
+    first["response"]["text"] += "!"
+    (other / RECORDS).write_text("\n".join([json.dumps(first), *records[1:], ""]), "utf-8")
+    assert program("calibrate-judge runs/base/mmhal other") == 3
+    assert f"item {first['id']!r} has another response" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_fails_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program("doctor --base-url http://127.0.0.1:9/v1 --model m") == 3
+    assert "-- endpoint" in capsys.readouterr().out
 
 
 def test_a_judge_is_calibrated_against_reference_verdicts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
