@@ -155,7 +155,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecordError(f"{path.parent} is not a finished run: {path.name} is missing") from error
+        if not path.parent.exists():
+            raise RecordError(f"{path.parent}: no such folder") from error
+        below = sorted(str(found.parent) for found in path.parent.glob(f"*/{path.name}"))
+        hint = f"; there is one below: {', '.join(below[:5])}" if below else ""
+        raise RecordError(f"{path.parent} is not a finished run: {path.name} is missing{hint}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     if not isinstance(value, dict):

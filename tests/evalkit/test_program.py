@@ -376,6 +376,18 @@ def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pyte
     assert f"item {first['id']!r} has another response" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere", "nowhere: no such folder"),
+        ("runs/base", "run.json is missing; there is one below: runs/base/amber, runs/base/chair, "),
+    ],
+)
+def test_what_is_no_run_is_named_with_the_runs_below(path: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(f"compare {path} runs/base/chair") == 3
+    assert said in capsys.readouterr().err
+
+
 def test_a_server_that_does_not_answer_fails_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert program("doctor --base-url http://127.0.0.1:9/v1 --model m") == 3
     assert "-- endpoint" in capsys.readouterr().out
