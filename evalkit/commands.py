@@ -1,12 +1,13 @@
 """Sub-commands that work on run directories and on this machine: compare, export, assets."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from evalkit.arguments import EXIT_ABORTED
-from evalkit.errors import AssetError, RecordError
+from evalkit.errors import AssetError, RecordError, UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
@@ -17,7 +18,13 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more runs; the first is the base")
     compare.add_argument("--all", action="store_true", help="every two runs, not only each against the first")
     compare.add_argument("--metrics", metavar="A,B", help="these metrics only")
-    compare.add_argument("--power", nargs="*", type=float, metavar="D", help="items needed to see differences of D")
+    compare.add_argument(
+        "--power",
+        nargs="?",
+        const="",
+        metavar="D,D",
+        help="the smallest difference that can be seen, and the items needed to see differences of D",
+    )
     compare.add_argument("--force", action="store_true", help="compare runs that were measured differently")
     compare.add_argument("--allow", default="", metavar="A,B", help="signature fields that may differ, e.g. T,beams")
     compare.add_argument("--method", choices=("expanded", "percentile", "bca"), default="expanded")
@@ -26,7 +33,7 @@ def add_commands(commands: Any) -> None:
     compare.set_defaults(command=compare_runs)
 
     export = commands.add_parser("export", help="write a run's responses in the authors' own formats")
-    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument("run", type=Path, nargs="?", metavar="RUN")
     export.add_argument(
         "--format", required=True, metavar="F", help="amber, chair, pope, mmhal, ...; `list` lists them"
     )
@@ -56,7 +63,8 @@ def compare_runs(options: argparse.Namespace) -> int:
         allow=_words(options.allow),
         method=options.method,
     )
-    text = comparison_report(result, options.format, options.power or ())
+    power = None if options.power is None else [_difference(word) for word in _words(options.power)]
+    text = comparison_report(result, options.format, power)
     print(text)
     if options.output is not None:
         write_text(options.output, text)
@@ -65,12 +73,15 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 def export_responses(options: argparse.Namespace) -> int:
     """`evalkit export`."""
-    from evalkit.exporters import EXPORTS, export_run
+    from evalkit.exporters import EXPORTS, TEMPLATE, export_run
 
     if options.format == "list":
         for name, export in EXPORTS.items():
             print(f"{name:<18} {export.suffix:<7} {export.about}")
+        print(f"{TEMPLATE:<18} {'.json':<7} the authors' file (--template) with model_answer filled in")
         return 0
+    if options.run is None:
+        raise UsageError("export: name the run to export, e.g. runs/llava/chair")
     suffix = EXPORTS[options.format].suffix if options.format in EXPORTS else ".json"
     output = options.output or Path(f"{options.run.parent.name}_{options.run.name}_{options.format}{suffix}")
     for path in export_run(
@@ -85,21 +96,40 @@ def handle_assets(options: argparse.Namespace) -> int:
     from evalkit.assets import fetch, folders, matching, state
 
     failed = False
-    for wanted in matching(options.names):
+    chosen = matching(options.names)
+    width = max(len(wanted.name) for wanted in chosen)
+    for wanted in chosen:
+        found = state(wanted)
+        here = found.state in ("mirror", "cache")
         if options.action == "fetch":
             try:
-                print(f"{wanted.name}: {fetch(wanted)}")
+                print(f"{wanted.name}: {found.path if here else fetch(wanted)}")
             except AssetError as error:
                 failed = True
                 print(f"evalkit: {error}", file=sys.stderr)
             continue
-        found = state(wanted)
-        failed |= options.action == "verify" and found.state not in ("mirror", "cache")
-        print(f"{wanted.name:<58} {found.state:<13} {wanted.size or '?':>10} {wanted.licence}")
+        failed |= options.action == "verify" and not here
+        size = "?" if wanted.size is None else f"{wanted.size:,}"
+        print(f"{wanted.name:<{width}}  {found.state:<12}  {size:>10}  {wanted.licence}")
     if options.action == "list" and not options.names:
         for folder in folders():
             print(f"{folder.name}: {folder.how} ({folder.licence})")
     return EXIT_ABORTED if failed else 0
+
+
+def _difference(word: str) -> float:
+    """A size for --power.
+
+    Raises:
+        UsageError: if it is no number above 0.
+    """
+    try:
+        size = float(word)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < math.inf:
+        raise UsageError(f"--power {word!r}: expected differences above 0, e.g. --power 5 or --power 1,5")
+    return size
 
 
 def _words(text: str | None) -> list[str]:

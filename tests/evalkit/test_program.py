@@ -363,6 +363,12 @@ def test_official_assets_are_verified(assets: Path, capsys: pytest.CaptureFixtur
     assert "mirror" in capsys.readouterr().out
 
 
+def test_an_asset_that_is_here_is_not_fetched_again(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """EVALKIT_OFFLINE is set: a download would be an error."""
+    assert program("assets fetch chair/synonyms.txt") == 0
+    assert f"chair/synonyms.txt: {assets}" in capsys.readouterr().out
+
+
 def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("calibrate-judge runs/base/chair runs/base/mmhal") == 3
     assert "is a run of chair, runs/base/mmhal one of mmhal" in capsys.readouterr().err
@@ -374,6 +380,13 @@ def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pyte
     (other / RECORDS).write_text("\n".join([json.dumps(first), *records[1:], ""]), "utf-8")
     assert program("calibrate-judge runs/base/mmhal other") == 3
     assert f"item {first['id']!r} has another response" in capsys.readouterr().err
+
+
+def test_the_formats_of_export_are_listed_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program("export --format list") == 0
+    assert "mmhal " in capsys.readouterr().out
+    assert program("export --format chair") == 1
+    assert "name the run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
