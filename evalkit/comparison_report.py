@@ -17,21 +17,22 @@ CSV_COLUMNS = (
 
 
 def comparison_report(
-    comparison: Comparison, format: ComparisonFormat = "terminal", power: Sequence[float] = ()
+    comparison: Comparison, format: ComparisonFormat = "terminal", power: Sequence[float] | None = None
 ) -> str:
     """A comparison as a report: effect and interval first, p-value second.
 
     Args:
-        power: differences, in the metric's unit, for which to say how many items would show them.
+        power: differences, in the metric's unit, for which to say how many items would show them; None leaves the
+            table of what can be seen out.
     """
     if format == "json":
-        return json.dumps(comparison_json(comparison, power), ensure_ascii=False, indent=1)
+        return json.dumps(comparison_json(comparison, power or ()), ensure_ascii=False, indent=1)
     if format == "csv":
         return csv_text(_rows(comparison), CSV_COLUMNS)
     return "\n\n".join(render(part, format) for part in _tables(comparison, power))
 
 
-def _tables(comparison: Comparison, power: Sequence[float]) -> Iterator[Table]:
+def _tables(comparison: Comparison, power: Sequence[float] | None) -> Iterator[Table]:
     for pair in comparison.pairs:
         title = f"{comparison.benchmark}: {pair.base} → {pair.other}, {pair.items} of {pair.total} items scored in both"
         notes = [f"! differs in {difference}" for difference in pair.differing]
@@ -54,7 +55,7 @@ def _tables(comparison: Comparison, power: Sequence[float]) -> Iterator[Table]:
             "verdict",
         ]
         yield Table(columns, [_effect_cells(effect) for effect in pair.effects], title, notes)
-        if power:
+        if power is not None:
             yield _power_table(pair, power)
         for name, values in pair.groups.items():
             rows = [

@@ -382,6 +382,21 @@ def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pyte
     assert f"item {first['id']!r} has another response" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("words", "shown"), [("", 0), ("5", 1), ("5,1", 2)])
+def test_power_is_shown_with_and_without_a_size(words: str, shown: int, capsys: pytest.CaptureFixture[str]) -> None:
+    order = f"--power {words} runs/base/chair runs/base/chair" if words else "runs/base/chair runs/base/chair --power"
+    assert program(f"compare {order}") == 0
+    out = capsys.readouterr().out
+    assert "smallest difference it can see" in out
+    assert out.count("items for a difference of") == shown
+
+
+@pytest.mark.parametrize("size", ["0", "x", "-1", "inf", "nan"])
+def test_power_wants_a_size_above_zero(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program(f"compare --power={size} runs/base/chair runs/base/chair") == 1
+    assert f"--power '{size}': expected differences above 0" in capsys.readouterr().err
+
+
 def test_the_formats_of_export_are_listed_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert program("export --format list") == 0
     assert "mmhal " in capsys.readouterr().out
