@@ -16,7 +16,7 @@ from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 from evalkit.records import METRICS
 from evalkit.runs import Run, load_run
-from evalkit.tables import Cell, Table, TableFormat, arrow, render
+from evalkit.tables import Cell, Table, TableFormat, arrow, render, terminal_width
 
 COSTS = ("pairs", "steps", "seconds")  # fields of a card's training cost
 DEGENERATE = ("empty", "repeated", "refused", "off_language")  # checks that make a text no description
@@ -83,8 +83,8 @@ def training_cost(checkpoint: Path | None) -> Mapping[str, Any]:
 
 
 def render_all(tables: Sequence[Table], format: TableFormat = "terminal") -> str:
-    """All tables as one text."""
-    return "\n\n".join(render(table, format) for table in tables)
+    """All tables as one text, no wider than the terminal if it goes to one."""
+    return "\n\n".join(render(table, format, terminal_width()) for table in tables)
 
 
 def _own_row(run: Run, metrics: Sequence[Metric], cards: Mapping[str, Path]) -> list[Cell]:

@@ -75,6 +75,7 @@ def show_report(options: argparse.Namespace) -> int:
     from evalkit.commands import write_text
     from evalkit.report import report
     from evalkit.runs import find_runs, load_run
+    from evalkit.tables import terminal_width
 
     folders = options.runs or [default_output()]
     runs = [load_run(path) for path in find_runs(*folders)]
@@ -87,7 +88,8 @@ def show_report(options: argparse.Namespace) -> int:
         return 0
     names = {run.benchmark for run in runs} & set(with_figures())
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
-    text = report(runs, options.format, options.groups, options.signatures, rows)
+    width = terminal_width() if options.output is None else None
+    text = report(runs, options.format, options.groups, options.signatures, rows, width)
     if options.output is not None:
         write_text(options.output, text)
     else:

@@ -54,6 +54,7 @@ def compare_runs(options: argparse.Namespace) -> int:
     """`evalkit compare`."""
     from evalkit.comparison import compare
     from evalkit.comparison_report import comparison_report
+    from evalkit.tables import terminal_width
 
     result = compare(
         *options.runs,
@@ -64,10 +65,9 @@ def compare_runs(options: argparse.Namespace) -> int:
         method=options.method,
     )
     power = None if options.power is None else [_difference(word) for word in _words(options.power)]
-    text = comparison_report(result, options.format, power)
-    print(text)
+    print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:
-        write_text(options.output, text)
+        write_text(options.output, comparison_report(result, options.format, power))
     return 0
 
 

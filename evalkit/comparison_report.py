@@ -17,19 +17,23 @@ CSV_COLUMNS = (
 
 
 def comparison_report(
-    comparison: Comparison, format: ComparisonFormat = "terminal", power: Sequence[float] | None = None
+    comparison: Comparison,
+    format: ComparisonFormat = "terminal",
+    power: Sequence[float] | None = None,
+    width: int | None = None,
 ) -> str:
     """A comparison as a report: effect and interval first, p-value second.
 
     Args:
         power: differences, in the metric's unit, for which to say how many items would show them; None leaves the
             table of what can be seen out.
+        width: of the terminal, see `tables.render`.
     """
     if format == "json":
         return json.dumps(comparison_json(comparison, power or ()), ensure_ascii=False, indent=1)
     if format == "csv":
         return csv_text(_rows(comparison), CSV_COLUMNS)
-    return "\n\n".join(render(part, format) for part in _tables(comparison, power))
+    return "\n\n".join(render(part, format, width) for part in _tables(comparison, power))
 
 
 def _tables(comparison: Comparison, power: Sequence[float] | None) -> Iterator[Table]:

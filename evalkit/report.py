@@ -24,9 +24,9 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def table(paths: Sequence[Path | str], groups: bool = False, signatures: bool = False) -> str:
+def table(paths: Sequence[Path | str], groups: bool = False, signatures: bool = False, width: int | None = None) -> str:
     """The terminal report of run directories."""
-    return report([load_run(path) for path in paths], "terminal", groups, signatures)
+    return report([load_run(path) for path in paths], "terminal", groups, signatures, width=width)
 
 
 def report(
@@ -35,6 +35,7 @@ def report(
     groups: bool = False,
     signatures: bool = False,
     published: Sequence[Published] = (),
+    width: int | None = None,
 ) -> str:
     """Runs as a report.
 
@@ -42,6 +43,7 @@ def report(
         groups: also the metrics by group.
         signatures: long signatures, one per run, instead of one short line per table.
         published: published rows to show beside one's own.
+        width: of the terminal, see `tables.render`.
     Raises:
         UsageError: if there is no run, or for an unknown format.
     """
@@ -54,7 +56,9 @@ def report(
         return csv_text((row for board in shown for row in _board_rows(board)), CSV_COLUMNS)
     if format == "card":
         return model_card(runs)
-    return "\n\n".join(render(part, format) for board in shown for part in _board_tables(board, groups, signatures))
+    return "\n\n".join(
+        render(part, format, width) for board in shown for part in _board_tables(board, groups, signatures)
+    )
 
 
 def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,14 +54,21 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def render(table: Table, format: TableFormat) -> str:
+def terminal_width() -> int | None:
+    """Characters that a line of the terminal holds; None where the output is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def render(table: Table, format: TableFormat, width: int | None = None) -> str:
     """A table as text, without a newline at its end.
 
+    Args:
+        width: of the terminal; columns that don't fit go below, beside the first column again. None: one long line.
     Raises:
         UsageError: for an unknown format.
     """
     if format == "terminal":
-        return _terminal(table)
+        return _terminal(table, width)
     if format == "markdown":
         return _markdown(table)
     if format == "latex":
@@ -100,19 +109,27 @@ def _padded(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def _terminal(table: Table) -> str:
+def _terminal(table: Table, width: int | None) -> str:
     lines = [[one_line(column) for column in table.columns]]
     lines += [[one_line(cell.text) + ("*" if cell.bold else "") for cell in row] for row in table.rows]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(table.columns))]
-    shown = [
-        "  ".join(
-            _padded(text, width, column > 0) for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    rule = "-" * max(_width(line) for line in shown)
-    body = [shown[0].rstrip(), rule, *(line.rstrip() for line in shown[1:])]
+    body: list[str] = []
+    for columns in _blocks(widths, width):
+        shown = ["  ".join(_padded(line[column], widths[column], column > 0) for column in columns) for line in lines]
+        rule = "-" * max(_width(line) for line in shown)
+        body += [*([""] if body else []), shown[0].rstrip(), rule, *(line.rstrip() for line in shown[1:])]
     return "\n".join([*([table.title] if table.title else []), *body, *map(one_line, table.notes)])
+
+
+def _blocks(widths: Sequence[int], room: int | None) -> list[list[int]]:
+    """Columns that stand beside each other; each block begins with the first column and has one more at least."""
+    blocks = [[0]]
+    for column in range(1, len(widths)):
+        needed = sum(widths[own] + 2 for own in blocks[-1]) + widths[column]
+        if room is not None and needed > room and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return blocks
 
 
 def _markdown(table: Table) -> str:

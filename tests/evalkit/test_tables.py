@@ -7,7 +7,7 @@ import pytest
 
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
-from evalkit.tables import Cell, Table, arrow, csv_text, latex_escaped, one_line, render
+from evalkit.tables import Cell, Table, arrow, csv_text, latex_escaped, one_line, render, terminal_width
 
 TABLE = Table(
     ["model", "chair_i ↓"],
@@ -31,6 +31,18 @@ def test_terminal_columns_line_up():
 def test_wide_characters_take_two_columns():
     text = render(Table(["m", "v"], [[Cell("狗"), Cell("1")], [Cell("ab"), Cell("2")]]), "terminal")
     assert text.splitlines()[2:] == ["狗  1", "ab  2"]
+
+
+def test_columns_that_the_terminal_has_no_room_for_go_below_beside_the_first():
+    wide = Table(["model", "chair", "cover"], [[Cell("base"), Cell("8.4 [7.1, 9.8]"), Cell("51.0")]], "t", ["note"])
+    below = ["t", "model           chair", "---------------------", "base   8.4 [7.1, 9.8]", "", "model  cover"]
+    assert render(wide, "terminal", 27).splitlines() == [*below, "------------", "base    51.0", "note"]
+    assert render(wide, "terminal", 28) == render(wide, "terminal")
+    assert len(render(wide, "terminal", 3).splitlines()) == 9
+
+
+def test_what_goes_to_no_terminal_has_no_width(capsys: pytest.CaptureFixture[str]) -> None:
+    assert terminal_width() is None
 
 
 def test_markdown_escapes_bars_and_marks_the_best():
