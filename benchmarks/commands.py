@@ -97,6 +97,12 @@ def run_benchmarks(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _forecast(options, plans)
     judge = judge_from(options)
+    unjudged = [work.benchmark.name for work in plans if judge is None and _needs_judge(work)]
+    if unjudged:  # said before hours of generation, not after them
+        raise UsageError(
+            f"{', '.join(unjudged)}: the responses need a judge; name one with --judge, choose a variant that needs "
+            "none, or only `evalkit generate` now"
+        )
     engine = open_engine(options)
     label = model_label(options)
     summaries: list[Summary] = []
@@ -221,6 +227,14 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
     return EXIT_FAILURES if over else 0
 
 
+def _needs_judge(work: "Plan") -> bool:
+    """Whether a response to this benchmark is put to a judge."""
+    from evalkit.benchmark import Judged
+
+    benchmark = work.benchmark
+    return isinstance(benchmark, Judged) and benchmark.judge_prompt(work.items[0], "There is a dog.") is not None
+
+
 def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
     """`--dry-run`: what a run would ask, without asking."""
     from benchmarks.judging import judge_from, price_from
@@ -232,6 +246,8 @@ def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
         responses = len(work.items) * work.sampling.n
         print(f"{work.benchmark.name}: {responses:,} generations of at most {work.sampling.max_new_tokens} tokens")
         benchmark = work.benchmark
+        if judge is None and _needs_judge(work):
+            print("judge: none named with --judge, and the responses need one")
         if not isinstance(benchmark, Judged) or judge is None:
             continue
         long_response = "word " * work.sampling.max_new_tokens  # the judge reads the response; take it at its longest

@@ -228,6 +228,17 @@ def test_generate_and_score_apart_equal_a_run(folder: Path) -> None:
         ).read_bytes()
 
 
+def test_a_run_without_the_judge_it_needs_stops_before_it_asks_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"run --model {folder / 'tiny'} --tasks chair,mmhal,object_halbench --world world --output-path unjudged"
+    assert program(words) == 1
+    assert "mmhal, object_halbench: the responses need a judge" in capsys.readouterr().err
+    assert not (folder / "unjudged").exists()
+    assert program(f"{words} --dry-run") == 0
+    assert capsys.readouterr().out.count("judge: none named") == 2
+
+
 def test_a_limit_takes_the_first_items(folder: Path) -> None:
     assert program("run --engine replay --model runs/base/pope --tasks pope --world world --limit 5 --label five") == 0
     rows = read_journal(folder / "runs/five/pope" / RECORDS)
