@@ -162,7 +162,7 @@ class CHAIR:
         cls,
         responses: Mapping[int, str],
         references: Mapping[int, Collection[str]],
-        synonyms: Path | Mapping[str, str],
+        synonyms: Path | Mapping[str, str] | None = None,
         variant: Variant = "pos_lemma",
     ) -> ChairResult:
         """Score responses against reference objects; no model, no image, no torch.
@@ -179,13 +179,14 @@ class CHAIR:
         Args:
             responses: image id -> response.
             references: image id -> categories in the image; more images than responses may be there.
-            synonyms: the synonyms table, or word -> category.
+            synonyms: the synonyms table, or word -> category; None for the official table.
         Raises:
             DataError: for an image id without reference objects.
-            AssetError: if the variant needs NLTK data that are not installed.
+            AssetError: if the official table, or NLTK data that the variant needs, cannot be had.
         """
         check_known(responses.keys(), references.keys(), "the references")
-        words = read_synonyms(synonyms) if isinstance(synonyms, Path) else synonyms
+        table = asset("chair/synonyms.txt") if synonyms is None else synonyms
+        words = read_synonyms(table) if isinstance(table, Path) else table
         finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), variant)
         scores = {image: score_caption(text, references[image], finder) for image, text in responses.items()}
         counts = sum_counts(score.counts or {} for score in scores.values())

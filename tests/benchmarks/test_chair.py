@@ -249,6 +249,16 @@ def test_scoring_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
+@pytest.mark.usefixtures("assets")
+def test_the_example_of_the_readme_runs():
+    """Its first three lines: score a caption, read the metric and the findings."""
+    lines = (Path(__file__).parents[2] / "README.md").read_text("utf-8").split("## From Python\n")[1].splitlines()[1:4]
+    found = {}
+    exec("\n".join(line.strip() for line in lines).replace("result.metrics[", "shown = result.metrics["), found)
+    value, findings = found["shown"]
+    assert (value, [finding.note for finding in findings]) == (50.0, ["dog", "bench"])
+
+
 def test_examples_in_docstrings_run():
     assert doctest.testmod(chair).failed == 0
 
