@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from evalkit import __version__
 from evalkit.errors import UsageError
-from evalkit.intervals import Interval
+from evalkit.intervals import LEVEL, Interval
 from evalkit.leaderboard import Board, Entry, Published, boards
 from evalkit.metrics import Metric
 from evalkit.runs import Run, load_run
@@ -68,7 +68,8 @@ def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Tabl
     rows = [_entry_cells(entry, metrics) for entry in board.entries]
     sources = _sources(board.published)
     rows += [_published_cells(sources[_source(row)], row, metrics) for row in board.published]
-    notes = [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
+    notes = [_legend(metrics)]
+    notes += [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
     notes += [f"[{number}] {source}" for source, number in sources.items()]
     notes += [f"? {_model(row)}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
     if any(entry.best for entry in board.entries):
@@ -83,6 +84,11 @@ def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Tabl
         yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
     if groups:
         yield from _group_tables(board)
+
+
+def _legend(metrics: Sequence[Metric]) -> str:
+    others = "".join(f", {metric.name} in {metric.unit}" for metric in metrics if metric.unit != "percent")
+    return f"in brackets: {LEVEL:.0%} interval; values in %{others}"
 
 
 def _entry_cells(entry: Entry, metrics: Sequence[Metric]) -> list[Cell]:

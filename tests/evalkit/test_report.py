@@ -80,7 +80,14 @@ def test_every_number_has_interval_n_failures_and_signature():
     text = report([GOOD])
     assert "10.1 [6.0, 14.6]" in text
     assert "199/200  generation 1" in text
+    assert "in brackets: 95% interval; values in %\n" in text
     assert text.endswith("toy|n:200|ids:1a2b|v:0.1.0")
+
+
+def test_a_metric_that_is_no_percentage_has_its_unit():
+    words = Metric("words", "words / responses", higher_is_better=None, unit="words", role="length")
+    metrics = [*GOOD.manifest["metrics"], words.as_dict()]
+    assert "values in %, words in words\n" in report([Run({**GOOD.manifest, "metrics": metrics}, GOOD.rows)])
 
 
 def test_long_signatures_on_request():
