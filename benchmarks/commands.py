@@ -212,11 +212,12 @@ def merge_runs(options: argparse.Namespace) -> int:
 
 
 def finish(summaries: "list[Summary]", tolerance: float) -> int:
-    """Print the table; exit code 2 if a run has more failures than tolerated."""
+    """Print the table and where the runs lie; exit code 2 if a run has more failures than tolerated."""
     from evalkit.report import table
     from evalkit.tables import terminal_width
 
     print(table([summary.run_dir for summary in summaries], width=terminal_width()))
+    print(f"\nkept in {', '.join(str(summary.run_dir) for summary in summaries)}")
     over = [s for s in summaries if s.n_total and 1 - s.n_scored / s.n_total > tolerance]
     for summary in over:
         print(

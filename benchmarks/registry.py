@@ -57,8 +57,15 @@ def options_of(name: str) -> dict[str, str]:
     for key, parameter in inspect.signature(maker).parameters.items():
         kind = _shown(hints.get(key, str))
         required = parameter.default is inspect.Parameter.empty
-        shown[key] = kind if required else f"{kind} = {parameter.default}"
+        shown[key] = kind if required else f"{kind} = {_typed(parameter.default)}"
     return shown
+
+
+def _typed(value: Any) -> str:
+    """A default as it would be typed after --set: "val2014", "false", "none"."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _shown(kind: Any) -> str:

@@ -120,6 +120,8 @@ def test_list_names_the_benchmarks_and_their_options(capsys: pytest.CaptureFixtu
         out = capsys.readouterr().out
         assert "metrics:" in out
         assert f"--set {name}.OPTION=VALUE" in out
+        assert "= None" not in out
+        assert "= (" not in out
 
 
 def test_doctor_reports_and_fails_only_for_a_benchmark_that_was_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +239,11 @@ def test_a_run_without_the_judge_it_needs_stops_before_it_asks_the_model(
     assert not (folder / "unjudged").exists()
     assert program(f"{words} --dry-run") == 0
     assert capsys.readouterr().out.count("judge: none named") == 2
+
+
+def test_a_run_says_where_it_lies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program("score runs/base/chair") == 0
+    assert capsys.readouterr().out.endswith("\nkept in runs/base/chair\n")
 
 
 def test_a_limit_takes_the_first_items(folder: Path) -> None:
