@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.__main__ import main, normalised
+from evalkit.__main__ import main, normalised, parser
 from evalkit.miniature.files import write_world
 from evalkit.records import METRICS, RECORDS, read_journal
 
@@ -99,6 +99,15 @@ def test_a_slip_of_the_pen_is_named_beside_what_was_meant(
     assert said in shown
     assert shown.startswith(f"usage: {said.split(':')[0]} " if said.startswith("evalkit") else "usage: ")
     assert "did you mean " in shown
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/scaling.md", "docs/worked-example.md"])
+def test_the_commands_of_the_documentation_are_understood(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text("utf-8").replace("\\\n", " ")
+    commands = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    evalkit ")]
+    assert commands
+    for command in commands:
+        parser().parse_args(normalised([word for word in command[1:] if word != "..."]))
 
 
 def test_help_lists_the_commands_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
