@@ -1,7 +1,7 @@
 """Settings of fact-augmented RLHF's three stages, from one preset and what is changed of it."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from aligners.ppo_settings import PpoSettings
 from aligners.presets import FACT_RLHF_PRESETS, FactRlhfPreset, find_preset
