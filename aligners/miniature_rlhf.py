@@ -1,4 +1,4 @@
-"""Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot, an experiment on facts.
+"""Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot.
 
 Comparisons come from the base's own samples, labelled by the truth of the scene as LLaVA-RLHF's crowd workers label:
 fewer faults (hallucinated or repeated mentions) first, ties by what is more complete. All samples of a scene are
@@ -8,24 +8,18 @@ The data is written in LLaVA-RLHF's own file formats and read back by the ordina
 """
 
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from PIL import Image, ImageFilter
-
-from aligners.fact_rlhf import FactRlhfResult, align_fact_rlhf, fact_rlhf_settings
-from aligners.facts import Turn, load_facts
-from aligners.llava_rlhf import read_comparisons
+from aligners.fact_rlhf import FactRlhfResult, align_fact_rlhf
+from aligners.facts import Turn
 from aligners.reference_logps import Progress
-from aligners.reward_model import RewardModelResult, train_reward_model
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
-from evalkit.intervals import Interval
 from evalkit.miniature.captions import phrase
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import find_nouns
@@ -45,7 +39,7 @@ class Recipe:
     prompt_scenes       scenes that PPO rolls out on
     """
 
-    comparison_scenes: int = 700
+    comparison_scenes: int = 2800
     samples: int = 4
     prompt_scenes: int = 1200
 
@@ -54,7 +48,7 @@ SETTINGS: dict[str, Any] = {
     "lora": False,
     # the reward model
     "reward_learning_rate": 1e-3,
-    "reward_epochs": 2,
+    "reward_epochs": 3,
     "reward_batch_size": 16,
     "held_out": 300,
     # PPO
@@ -138,21 +132,27 @@ def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Pr
     for i, first, second in preferences([scenes[i] for i in rated], samples):
         flipped = rng.random() < 0.5  # the preferred response comes first as often as second
         outputs = (second, first) if flipped else (first, second)
-        row = _conversation(f"c{len(comparisons)}", names[i], questions[i])
+        row = conversation(f"c{len(comparisons)}", names[i], questions[i])
         row |= {"output_1": {"from": "gpt", "value": outputs[0]}, "output_2": {"from": "gpt", "value": outputs[1]}}
         comparisons.append(row | {"preference": 2 if flipped else 1})
     rollouts = [
-        _conversation(f"p{i}", names[i], questions[i]) | {"caption_type": 1}
+        conversation(f"p{i}", names[i], questions[i]) | {"caption_type": 1}
         for i in range(recipe.comparison_scenes, len(scenes))
     ]
     facts = {name: [phrase(group) for group in scene.groups] for name, scene in zip(names, scenes, strict=True)}
-    for name, content in (("comparisons", comparisons), ("prompts", rollouts), ("facts", facts)):
+    write_files(folder, {"comparisons": comparisons, "prompts": rollouts, "facts": facts})
+
+
+def write_files(folder: Path, contents: Mapping[str, Any]) -> None:
+    """Write folder/NAME.json one after the other, each whole or not at all: the last one there says that all are."""
+    for name, content in contents.items():
         partial = folder / f"{name}.json.partial"
         partial.write_text(json.dumps(content), encoding="utf-8")
         partial.replace(folder / f"{name}.json")
 
 
-def _conversation(row_id: str, image: str, question: str) -> dict[str, Any]:
+def conversation(row_id: str, image: str, question: str) -> dict[str, Any]:
+    """What a comparison and a prompt of LLaVA-RLHF's files have in common."""
     return {"id": row_id, "image": image, "conversations": [{"from": "human", "value": f"<image>\n{question}"}]}
 
 
@@ -188,65 +188,3 @@ def count_mentions(response: str, scene: Scene) -> tuple[int, int]:
     mentions = [mention.noun for mention in find_nouns(response)]
     true = len(set(mentions) & scene.nouns)
     return len(mentions) - true, true
-
-
-# --- do facts help a reward model that sees badly? ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FactsExperiment:
-    """Held-out accuracy of one reward model, percent with interval; `no_facts`: the same model, facts taken away."""
-
-    accuracy: Interval
-    no_facts: Interval | None
-    pairs: int
-    held_out: int
-
-
-def reward_model_accuracy(
-    base: Path,
-    seed: int,
-    facts: bool,
-    degraded: bool,
-    progress: Progress | None = None,
-    data: Path | None = None,
-    recipe: Recipe | None = None,
-) -> FactsExperiment:
-    """Train a reward model with or without facts, on clear or blurred images, and measure it on held-out scenes.
-
-    The four runs of a seed see the same comparisons. Facts were part of the base's training, see
-    `aligners.miniature_lessons.facts_lesson`.
-
-    Args:
-        base: of `aligners.miniature_base`.
-        seed: of scenes, samples and training.
-        facts: whether the reward model reads them.
-        degraded: blur what the reward model sees until icons cannot be told apart.
-        progress: called with (stage, done, total).
-        data: folder that keeps images and comparisons between the four runs.
-        recipe: other amounts than the default.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = data or Path(temporary) / "data"
-        if not (folder / "facts.json").is_file():
-            write_data(base, folder, seed, recipe or Recipe(prompt_scenes=0), progress)
-        found: RewardModelResult = train_reward_model(
-            base,
-            read_comparisons(folder / "comparisons.json"),
-            Path(temporary) / "reward",
-            fact_rlhf_settings("fact-rlhf-masked", **SETTINGS | {"seed": seed, "held_out": 320}).reward,
-            facts=load_facts(folder / "facts.json") if facts else None,
-            image_folder=folder / "images",
-            style=facts_before_question,
-            open_image=blurred if degraded else ImageFile.open,
-            progress=progress,
-        )
-    return FactsExperiment(found.accuracy, found.accuracy_no_facts, found.pairs, found.held_out)
-
-
-_BLUR = 24  # pixels, about a third of an icon: the colours of a cell remain, its shape does not
-
-
-def blurred(file: ImageFile) -> Image.Image:
-    """The degraded view of an image."""
-    return file.open().filter(ImageFilter.GaussianBlur(_BLUR))

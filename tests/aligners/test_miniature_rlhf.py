@@ -1,12 +1,10 @@
-"""The miniature recipe: fair comparisons, files in the official format, the rating request, the degraded view."""
+"""The miniature recipe: fair comparisons, files in the official format, the rating request."""
 
 import json
 from itertools import islice
 from random import Random
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from aligners.checkpoint import save_checkpoint
 from aligners.fact_rlhf import fact_rlhf_settings
@@ -17,15 +15,12 @@ from aligners.miniature_rlhf import (
     SETTINGS,
     Recipe,
     align_miniature_fact_rlhf,
-    blurred,
     count_mentions,
     facts_before_question,
     preferences,
-    reward_model_accuracy,
     write_data,
 )
 from evalkit.engines.transformers import TransformersEngine
-from evalkit.images import ImageFile
 from evalkit.miniature.captions import noisy_caption
 from evalkit.miniature.scenes import Scene, Thing, scenes_of
 
@@ -110,15 +105,6 @@ def test_the_rating_request_puts_facts_where_the_base_learned_them():
     assert facts_before_question(turns, "A dog.", None)[0].text == "Describe the image."
 
 
-def test_the_degraded_view_hides_shapes(tmp_path):
-    pixels = np.zeros((224, 224, 3), dtype=np.uint8)
-    pixels[::16] = 255
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    seen = np.asarray(blurred(ImageFile(tmp_path, "a.png")), dtype=float)
-    assert seen.shape == pixels.shape
-    assert seen[64:160, 64:160].std() < 0.1 * pixels.std()
-
-
 def test_the_tuned_settings_are_known_to_the_pipeline():
     assert fact_rlhf_settings("fact-rlhf-masked", **SETTINGS).ppo.preset.masked
 
@@ -134,15 +120,3 @@ def test_the_recipe_ends_in_a_checkpoint_and_does_not_start_again(base, spoken, 
     assert (card["method"], card["seeds"]["ppo"]) == ("fact-rlhf", 5)
     again = align_miniature_fact_rlhf(base, tmp_path / "out", 5, recipe=SMALL, **TRAINING)
     assert again.reward_model == result.reward_model
-
-
-def test_the_facts_experiment_measures_with_and_without(base, spoken, tmp_path):
-    recipe = Recipe(comparison_scenes=12, samples=3, prompt_scenes=0)
-    with_facts, without = (
-        reward_model_accuracy(base, 5, facts, degraded=True, data=tmp_path / "data", recipe=recipe)
-        for facts in (True, False)
-    )
-    assert with_facts.pairs == without.pairs
-    assert with_facts.held_out == without.held_out > 0
-    assert with_facts.no_facts is not None
-    assert without.no_facts is None

@@ -17,8 +17,9 @@ from typing import Any
 from aligners.compare import comparison_table
 from aligners.miniature_base import cached_base
 from aligners.miniature_ddpo import SETTINGS, align_miniature_ddpo
+from aligners.miniature_facts import reward_model_accuracy
 from aligners.miniature_rlaif import RECIPE, align_miniature_rlaif, single_pass
-from aligners.miniature_rlhf import align_miniature_fact_rlhf, reward_model_accuracy
+from aligners.miniature_rlhf import align_miniature_fact_rlhf
 from benchmarks.registry import build
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.harness import evaluate
