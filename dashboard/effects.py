@@ -91,7 +91,4 @@ def _p(value: float | None) -> str:
 
 
 def _items(effect: Effect) -> str:
-    if effect.better is None or effect.worse is None or effect.unchanged is None:
-        return "–"
-    counts = (effect.better, effect.worse, effect.unchanged)
-    return " / ".join(f"{count:,}" for count in counts) if any(counts) else "–"  # no item has a value of its own
+    return "–" if effect.better is None else f"{effect.better:,} / {effect.worse:,} / {effect.unchanged:,}"

@@ -169,7 +169,7 @@ def test_a_metric_that_no_item_has_by_itself_is_compared_without_a_warning():
     for own in (base, other):
         own.manifest["metrics"].append(both.as_dict())
     effect = compare(base, other, resamples=50).pairs[0].effects[-1]
-    assert (effect.better, effect.worse, effect.unchanged, effect.mcnemar) == (0, 0, 0, None)
+    assert (effect.better, effect.worse, effect.unchanged, effect.mcnemar) == (None, None, None, None)
 
 
 def test_length_has_no_better_direction():
