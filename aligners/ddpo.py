@@ -25,7 +25,7 @@ from aligners.run_folder import LOG, finished_card, read_log
 from aligners.scoring import find_layout, scoring
 from aligners.settings import check_kinds
 from aligners.trainable import make_trainable
-from aligners.training import TrainingSettings, fit, training_arguments
+from aligners.training import TrainingSettings, fit, training_arguments, wants_bf16
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
 from evalkit.schema import Json
@@ -174,6 +174,7 @@ def _fit_pairs(
         pairs,
         reference or out / "training",
         layout=layout,
+        bf16=wants_bf16(settings.training),
         batch_size=settings.training.micro_batch_size or min(settings.training.batch_size, 16),
         progress=progress,
         model_hash=card.parent_hash,

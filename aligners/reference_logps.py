@@ -1,7 +1,9 @@
 """Log-probabilities of the frozen start model: computed once per model and data, stored per token.
 
 The file's name holds a hash of everything that can change the numbers: the model's weights, its chat template and image
-transform, the token ids and the image bytes. Token weights and all loss settings may change without a new computation.
+transform, the token ids, the image bytes, and whether the forward pass is in bfloat16: a reference in another precision
+than the policy's would be a policy that has moved before it was trained. Token weights and all loss settings may change
+without a new computation.
 """
 
 import hashlib
@@ -47,6 +49,7 @@ def reference_logps(
     folder: Path,
     *,
     layout: Layout,
+    bf16: bool = False,
     batch_size: int = 8,
     progress: Progress | None = None,
     model_hash: str | None = None,
@@ -58,27 +61,32 @@ def reference_logps(
     Args:
         folder: holds `reference-<hash>.safetensors`.
         layout: see `aligners.scoring.find_layout`.
+        bf16: autocast to bfloat16, as the policy's training does.
         batch_size: pairs in one forward pass.
         progress: called with ("reference", pairs done, pairs in all).
         model_hash: `weights_hash(model)` if it is known already.
     """
-    path = folder / f"reference-{content_key(model, encoder, pairs, model_hash)}.safetensors"
+    path = folder / f"reference-{content_key(model, encoder, pairs, model_hash, bf16)}.safetensors"
     stored = _read(path, pairs)
     if stored is not None:
         return stored
     begin = time.perf_counter()
-    found = _computed(model, encoder, pairs, layout, batch_size, progress)
+    with torch.autocast(bare(model).device.type, torch.bfloat16, enabled=bf16):
+        found = _computed(model, encoder, pairs, layout, batch_size, progress)
     result = ReferenceLogps(tuple(found), time.perf_counter() - begin)
     if _rank() == 0:
         _write(path, result)
     return result
 
 
-def content_key(model: Any, encoder: PairEncoder, pairs: Sequence[TokenPair], model_hash: str | None = None) -> str:
+def content_key(
+    model: Any, encoder: PairEncoder, pairs: Sequence[TokenPair], model_hash: str | None = None, bf16: bool = False
+) -> str:
     """Hash of what determines the numbers, 16 hexadecimals."""
     images = encoder.encoder.processor.image_processor.to_dict()
     digest = hashlib.sha256((model_hash or weights_hash(bare(model))).encode())
     digest.update(encoder.encoder.chat_template.encode())
+    digest.update(b"bf16" if bf16 else b"")
     digest.update(json.dumps(images, sort_keys=True, default=str).encode())
     for pair in pairs:
         content = [pair.prompt.text, pair.prompt.system, [image.sha256() for image in pair.prompt.images]]

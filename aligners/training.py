@@ -131,6 +131,13 @@ def fit(
     return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
 
 
+def wants_bf16(settings: TrainingSettings) -> bool:
+    """Whether forward passes are autocast to bfloat16."""
+    if settings.bf16 is not None:
+        return settings.bf16
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
 def training_arguments(
     settings: TrainingSettings, folder: Path, n_rows: int, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
@@ -140,7 +147,6 @@ def training_arguments(
         UsageError: if the batch size cannot be divided so.
     """
     on_gpu = torch.cuda.is_available()
-    bf16 = on_gpu and torch.cuda.is_bf16_supported() if settings.bf16 is None else settings.bf16
     arguments = TrainingArguments(
         output_dir=str(steps_folder(folder)),
         learning_rate=settings.learning_rate,
@@ -152,7 +158,7 @@ def training_arguments(
         max_steps=settings.max_steps or -1,
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=bf16,
+        bf16=wants_bf16(settings),
         use_cpu=not on_gpu,
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,

@@ -157,6 +157,15 @@ def test_padding_changes_nothing(world, llava, tmp_path):
 
 
 @pytest.mark.parametrize("lora", [False, True])
+def test_a_training_in_bfloat16_starts_at_its_reference_too(lora, world, tmp_path):
+    _, pairs, images = world
+    start = save_tiny("llava", tmp_path / "start")
+    settings = dpo_settings("ddpo-release", **(QUICK | {"bf16": True, "lora": lora, "lora_rank": 4, "lora_dropout": 0.0}))
+    result = train_dpo(start, pairs, tmp_path / "out", settings, image_folder=images)
+    assert result.losses[0] == pytest.approx(math.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_trains_and_what_is_saved_answers(family, lora, world, tmp_path):
     _, pairs, images = world

@@ -64,6 +64,7 @@ def test_everything_that_moves_the_numbers_moves_the_key(setting, tmp_path):
     asked = [replace(pairs[0], prompt=replace(pairs[0].prompt, text="Why?")), *pairs[1:]]
     keys = [key, content_key(other, encoder, pairs), content_key(model, template, pairs)]
     keys += [content_key(model, encoder, longer), content_key(model, encoder, asked)]
+    keys.append(content_key(model, encoder, pairs, bf16=True))
     file = tmp_path / "images" / "0.png"
     from PIL import Image
 
