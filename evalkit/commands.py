@@ -38,6 +38,7 @@ def add_commands(commands: Any) -> None:
         "--format", required=True, metavar="F", help="amber, chair, pope, mmhal, ...; `list` lists them"
     )
     export.add_argument("--output", type=Path, metavar="FILE")
+    export.add_argument("--sample", type=int, metavar="K", help="which of several responses per item, from 0")
     export.add_argument("--omit-failures", action="store_true", help="leave failed responses out")
     export.add_argument(
         "--template", type=Path, metavar="FILE", help="the authors' file to fill, where the format does"
@@ -85,7 +86,12 @@ def export_responses(options: argparse.Namespace) -> int:
     suffix = EXPORTS[options.format].suffix if options.format in EXPORTS else ".json"
     output = options.output or Path(f"{options.run.parent.name}_{options.run.name}_{options.format}{suffix}")
     for path in export_run(
-        options.run, options.format, output, omit_failures=options.omit_failures, template=options.template
+        options.run,
+        options.format,
+        output,
+        omit_failures=options.omit_failures,
+        sample=options.sample,
+        template=options.template,
     ):
         print(path)
     return 0

@@ -42,7 +42,7 @@ def export_run(
     output: Path,
     *,
     omit_failures: bool = False,
-    sample: int = 0,
+    sample: int | None = None,
     template: Path | None = None,
 ) -> list[Path]:
     """Write a scored run's responses; returns the files written.
@@ -50,17 +50,22 @@ def export_run(
     Args:
         output: the file; a run of several parts (ids "part/id") gives one file per part, named <stem>_<part>.
         omit_failures: leave failed responses out.
-        sample: which of several responses per item.
+        sample: which of several responses per item, counted from 0; needed where there are several.
         template: the records to fill, for the format that is one ("mmhal").
     Raises:
-        UsageError: if the format is unknown or needs a template.
+        UsageError: if the format is unknown or needs a template, or the run has several responses per item.
         DataError: if a response failed, or a record does not fit the format or the template.
         RecordError: if the folder is no scored run.
     """
     model = str(read_manifest(run_dir).get("label", ""))
-    rows = [row for row in read_journal(run_dir / RECORDS) if row.get("sample") == sample]
-    if not rows:
-        raise RecordError(f"{run_dir}: no records with sample {sample}; score the run first")
+    records = read_journal(run_dir / RECORDS)
+    if not records:
+        raise RecordError(f"{run_dir}: no records; score the run first")
+    samples = sorted({row.get("sample", 0) for row in records})
+    chosen = samples[0] if sample is None else sample
+    if chosen not in samples or (sample is None and len(samples) > 1):
+        raise UsageError(f"{run_dir} has responses {samples[0]} to {samples[-1]} per item: choose one with --sample")
+    rows = [row for row in records if row.get("sample", 0) == chosen]
     return export_records(rows, format_name, output, model=model, omit_failures=omit_failures, template=template)
 
 

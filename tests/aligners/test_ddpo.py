@@ -160,7 +160,8 @@ def test_padding_changes_nothing(world, llava, tmp_path):
 def test_a_training_in_bfloat16_starts_at_its_reference_too(lora, world, tmp_path):
     _, pairs, images = world
     start = save_tiny("llava", tmp_path / "start")
-    settings = dpo_settings("ddpo-release", **(QUICK | {"bf16": True, "lora": lora, "lora_rank": 4, "lora_dropout": 0.0}))
+    changes = {"bf16": True, "lora": lora, "lora_rank": 4, "lora_dropout": 0.0}
+    settings = dpo_settings("ddpo-release", **(QUICK | changes))
     result = train_dpo(start, pairs, tmp_path / "out", settings, image_folder=images)
     assert result.losses[0] == pytest.approx(math.log(2), abs=1e-4)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import DataError
-from evalkit.exporters import EXPORTS, export_records
+from evalkit.errors import DataError, UsageError
+from evalkit.exporters import EXPORTS, export_records, export_run
 from evalkit.formats import FORMATS
 from evalkit.importers import ItemIndex, import_responses, plain_question, read_answers
+from evalkit.records import SCHEMA
 from evalkit.schema import Item
 
 
@@ -524,6 +525,16 @@ def test_what_is_exported_is_imported_unchanged(tmp_path, format_name, items):
     paths = export_records(rows, format_name, tmp_path / f"out{suffix}", model="m", template=template)
     found = import_responses(paths, items)
     assert [(r.prompt_id, r.text) for r in found] == [(i.id, text) for i, text in zip(items, TEXTS, strict=True)]
+
+
+def test_one_of_several_responses_is_exported_only_if_it_is_chosen(tmp_path):
+    rows = [record(CAPTIONED[0], text) | {"sample": sample} for sample, text in enumerate(("A dog.", "A cat."))]
+    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA, "label": "m", "benchmark": "chair"}))
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match="responses 0 to 1 per item: choose one with --sample"):
+        export_run(tmp_path, "chair", tmp_path / "out.jsonl")
+    (path,) = export_run(tmp_path, "chair", tmp_path / "out.jsonl", sample=1)
+    assert [json.loads(line)["caption"] for line in path.read_text().splitlines()] == ["A cat."]
 
 
 def test_parts_are_exported_to_a_file_each(tmp_path):
