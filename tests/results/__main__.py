@@ -42,7 +42,8 @@ many comparisons after base 0, on another CPU, had lost 16 points of recall with
 ON_FACTS = """\
 Which of two descriptions is of this image, the other being of a scene of the same place with as many kinds of things?
 Accuracy on held-out comparisons, %, scenes resampled; the text alone decides half of them. Blurred: icons cannot be
-told apart. Facts were part of the base's training."""
+told apart. Facts were part of the base's training. A model that sees nothing may fall below half: the wrong description
+is often of a scene it was trained on, where it was the right one."""
 
 
 def plain_dpo(base: Path, out: Path, seed: int) -> Any:
