@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ITEMS, TOKENS, BATCH = 500, 32, 32
+ITEMS, TOKENS, BATCH, TURNS = 500, 32, 32, 8
 
 
 def help_seconds() -> float:
@@ -40,7 +40,7 @@ def main() -> list[tuple[str, float, float, float]]:
         prompts = [benchmark.prompt(item) for item in benchmark.items()]
         list(engine.generate(prompts[:BATCH], sampling))  # warm
         alone, whole = [], []
-        for turn in range(3):
+        for turn in range(TURNS):
             start = cpu_seconds()
             list(engine.generate(prompts, sampling))
             alone.append(cpu_seconds() - start)
