@@ -10,6 +10,7 @@ from benchmarks.arguments import add_item_arguments, add_judge_arguments, add_ta
 from benchmarks.planning import plans_of
 from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
 from evalkit.errors import UsageError
+from evalkit.startup import quick_imports
 
 # named here as well, because aligners.presets loads torch, which --help must not
 DPO_PRESETS = ("ddpo-paper", "ddpo-release", "dpo")
@@ -180,7 +181,8 @@ def _add_compare(methods: Any) -> None:
 
 def align_ddpo(options: argparse.Namespace) -> int:
     """`evalkit align ddpo`."""
-    from aligners.ddpo import align_ddpo as train
+    with quick_imports():
+        from aligners.ddpo import align_ddpo as train
     from evalkit.progress import ProgressBar
 
     with ProgressBar("ddpo") as progress:
@@ -201,9 +203,10 @@ def align_ddpo(options: argparse.Namespace) -> int:
 
 def align_rlaif(options: argparse.Namespace) -> int:
     """`evalkit align rlaif`."""
-    from aligners.labeling import ModelSplitter
-    from aligners.rlaif import align_rlaif as train
-    from evalkit.engines.transformers import TransformersEngine
+    with quick_imports():
+        from aligners.labeling import ModelSplitter
+        from aligners.rlaif import align_rlaif as train
+        from evalkit.engines.transformers import TransformersEngine
     from evalkit.progress import ProgressBar
 
     labeler = TransformersEngine(options.labeler, batch_size=options.batch_size) if options.labeler else None
@@ -232,7 +235,8 @@ def align_rlaif(options: argparse.Namespace) -> int:
 
 def align_fact_rlhf(options: argparse.Namespace) -> int:
     """`evalkit align fact-rlhf`."""
-    from aligners.fact_rlhf import align_fact_rlhf as train
+    with quick_imports():
+        from aligners.fact_rlhf import align_fact_rlhf as train
     from evalkit.progress import ProgressBar
 
     with ProgressBar("fact-rlhf") as progress:
@@ -264,7 +268,9 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     """`evalkit align compare`: score every checkpoint on every task, then one table per benchmark."""
     from aligners.compare import comparison_tables, render_all
     from benchmarks.judging import judge_from
-    from evalkit.engines.transformers import TransformersEngine
+
+    with quick_imports():
+        from evalkit.engines.transformers import TransformersEngine
     from evalkit.harness import generate, score
     from evalkit.progress import ProgressBar
 
@@ -311,8 +317,9 @@ def describe_pairs(options: argparse.Namespace) -> int:
 
 def demonstrate(options: argparse.Namespace) -> int:
     """`evalkit demo`."""
-    from aligners import demo
-    from aligners.miniature_base import cached_base
+    with quick_imports():
+        from aligners import demo
+        from aligners.miniature_base import cached_base
     from evalkit.progress import ProgressBar, hide_loading_bars
     from evalkit.report import table
 

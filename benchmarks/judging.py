@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.arguments import arguments_of, key_values, literal
 from evalkit.errors import UsageError
+from evalkit.startup import quick_imports
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
@@ -50,10 +51,12 @@ def _engine(options: argparse.Namespace) -> "Engine":
     if options.judge_base_url:
         raise UsageError(f"--judge-base-url is for --judge-engine openai, not {options.judge_engine}")
     if options.judge_engine == "vllm":
-        from evalkit.engines.vllm import VLLMEngine
+        with quick_imports():
+            from evalkit.engines.vllm import VLLMEngine
 
         extra: dict[str, Any] = {key: literal(value) for key, value in texts.items()}
         return VLLMEngine(options.judge, **extra)
-    from evalkit.engines.transformers import TransformersEngine
+    with quick_imports():
+        from evalkit.engines.transformers import TransformersEngine
 
     return TransformersEngine(options.judge, **arguments_of(TransformersEngine, texts, "--judge-args"))

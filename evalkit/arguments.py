@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from evalkit.errors import UsageError
 from evalkit.sampling import Sampling
+from evalkit.startup import quick_imports
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
@@ -137,14 +138,16 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     extra: Mapping[str, Any] = {key: literal(value) for key, value in texts.items()}
     given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
     if options.engine == "transformers":
-        from evalkit.engines.transformers import TransformersEngine
+        with quick_imports():
+            from evalkit.engines.transformers import TransformersEngine
         from evalkit.progress import hide_loading_bars
 
         hide_loading_bars()
         own = arguments_of(TransformersEngine, texts, "--engine-args", ("batch_size", *GIVEN_BY_FLAG))
         return TransformersEngine(options.model, batch_size=options.batch_size or 8, **given, **own)
     if options.engine == "vllm":
-        from evalkit.engines.vllm import VLLMEngine
+        with quick_imports():
+            from evalkit.engines.vllm import VLLMEngine
 
         given.pop("device", None)
         return VLLMEngine(options.model, **given, **extra)

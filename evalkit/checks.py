@@ -134,16 +134,16 @@ def is_repeated(text: str) -> bool:
     return any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in periods)
 
 
+@lru_cache(maxsize=1024)
 def language_of(text: str) -> str | None:
     """Script of most letters, or of Latin letters the language by its function words; None if unsure."""
-    scripts = Counter(_script(character) for character in text if character.isalpha())
-    if not scripts:
-        return None
-    script = scripts.most_common(1)[0][0]
-    if script != "LATIN":
-        return script.lower()
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    found = {language: sum(word in known for word in words) for language, known in _LANGUAGES.items()}
+    if not text.isascii():
+        scripts = Counter(_script(character) for character in text if character.isalpha())
+        script = scripts.most_common(1)[0][0] if scripts else "LATIN"
+        if script != "LATIN":
+            return script.lower()
+    words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
+    found = {language: sum(words[word] for word in words.keys() & known) for language, known in _LANGUAGES.items()}
     best = max(found.values())
     leading = [language for language, count in found.items() if count == best]
     return leading[0] if best >= 2 and len(leading) == 1 else None

@@ -5,6 +5,7 @@ one kind of image only. Errors name the item's file.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,10 +38,10 @@ class ImageFile:
             DataError: if the name leads out of the folder, or no such file is there.
         """
         try:
-            folder = self.folder.resolve()
-            path = (folder / self.name).resolve()
+            folder = os.path.realpath(self.folder)
+            path = Path(os.path.realpath(os.path.join(folder, self.name)))
             found = path.is_file()
-        except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, links in a circle
+        except (OSError, ValueError) as error:  # a name too long, a NUL, links in a circle
             raise DataError(f"image {self.name[:200]!r} cannot be found in {self.folder}: {_reason(error)}") from error
         if not path.is_relative_to(folder):
             raise DataError(f"image {self.name!r} leads out of the image folder {self.folder}")
@@ -76,8 +77,9 @@ class ImageFile:
 
     def sha256(self) -> str:
         """Hash of the file's bytes, hexadecimal."""
-        stat = self.path.stat()
-        return _file_sha256(self.path, stat.st_mtime_ns, stat.st_size)
+        path = self.path
+        stat = path.stat()
+        return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
 
 
 def _reason(error: Exception) -> str:

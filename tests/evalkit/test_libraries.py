@@ -1,10 +1,19 @@
 """Versions of libraries under all their distributions' names."""
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
 from evalkit import libraries
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Versions are read once per process; not so here."""
+    libraries.library_version.cache_clear()
+    yield
+    libraries.library_version.cache_clear()
 
 
 def test_an_installed_library_has_its_version() -> None:
