@@ -6,6 +6,7 @@ it prefers short ones, so RLAIF-V (arXiv:2405.17220) divides it by the number of
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from aligners.candidates import best_of
@@ -152,20 +153,38 @@ class BestOfNEngine:
             engine.close()
 
 
-def best_of_n(model: str, reference: str, settings: BestOfN | None = None, **options: Json) -> BestOfNEngine:
+def best_of_n(
+    model: str | Path,
+    reference: str | Path,
+    *,
+    n: int = 16,
+    form: Form = "mean",
+    temperature: float = 0.7,
+    top_p: float = 1.0,
+    batch_size: int = 8,
+    dtype: str = "auto",
+    device: str | None = None,
+) -> BestOfNEngine:
     """Best of N on transformers: an aligned checkpoint ranked against the one it was trained from.
+
+        evalkit run --engine aligners.best_of_n:best_of_n --model ALIGNED --engine-args reference=BASE,n=16 ...
 
     Args:
         model: the aligned checkpoint, draws and ranks.
         reference: the checkpoint it was trained from.
-        settings: see `BestOfN`.
-        options: of `TransformersEngine`, for both.
+        n, form, temperature, top_p: see `BestOfN`.
+        batch_size, dtype, device: of `TransformersEngine`, for both.
     Raises:
         EngineError: if a checkpoint cannot be loaded, or the two are the same weights.
+        UsageError: if the settings cannot rank anything.
     """
     from evalkit.engines.transformers import TransformersEngine
 
-    aligned, frozen = TransformersEngine(model, **options), TransformersEngine(reference, **options)
+    settings = BestOfN(n=n, form=form, temperature=temperature, top_p=top_p)
+    aligned, frozen = (
+        TransformersEngine(checkpoint, batch_size=batch_size, dtype=dtype, device=device)
+        for checkpoint in (model, reference)
+    )
     if aligned.describe()["content"] == frozen.describe()["content"]:
         raise EngineError(f"{model} and {reference} hold the same weights: every implicit reward is 0")
     return BestOfNEngine(aligned, frozen, settings)

@@ -319,7 +319,7 @@ def demonstrate(options: argparse.Namespace) -> int:
     """`evalkit demo`."""
     with quick_imports():
         from aligners import demo
-        from aligners.miniature_base import cached_base
+        from aligners.miniature.base import cached_base
     from evalkit.progress import ProgressBar, hide_loading_bars
     from evalkit.report import table
 

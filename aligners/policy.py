@@ -12,6 +12,9 @@ from aligners.training import TrainingSettings
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import UsageError
 
+IN_MEMORY = "a model in memory"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")  # as PEFT saves them
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -33,7 +36,7 @@ def load_policy(start: Path | str | tuple[Any, Any], training: TrainingSettings,
     """Load what is to be trained; full training keeps float32 weights, whatever is stored."""
     if isinstance(start, tuple):
         model, processor = start
-        return Policy(model, processor, None, "a model in memory", model.dtype)
+        return Policy(model, processor, None, IN_MEMORY, model.dtype)
     checkpoint = load_checkpoint(start, dtype="auto", device=str(device))
     model, dtype = merged(checkpoint.model), checkpoint.model.dtype
     if not wants_lora(model, training):
@@ -55,10 +58,17 @@ def trains_adapter(policy: Policy, training: TrainingSettings) -> bool:
 
 
 def save_policy(trainer: Any, policy: Policy, out: Path, card: Card) -> None:
-    """Write the trained model; with sharded weights the Trainer gathers them, on every process."""
+    """Write the trained model; with sharded weights the Trainer gathers them, on every process.
+
+    Raises:
+        UsageError: if an adapter trained on sharded weights is to be merged, but the start was a model in memory; the
+            adapter is left in `out`.
+    """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         trainer.save_model(str(out))
         if trainer.args.should_save:
+            if not card.adapter and (out / _ADAPTER_FILES[0]).is_file():
+                _fold_saved_adapter(policy, out)
             policy.processor.save_pretrained(out)
             rename_for_vllm(out)
             write_card(out, card)
@@ -67,3 +77,16 @@ def save_policy(trainer: Any, policy: Policy, out: Path, card: Card) -> None:
         model = model if card.adapter else merged(model)
         save_checkpoint(model.to(policy.dtype), policy.processor, out, card)
     trainer.accelerator.wait_for_everyone()
+
+
+def _fold_saved_adapter(policy: Policy, out: Path) -> None:
+    """Replace the adapter in `out` by the whole model: sharded weights can't be merged where they are."""
+    if policy.parent == IN_MEMORY:
+        raise UsageError(f"{out}: sharded weights of a model in memory can't be merged; save the model first")
+    from peft import PeftModel
+
+    base = merged(load_checkpoint(policy.parent, dtype="auto", device="cpu").model)
+    whole = merged(PeftModel.from_pretrained(base, out, autocast_adapter_dtype=False))
+    for name in _ADAPTER_FILES:
+        (out / name).unlink(missing_ok=True)
+    whole.to(policy.dtype).save_pretrained(out)

@@ -3,9 +3,10 @@
 import argparse
 import inspect
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from evalkit.errors import UsageError
 from evalkit.sampling import Sampling
@@ -21,7 +22,17 @@ EXIT_INTERRUPTED = 130
 
 GIVEN_BY_FLAG = ("revision", "dtype", "device", "adapter")
 
-ENGINES = ("transformers", "vllm", "openai", "replay")
+
+class EngineNames(tuple[str, ...]):
+    """The engines there are; "package.module:factory" stands for one more."""
+
+    __slots__ = ()
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and ":" in name)
+
+
+ENGINES = EngineNames(("transformers", "vllm", "openai", "replay"))
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +41,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", required=True, metavar="M", help="checkpoint folder, hub id, or a server's model name"
     )
-    group.add_argument("--engine", choices=ENGINES, default="transformers")
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="transformers",
+        metavar="ENGINE",
+        help=f"{', '.join(ENGINES)} (default: transformers), or package.module:factory, e.g. "
+        "aligners.best_of_n:best_of_n with --engine-args reference=BASE",
+    )
     group.add_argument("--revision", help="branch, tag or commit of a hub model")
     group.add_argument("--adapter", type=Path, help="folder of a LoRA adapter to put on the model")
     group.add_argument(
@@ -137,6 +155,8 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     texts = key_values(options.engine_args, "--engine-args")
     extra: Mapping[str, Any] = {key: literal(value) for key, value in texts.items()}
     given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
+    if ":" in options.engine:
+        return _engine_made_by(options, texts, given)
     if options.engine == "transformers":
         with quick_imports():
             from evalkit.engines.transformers import TransformersEngine
@@ -164,8 +184,38 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     return ReplayEngine(Path(options.model), **own)
 
 
-def arguments_of(cls: type, texts: Mapping[str, str], flag: str, taken: Collection[str] = ()) -> dict[str, Any]:
-    """Texts as arguments of a class's constructor, by the types it declares.
+def _engine_made_by(options: argparse.Namespace, texts: Mapping[str, str], given: Mapping[str, Any]) -> "Engine":
+    """The engine of "package.module:factory", called with the model, the flags and --engine-args."""
+    module, _, attribute = options.engine.partition(":")
+    try:
+        with quick_imports():
+            factory = getattr(import_module(module), attribute)
+        signature = inspect.signature(factory)
+        signature.bind_partial(options.model)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"engine {options.engine!r} cannot be used: {error}") from error
+    parameters = signature.parameters
+    flags = {**given, **({"batch_size": options.batch_size} if options.batch_size else {})}
+    refused = [f"--{name.replace('_', '-')}" for name in flags if name not in parameters]
+    if refused:
+        raise UsageError(f"{', '.join(refused)}: not for the engine {options.engine}")
+    own = arguments_of(factory, texts, "--engine-args", ("batch_size", *GIVEN_BY_FLAG))
+    _, *others = parameters.values()  # the first is the model
+    needed = [p.name for p in others if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    lacking = [name for name in needed if name not in {**flags, **own}]
+    if lacking:
+        missing = ",".join(f"{name}=..." for name in lacking)
+        raise UsageError(f"the engine {options.engine} needs --engine-args {missing}")
+    engine = factory(options.model, **flags, **own)
+    if not all(hasattr(engine, name) for name in ("describe", "generate", "stop", "close")):
+        raise UsageError(f"{options.engine!r} made a {type(engine).__name__}, which is no engine")
+    return cast("Engine", engine)
+
+
+def arguments_of(
+    cls: Callable[..., object], texts: Mapping[str, str], flag: str, taken: Collection[str] = ()
+) -> dict[str, Any]:
+    """Texts as arguments of a class's constructor or of a function, by the types it declares.
 
     Args:
         taken: arguments that have flags of their own.
@@ -176,12 +226,16 @@ def arguments_of(cls: type, texts: Mapping[str, str], flag: str, taken: Collecti
     unknown = [name for name in texts if name not in known]
     if unknown:
         raise UsageError(f"{flag}: unknown {', '.join(unknown)}; {cls.__name__} takes {', '.join(known)}")
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    hints = get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
     return {name: _argument(f"{flag} {name}", text, hints.get(name, str)) for name, text in texts.items()}
 
 
 def _argument(flag: str, text: str, declared: Any) -> Any:
     """A text as the first declared type that takes it; only plain types can be written on a command line."""
+    if get_origin(declared) is Literal:
+        if text not in get_args(declared):
+            raise UsageError(f"{flag}={text[:60]}: expected {' or '.join(get_args(declared))}")
+        return text
     kinds = [kind for kind in (get_args(declared) or (declared,)) if kind in (bool, int, float, str, Path)]
     for kind in kinds:
         try:

@@ -93,9 +93,14 @@ class _Chunks(dict[str, "_Chunk | None"]):
         if candidates not in ([], [len(chunk) - 1]):
             return None
         inner = tuple(self.cut(f"x {chunk} x")[1:-1])
-        last = tuple(self.cut(f"x {chunk}")[1:])
+        inner_spans = tuple(_align(inner, chunk))
+        if "." not in chunk:  # a full stop is all that is cut differently at the end of a sentence
+            last, last_spans = inner, inner_spans
+        else:
+            last = tuple(self.cut(f"x {chunk}")[1:])
+            last_spans = tuple(_align(last, chunk))
         breaks = self._always_breaks(chunk) if candidates else False
-        return _Chunk(breaks, inner, last, tuple(_align(inner, chunk)), tuple(_align(last, chunk)))
+        return _Chunk(breaks, inner, last, inner_spans, last_spans)
 
     def _plain(self, chunk: str, word: str, sign: str) -> _Chunk:
         """A word with at most one sign behind it: the sign is a token, a full stop only at the sentence's end."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aligners.miniature_base import cached_base
-from aligners.miniature_quality import LIMITS, MAX_PARAMETERS
+from aligners.miniature.base import cached_base
+from aligners.miniature.quality import LIMITS, MAX_PARAMETERS
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
 from evalkit.miniature.drawing import render

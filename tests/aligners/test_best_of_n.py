@@ -97,7 +97,7 @@ def test_the_description_tells_the_ranking() -> None:
 def test_checkpoints_rank_each_other_and_themselves_never(tmp_path: Path) -> None:
     write_images(tmp_path, 1)
     aligned, start = save_tiny("llava", tmp_path / "a", seed=1), save_tiny("llava", tmp_path / "b", seed=0)
-    engine = best_of_n(str(aligned), str(start), BestOfN(n=3, temperature=1.0), batch_size=4)
+    engine = best_of_n(aligned, start, n=3, temperature=1.0, batch_size=4)
     prompts = [Prompt("p", "What is it?", (ImageFile(tmp_path, "0.png"),))]
     sampling = Sampling(max_new_tokens=6)
     (best,) = engine.generate(prompts, sampling)
@@ -105,4 +105,4 @@ def test_checkpoints_rank_each_other_and_themselves_never(tmp_path: Path) -> Non
     rewards = engine.rewards(prompts, drawn)
     assert best.text == drawn[rewards.index(max(rewards))].text
     with pytest.raises(EngineError, match="same weights"):
-        best_of_n(str(start), str(start))
+        best_of_n(start, start)

@@ -278,7 +278,7 @@ def launched(world, out, *launcher, settings=()):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    [weights] = out.glob("*model.safetensors")
+    [weights] = out.glob("*model.safetensors")  # a whole model or an adapter, never both
     return [line["loss"] for line in read_log(out / "training.jsonl")], load_file(weights)
 
 
@@ -291,7 +291,11 @@ def test_two_processes_give_the_losses_of_one(world, tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-@pytest.mark.parametrize("settings", [(), ("lora=true", "lora_rank=4")], ids=["full", "adapter"])
+@pytest.mark.parametrize(
+    "settings",
+    [(), ("lora=true", "lora_rank=4"), ("lora=true", "lora_rank=4", "merge_adapter=true")],
+    ids=["full", "adapter", "merged adapter"],
+)
 def test_two_processes_with_the_fsdp_profile_give_losses_and_weights_of_one(settings, world, tmp_path):
     flags = [
         "--config_file",

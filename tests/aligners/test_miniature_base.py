@@ -12,8 +12,8 @@ from PIL import Image
 
 from aligners import miniature_base
 from aligners.checkpoint import save_checkpoint
-from aligners.miniature_base import Recipe, build_base, cached_base, cell_targets, once, recipe_hash, train_base
-from aligners.miniature_lessons import (
+from aligners.miniature.base import Recipe, build_base, cached_base, cell_targets, once, recipe_hash, train_base
+from aligners.miniature.lessons import (
     Teacher,
     answer_lesson,
     caption_lesson,
@@ -22,8 +22,8 @@ from aligners.miniature_lessons import (
     scene_pixels,
     shuffled_facts,
 )
-from aligners.miniature_model import build_model, build_processor
-from aligners.miniature_quality import LIMITS, MAX_PARAMETERS, Quality, check, describe_scenes, measure, summarise
+from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.quality import LIMITS, MAX_PARAMETERS, Quality, check, describe_scenes, measure, summarise
 from aligners.sft import Schedule
 from aligners.trainable import parameter_count
 from evalkit.cache import cache_folder

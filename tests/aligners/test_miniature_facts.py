@@ -8,9 +8,9 @@ from PIL import Image
 
 from aligners.checkpoint import save_checkpoint
 from aligners.llava_rlhf import read_comparisons
-from aligners.miniature_facts import blurred, reward_model_accuracy, write_descriptions
-from aligners.miniature_model import build_model, build_processor
-from aligners.miniature_rlhf import count_mentions
+from aligners.miniature.facts import blurred, reward_model_accuracy, write_descriptions
+from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.rlhf import count_mentions
 from evalkit.images import ImageFile
 from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.scenes import scenes_of

@@ -7,9 +7,9 @@ import pytest
 
 from aligners.checkpoint import save_checkpoint
 from aligners.instructions import read_instructions
-from aligners.miniature_claims import existence_claims
-from aligners.miniature_model import build_model, build_processor
-from aligners.miniature_rlaif import RECIPE, align_miniature_rlaif, single_pass, write_scenes
+from aligners.miniature.claims import existence_claims
+from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.rlaif import RECIPE, align_miniature_rlaif, single_pass, write_scenes
 from aligners.rlaif import rlaif_settings
 from evalkit.errors import TrainingError
 from evalkit.miniature.scenes import split_of

@@ -10,8 +10,8 @@ from aligners.checkpoint import save_checkpoint
 from aligners.fact_rlhf import fact_rlhf_settings
 from aligners.facts import Turn, load_facts
 from aligners.llava_rlhf import read_comparisons, read_rollout_prompts
-from aligners.miniature_model import build_model, build_processor
-from aligners.miniature_rlhf import (
+from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.rlhf import (
     SETTINGS,
     Recipe,
     align_miniature_fact_rlhf,
@@ -40,7 +40,7 @@ def base(tmp_path_factory):
 @pytest.fixture
 def spoken(monkeypatch):
     """Samples of a base that describes as badly as the training captions."""
-    import aligners.miniature_rlhf as recipe
+    import aligners.miniature.rlhf as recipe
 
     def say(base, prompts, n, seed, progress=None):
         scenes = islice(scenes_of("train", 7_000_000 + seed), len(prompts))

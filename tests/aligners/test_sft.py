@@ -103,8 +103,8 @@ def test_too_little_data_is_an_error():
 
 
 def test_packed_segments_get_the_logits_they_get_alone():
-    from aligners.miniature_lessons import Teacher, scene_pixels
-    from aligners.miniature_model import build_model, build_processor
+    from aligners.miniature.lessons import Teacher, scene_pixels
+    from aligners.miniature.model import build_model, build_processor
     from evalkit.miniature.questions import Question
     from evalkit.miniature.scenes import Scene, Thing
 

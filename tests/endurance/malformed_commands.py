@@ -71,6 +71,8 @@ def command_lines() -> list[Case]:
         ("tolerance NaN", f"{CHAIR} --tolerance nan", ("tolerance",)),
         ("tolerance -1", f"{CHAIR} --tolerance -1", ("tolerance",)),
         ("unknown engine argument", f"{REPLAY} --engine-args colour=red", ("colour",)),
+        ("an engine that is not there", f"{REPLAY} --engine absent:make", ("absent",)),
+        ("an engine that is no engine", f"{REPLAY} --engine os:getcwd", ("os:getcwd",)),
         ("engine argument without value", f"{REPLAY} --engine-args colour", ("colour",)),
         ("an engine argument that has a flag", f"{REPLAY} --engine-args path=x", ("path",)),
         ("connections of a word", f"{SERVED} {NOWHERE} --engine-args connections=many", ("connections",)),

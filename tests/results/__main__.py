@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from aligners.compare import comparison_table
-from aligners.miniature_base import cached_base
-from aligners.miniature_ddpo import SETTINGS, align_miniature_ddpo
-from aligners.miniature_facts import reward_model_accuracy
-from aligners.miniature_rlaif import RECIPE, align_miniature_rlaif, single_pass
-from aligners.miniature_rlhf import align_miniature_fact_rlhf
+from aligners.miniature.base import cached_base
+from aligners.miniature.ddpo import SETTINGS, align_miniature_ddpo
+from aligners.miniature.facts import reward_model_accuracy
+from aligners.miniature.rlaif import RECIPE, align_miniature_rlaif, single_pass
+from aligners.miniature.rlhf import align_miniature_fact_rlhf
 from benchmarks.registry import build
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.harness import evaluate

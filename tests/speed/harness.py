@@ -96,7 +96,7 @@ def compare(name: str, checkpoint: Path, folder: Path) -> Row:
 def main() -> list[Row]:
     """The trained miniature base, whose captions are English, and a random model, whose answers are noise."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from aligners.miniature_base import cached_base
+    from aligners.miniature.base import cached_base
     from tests.tiny_models import save_tiny
 
     with tempfile.TemporaryDirectory() as name:

@@ -84,7 +84,7 @@ def align_miniature_fact_rlhf(
     """Align a miniature base; `out` becomes the checkpoint and keeps the data in out/data.
 
     Args:
-        base: of `aligners.miniature_base`.
+        base: of `aligners.miniature.base`.
         out: folder of the new checkpoint.
         seed: of scenes, samples and training.
         progress: called with (stage, done, total).

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aligners.miniature_claims import Oracle, lexicon_splitter
+from aligners.miniature.claims import Oracle, lexicon_splitter
 from aligners.presets import RLAIFV, RLAIFV_DPO, RlaifPreset
 from aligners.rlaif import RlaifResult, align_rlaif
 from aligners.stages import Progress
@@ -60,7 +60,7 @@ def align_miniature_rlaif(
     """Align the miniature base with its own feedback; the same call continues or returns what is finished.
 
     Args:
-        base: of `aligners.miniature_base.cached_base`.
+        base: of `aligners.miniature.base.cached_base`.
         out: folder of the run and of the new checkpoint; its scenes are drawn below out/scenes.
         seed: of scenes, sampling and training.
         progress: called with (stage, done, total).

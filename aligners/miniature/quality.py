@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from aligners.miniature_lessons import Teacher, scene_pixels
+from aligners.miniature.lessons import Teacher, scene_pixels
 from aligners.sft import hidden_states, pack
 from evalkit.errors import TrainingError
 from evalkit.miniature.captions import claims, fluent, is_true, split_sentences

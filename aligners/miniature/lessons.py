@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aligners.miniature_model import AFTER_IMAGE, AFTER_PROMPT, BEFORE_IMAGE, IMAGE_SIDE, N_IMAGE_TOKENS
+from aligners.miniature.model import AFTER_IMAGE, AFTER_PROMPT, BEFORE_IMAGE, IMAGE_SIDE, N_IMAGE_TOKENS
 from aligners.sft import Row, Segment
 from evalkit.miniature.captions import noisy_caption, true_caption
 from evalkit.miniature.drawing import render

@@ -39,7 +39,7 @@ def align_miniature_ddpo(
     """Build corrected pairs (in out/training/pairs) and train; the same call continues or returns what is finished.
 
     Args:
-        base: of `aligners.miniature_base.cached_base`.
+        base: of `aligners.miniature.base.cached_base`.
         out: folder of the new checkpoint.
         seed: of scenes, sampling and training.
         progress: called with (stage, done, total).

@@ -3,9 +3,9 @@
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525) shows its reward model true sentences about the image. Here it compares a
 description of the image with one of another scene of the same place with as many kinds of things. Both are good
 descriptions: nothing in the text says which is right, so the reward model has to see the image or to read the facts.
-A base's own samples, which the recipe in `miniature_rlhf` compares, cannot show this: its hallucinations have tell-tale
+A base's own samples, which the recipe in `rlhf` compares, cannot show this: its hallucinations have tell-tale
 forms, and a reward model that is all but blind finds most of them in the text.
-Facts were part of the base's training, see `miniature_lessons.facts_lesson`.
+Facts were part of the base's training, see `lessons.facts_lesson`.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 from aligners.fact_rlhf import fact_rlhf_settings
 from aligners.facts import load_facts
 from aligners.llava_rlhf import read_comparisons
-from aligners.miniature_rlhf import SETTINGS, conversation, facts_before_question, write_files
+from aligners.miniature.rlhf import SETTINGS, conversation, facts_before_question, write_files
 from aligners.reference_logps import Progress
 from aligners.reward_model import train_reward_model
 from evalkit.images import ImageFile
@@ -60,7 +60,7 @@ def reward_model_accuracy(
     The four runs of a seed see the same comparisons.
 
     Args:
-        base: of `aligners.miniature_base`.
+        base: of `aligners.miniature.base`.
         seed: of scenes and training.
         facts: whether the reward model reads them.
         degraded: blur what the reward model sees until icons cannot be told apart.
