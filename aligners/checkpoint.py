@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from evalkit.errors import DataError, TrainingError
+from evalkit.files import replace_text, replaced
 from evalkit.libraries import library_version
 from evalkit.schema import Json
 
@@ -75,9 +76,7 @@ def merged(model: Any) -> Any:
 
 def write_card(folder: Path, card: Card) -> None:
     """Write `card.json`, in one step."""
-    partial = folder / (CARD + ".partial")
-    partial.write_text(json.dumps(asdict(card), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(folder / CARD)
+    replace_text(folder / CARD, json.dumps(asdict(card), indent=1, sort_keys=True) + "\n")
 
 
 def read_card(folder: Path) -> Card | None:
@@ -123,13 +122,12 @@ def rename_for_vllm(folder: Path) -> None:
             if all(older_name(name) == name for name in names):
                 continue
             tensors = {older_name(name): file.get_tensor(name) for name in names}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata or {"format": "pt"})
-        partial.replace(path)
+        with replaced(path) as beside:
+            save_file(tensors, beside, metadata or {"format": "pt"})
     for path in folder.glob("*.safetensors.index.json"):
         index = json.loads(path.read_text(encoding="utf-8"))
         index["weight_map"] = {older_name(name): shard for name, shard in index["weight_map"].items()}
-        path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        replace_text(path, json.dumps(index, indent=2) + "\n")
 
 
 def older_name(name: str) -> str:

@@ -11,13 +11,13 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aligners.pairs import Pair, read_pairs
 from evalkit.errors import DataError
+from evalkit.files import replaced
 from evalkit.rows import Row, parse_json, read_rows
 
 _TEXTS = ("question", "chosen", "rejected")
@@ -133,10 +133,8 @@ def _store(data: bytes, folder: Path) -> str:
     name = hashlib.sha256(data).hexdigest()[:24] + suffix
     path = folder / name
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{name}.{os.getpid()}.partial"  # several processes may read the same rows
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replaced(path) as beside:  # several processes may read the same rows
+            beside.write_bytes(data)
     return name
 
 

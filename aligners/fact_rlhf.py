@@ -37,6 +37,7 @@ from aligners.trainable import wants_lora
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.engines.loading import load_checkpoint
 from evalkit.errors import UsageError
+from evalkit.files import replace_text
 from evalkit.images import ImageFile
 from evalkit.schema import Json
 
@@ -135,9 +136,7 @@ def _note_stage(out: Path, stage: str, result: Mapping[str, Json]) -> None:
     stages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if stage not in stages:
         stages[stage] = dict(result)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(stages, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        replace_text(path, json.dumps(stages, indent=1) + "\n")
 
 
 @dataclass(frozen=True, slots=True)

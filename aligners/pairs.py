@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from aligners.candidates import Candidate, group_by
 from evalkit.errors import DataError
+from evalkit.files import replaced
 from evalkit.schema import Json
 
 
@@ -48,13 +49,11 @@ class Pair:
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     """Write a pairs file; returns the number of pairs. An existing file is replaced in one step."""
-    partial = path.with_name(path.name + ".partial")
     count = 0
-    with partial.open("w", encoding="utf-8") as file:
+    with replaced(path) as beside, beside.open("w", encoding="utf-8") as file:
         for pair in pairs:
             file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
             count += 1
-    partial.replace(path)
     return count
 
 

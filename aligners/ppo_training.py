@@ -27,6 +27,7 @@ from aligners.rollouts import RolloutSettings, question_mark_ids, sample_rollout
 from aligners.run_folder import LOG, Journal, claim_folder
 from evalkit.engines.encoding import PromptEncoder
 from evalkit.errors import TrainingError
+from evalkit.files import replaced
 from evalkit.schema import Json
 
 
@@ -140,7 +141,6 @@ def _stream(count: int, start: int, size: int, seed: int) -> Iterator[int]:
 
 
 def _save_state(path: Path, number: int, models: ActorCritic, optimizer: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     trained = {name: p.detach().cpu() for name, p in models.named_parameters() if p.requires_grad}
     state = {
         "rollouts": number,
@@ -148,9 +148,8 @@ def _save_state(path: Path, number: int, models: ActorCritic, optimizer: Any) ->
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
     }
-    partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with replaced(path) as beside:
+        torch.save(state, beside)
 
 
 def _load_state(path: Path, models: ActorCritic, optimizer: Any) -> int:

@@ -22,6 +22,7 @@ from torch import Tensor
 from aligners.checkpoint import weights_hash
 from aligners.encoding import Layout, PairEncoder, TokenPair
 from aligners.scoring import bare, move, response_logps, scoring
+from evalkit.files import replaced
 
 Progress = Callable[[str, int, int], None]
 
@@ -139,12 +140,10 @@ def _world() -> int:
 
 
 def _write(path: Path, logps: ReferenceLogps) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for pair in logps.pairs for row in (pair.chosen, pair.rejected)]
     content = {"logps": torch.cat(rows), "lengths": torch.tensor([len(row) for row in rows])}
-    partial = path.with_name(path.name + ".partial")
-    save_file(content, partial, {"seconds": str(logps.seconds)})
-    partial.replace(path)
+    with replaced(path) as beside:
+        save_file(content, beside, {"seconds": str(logps.seconds)})
 
 
 def _read(path: Path, pairs: Sequence[TokenPair]) -> ReferenceLogps | None:

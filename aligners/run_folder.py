@@ -13,6 +13,7 @@ from typing import Any
 
 from aligners.checkpoint import Card, read_card
 from evalkit.errors import TrainingError
+from evalkit.files import replace_text
 from evalkit.schema import Json
 
 LOG = "training.jsonl"
@@ -29,8 +30,7 @@ class Journal:
             return
         kept = [line for line in read_log(path) if line["step"] <= resumed_step]
         self._before = kept[-1].get("seconds", 0.0) if kept else 0.0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: Mapping[str, Json]) -> None:
         """Append one line; `seconds` counts the whole run, interruptions left out."""
@@ -74,10 +74,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Json]) -> None:
                 "use another folder, or remove this one"
             )
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(mine, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(mine, indent=1, sort_keys=True) + "\n")
 
 
 def last_complete_step(folder: Path) -> tuple[int, Path] | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from benchmarks.json_fields import field, words
 from evalkit.cache import cache_folder
 from evalkit.errors import DataError
+from evalkit.files import replaced
 from evalkit.images import ImageFile
 from evalkit.rows import Row, read_rows
 
@@ -131,10 +132,8 @@ def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
     path = folder / name
     if not path.is_file() or path.stat().st_size != len(content):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(content)
-            partial.replace(path)
+            with replaced(path) as beside:
+                beside.write_bytes(content)
         except OSError as error:
             raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
     return ImageFile(folder, name)

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import io
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from benchmarks.coco import read_captions, read_instances
 from benchmarks.json_fields import read_object
 from benchmarks.object_words import ObjectTable
 from evalkit.errors import DataError
+from evalkit.files import replaced
 from evalkit.images import ImageFile
 from evalkit.rows import Row, read_rows
 
@@ -75,11 +75,9 @@ def extract_images(questions: Sequence[Question], folder: Path) -> list[ImageFil
         data, ending = _decoded(question)
         name = f"{question.image_id:012d}.{ending}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             if not _holds(folder / name, data):
-                partial = folder / f".{name}.{os.getpid()}"
-                partial.write_bytes(data)
-                partial.replace(folder / name)
+                with replaced(folder / name) as beside:
+                    beside.write_bytes(data)
         except OSError as error:
             raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
         images.append(ImageFile(folder, name))

@@ -11,7 +11,6 @@ between releases, so the release is part of the name that a score carries.
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 from benchmarks.json_fields import read_object
 from evalkit.errors import DataError
+from evalkit.files import replace_text
 
 THRESHOLD = 0.8  # AMBER's default; two words are similar if their similarity is strictly greater
 DEFAULT_MODEL = "en_core_web_lg"
@@ -72,10 +72,7 @@ class Similarity:
             "vocabulary": vocabulary_hash(vocabulary),
             "pairs": [list(pair) for pair in self.pairs],
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
-        partial.replace(path)
+        replace_text(path, json.dumps(content, indent=0) + "\n")
 
 
 def vocabulary_hash(vocabulary: Collection[str]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from evalkit.cache import cache_folder
 from evalkit.errors import AssetError
+from evalkit.files import replaced
 
 MIRROR_VARIABLE = "EVALKIT_ASSETS"
 OFFLINE_VARIABLES = ("EVALKIT_OFFLINE", "HF_HUB_OFFLINE")
@@ -194,18 +195,14 @@ def fetch(wanted: Asset) -> Path:
         offline = " or ".join(OFFLINE_VARIABLES)
         raise AssetError(f"{wanted.name} is not here and {offline} forbids downloads; get {wanted.url} and {remedy}")
     path = download_folder() / wanted.name
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(wanted, beside)
-        check(wanted, beside)
-        beside.replace(path)
+        with replaced(path) as beside:
+            _download(wanted, beside)
+            check(wanted, beside)
     except (OSError, HTTPException) as error:
         raise AssetError(f"{wanted.url} cannot be downloaded: {error}; get it elsewhere and {remedy}") from error
     except AssetError as error:
         raise AssetError(f"{wanted.url} gave other bytes than the official ones ({error}); {remedy}") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

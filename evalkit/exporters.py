@@ -7,6 +7,7 @@ responses are refused, or left out if asked for (never where the script goes by 
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,11 +27,13 @@ class Export:
     """A format to write.
 
     row          one record -> one row
+    key          fields that tell rows apart in the authors' script
     suffix       of the file: .json is one list, .jsonl a row a line, .csv a table
     by_position  the authors' script goes by position, so nothing may be left out
     """
 
     row: Callable[[Record], dict[str, Json]]
+    key: tuple[str, ...]
     suffix: str
     about: str
     by_position: bool = False
@@ -96,6 +99,7 @@ def export_records(
         )
     written = []
     for part, rows in parts.items():
+        _check_keys(rows, export.key, format_name)
         path = output.with_name(f"{output.stem}_{part.replace('/', '_')}{output.suffix}") if part else output
         written.append(_write(path, WRITERS[export.suffix](rows)))
     return written
@@ -136,6 +140,14 @@ def _answered(records: Sequence[Record], omit_failures: bool, by_position: bool)
         )
         raise DataError(f"{len(failed)} responses failed ({', '.join(failed[:5])}); {remedy}")
     return [record for record in records if record["response"]["text"] is not None]
+
+
+def _check_keys(rows: Sequence[Mapping[str, Json]], key: tuple[str, ...], format_name: str) -> None:
+    """A run of another kind of benchmark does not fit: e.g. several questions per image, in a format of captions."""
+    (repeated, count), *_ = Counter(tuple(row[name] for name in key) for row in rows).most_common(1)
+    if count > 1:
+        told = ", ".join(f"{name} {value!r}" for name, value in zip(key, repeated, strict=True))
+        raise DataError(f"the run does not fit format {format_name!r}, which has one row per key: {told} has {count}")
 
 
 def _number(value: Any, record: Record) -> int:
@@ -193,13 +205,17 @@ def _plain(record: Record) -> dict[str, Json]:
 
 TEMPLATE = "mmhal"
 EXPORTS: dict[str, Export] = {
-    "amber": Export(_amber, ".json", "[{id, response}]"),
-    "chair": Export(_chair, ".jsonl", "{image_id, caption} a line"),
-    "pope": Export(_pope, ".jsonl", "{question_id, question, answer} a line, in the order of the questions", True),
-    "object_halbench": Export(_object_halbench, ".jsonl", "{image_id, question, answer, metainfos} a line"),
-    "llava": Export(_llava, ".jsonl", "{question_id, prompt, text, model_id, metadata} a line"),
-    "plain": Export(_plain, ".jsonl", "{id, response} a line"),
-    "csv": Export(_plain, ".csv", "id,response"),
+    "amber": Export(_amber, ("id",), ".json", "[{id, response}]"),
+    "chair": Export(_chair, ("image_id",), ".jsonl", "{image_id, caption} a line"),
+    "pope": Export(
+        _pope, ("question_id",), ".jsonl", "{question_id, question, answer} a line, in the order of the questions", True
+    ),
+    "object_halbench": Export(
+        _object_halbench, ("image_id", "question"), ".jsonl", "{image_id, question, answer, metainfos} a line"
+    ),
+    "llava": Export(_llava, ("question_id",), ".jsonl", "{question_id, prompt, text, model_id, metadata} a line"),
+    "plain": Export(_plain, ("id",), ".jsonl", "{id, response} a line"),
+    "csv": Export(_plain, ("id",), ".csv", "id,response"),
 }
 
 

@@ -13,7 +13,6 @@ are replaced as a whole (written beside, then renamed).
 
 import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from evalkit.errors import RecordError
+from evalkit.files import replaced
 from evalkit.schema import Json
 
 SCHEMA = 1
@@ -135,15 +135,13 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Json]]) -> None:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    if not path.parent.is_dir():  # removed under a running program: not made anew without its journals
+        raise RecordError(f"{path}: cannot be written: no such folder")
     try:
-        with beside.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        with replaced(path) as beside, beside.open("w", encoding="utf-8", errors="surrogatepass") as file:
             yield file
-        beside.replace(path)
     except OSError as error:
         raise RecordError(f"{path}: cannot be written: {error.strerror}; the earlier file is untouched") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

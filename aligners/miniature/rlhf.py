@@ -19,6 +19,7 @@ from aligners.fact_rlhf import FactRlhfResult, align_fact_rlhf
 from aligners.facts import Turn
 from aligners.reference_logps import Progress
 from evalkit.engines.transformers import TransformersEngine
+from evalkit.files import replace_text
 from evalkit.images import ImageFile
 from evalkit.miniature.captions import phrase
 from evalkit.miniature.drawing import render
@@ -146,9 +147,7 @@ def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Pr
 def write_files(folder: Path, contents: Mapping[str, Any]) -> None:
     """Write folder/NAME.json one after the other, each whole or not at all: the last one there says that all are."""
     for name, content in contents.items():
-        partial = folder / f"{name}.json.partial"
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(folder / f"{name}.json")
+        replace_text(folder / f"{name}.json", json.dumps(content))
 
 
 def conversation(row_id: str, image: str, question: str) -> dict[str, Any]:

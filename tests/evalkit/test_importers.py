@@ -558,6 +558,13 @@ def test_failed_responses_are_refused_and_left_out_only_where_order_does_not_mat
             export_records(rows, format_name, tmp_path / "out.json", omit_failures=True)
 
 
+def test_several_questions_about_one_image_are_no_captions(tmp_path):
+    rows = [record(item(f"random/{n}", "Is there a dog?", "COCO_val2014_000000000009.jpg"), "yes") for n in (1, 2)]
+    with pytest.raises(DataError, match="does not fit format 'chair', which has one row per key: image_id 9 has 2"):
+        export_records(rows, "chair", tmp_path / "out.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_template_with_other_questions_is_refused(tmp_path):
     template = write(tmp_path / "t.json", [{"image_id": "zz", "question": "?", "model_answer": ""}])
     with pytest.raises(DataError, match=r"t\.json: entry 1: no response for image 'zz'"):
