@@ -11,6 +11,7 @@ from typing import Literal
 
 from aligners.candidates import best_of
 from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError, UsageError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
@@ -178,8 +179,6 @@ def best_of_n(
         EngineError: if a checkpoint cannot be loaded, or the two are the same weights.
         UsageError: if the settings cannot rank anything.
     """
-    from evalkit.engines.transformers import TransformersEngine
-
     settings = BestOfN(n=n, form=form, temperature=temperature, top_p=top_p)
     aligned, frozen = (
         TransformersEngine(checkpoint, batch_size=batch_size, dtype=dtype, device=device)

@@ -3,6 +3,7 @@
 A method gives `fit` its rows, a collate function and a loss; a run that was killed goes on (see `aligners.run_folder`).
 """
 
+import logging
 import math
 import shutil
 import time
@@ -122,6 +123,8 @@ def fit(
         trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder)
     if progress is not None and arguments.should_save:
         trainer.add_callback(Reporter(progress))
+    # checkpoints written within a second of each other are no reason to doubt the file system's clock aloud
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
     if save is not None:

@@ -3,12 +3,14 @@
 import argparse
 import inspect
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from evalkit.errors import UsageError
+from evalkit.progress import hide_loading_bars
 from evalkit.sampling import Sampling
 from evalkit.startup import quick_imports
 
@@ -160,7 +162,6 @@ def open_engine(options: argparse.Namespace) -> "Engine":
     if options.engine == "transformers":
         with quick_imports():
             from evalkit.engines.transformers import TransformersEngine
-        from evalkit.progress import hide_loading_bars
 
         hide_loading_bars()
         own = arguments_of(TransformersEngine, texts, "--engine-args", ("batch_size", *GIVEN_BY_FLAG))
@@ -206,6 +207,8 @@ def _engine_made_by(options: argparse.Namespace, texts: Mapping[str, str], given
     if lacking:
         missing = ",".join(f"{name}=..." for name in lacking)
         raise UsageError(f"the engine {options.engine} needs --engine-args {missing}")
+    if "transformers" in sys.modules:
+        hide_loading_bars()
     engine = factory(options.model, **flags, **own)
     if not all(hasattr(engine, name) for name in ("describe", "generate", "stop", "close")):
         raise UsageError(f"{options.engine!r} made a {type(engine).__name__}, which is no engine")
