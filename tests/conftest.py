@@ -1,5 +1,6 @@
 """Shared fixtures: where golden vectors and official data lie, and NLTK data offline."""
 
+import gc
 import importlib.util
 import os
 from pathlib import Path
@@ -37,3 +38,9 @@ def assets() -> Path:
     if not ASSETS.is_dir():
         pytest.skip(f"official data absent: {ASSETS} (set EVALKIT_ASSETS)")
     return ASSETS
+
+
+def pytest_collection_finish() -> None:
+    """Full garbage collections during the tests pass over the libraries, which stay."""
+    gc.collect()
+    gc.freeze()
