@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aligners import miniature_base
 from aligners.checkpoint import save_checkpoint
+from aligners.miniature import base as miniature_base
 from aligners.miniature.base import Recipe, build_base, cached_base, cell_targets, once, recipe_hash, train_base
 from aligners.miniature.lessons import (
     Teacher,
