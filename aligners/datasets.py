@@ -133,7 +133,7 @@ def _store(data: bytes, folder: Path) -> str:
     name = hashlib.sha256(data).hexdigest()[:24] + suffix
     path = folder / name
     if not path.is_file():
-        with replaced(path) as beside:  # several processes may read the same rows
+        with replaced(path, shared=True) as beside:
             beside.write_bytes(data)
     return name
 

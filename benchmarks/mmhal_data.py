@@ -132,7 +132,7 @@ def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
     path = folder / name
     if not path.is_file() or path.stat().st_size != len(content):
         try:
-            with replaced(path) as beside:
+            with replaced(path, shared=True) as beside:
                 beside.write_bytes(content)
         except OSError as error:
             raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error

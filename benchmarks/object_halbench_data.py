@@ -76,7 +76,7 @@ def extract_images(questions: Sequence[Question], folder: Path) -> list[ImageFil
         name = f"{question.image_id:012d}.{ending}"
         try:
             if not _holds(folder / name, data):
-                with replaced(folder / name) as beside:
+                with replaced(folder / name, shared=True) as beside:
                     beside.write_bytes(data)
         except OSError as error:
             raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error

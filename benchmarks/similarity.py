@@ -72,7 +72,7 @@ class Similarity:
             "vocabulary": vocabulary_hash(vocabulary),
             "pairs": [list(pair) for pair in self.pairs],
         }
-        replace_text(path, json.dumps(content, indent=0) + "\n")
+        replace_text(path, json.dumps(content, indent=0) + "\n", shared=True)
 
 
 def vocabulary_hash(vocabulary: Collection[str]) -> str:

@@ -196,7 +196,7 @@ def fetch(wanted: Asset) -> Path:
         raise AssetError(f"{wanted.name} is not here and {offline} forbids downloads; get {wanted.url} and {remedy}")
     path = download_folder() / wanted.name
     try:
-        with replaced(path) as beside:
+        with replaced(path, shared=True) as beside:
             _download(wanted, beside)
             check(wanted, beside)
     except (OSError, HTTPException) as error:
