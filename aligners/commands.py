@@ -26,7 +26,7 @@ examples:
   evalkit align rlaif --model M --prompts prompts.jsonl --labeler L --output-path out
   evalkit align compare M out --tasks chair,pope --data DIR
 
-several GPUs (FSDP, DeepSpeed: the files in aligners/profiles):
+several GPUs, for ddpo and rlaif (FSDP, DeepSpeed: the files in aligners/profiles):
   torchrun --nproc_per_node 8 --module evalkit align ddpo ...
 """
 DDPO = """Dense DPO (RLHF-V): tokens in which `chosen` differs from `rejected` count gamma times.

@@ -12,6 +12,7 @@ nowhere else. In the output folder:
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def align_fact_rlhf(
     Raises:
         DataError, TrainingError, EngineError, UsageError: each says what to change.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("fact-rlhf trains in one process: start it without torchrun or accelerate")
     settings = fact_rlhf_settings(preset, **(overrides or {}))
     out, begin = Path(out), time.perf_counter()
     table = _facts_table(facts, settings)

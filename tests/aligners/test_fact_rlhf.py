@@ -112,6 +112,14 @@ def test_facts_must_be_there_unless_they_are_declined(tiny, world, tmp_path):
     assert json.loads((result.checkpoint / "card.json").read_text())["method"] == "rlhf"
 
 
+def test_several_processes_are_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    absent = tmp_path / "absent"
+    with pytest.raises(UsageError, match="in one process"):
+        align_fact_rlhf(absent, absent, absent, absent, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_the_reward_model_reads_facts(world):
     model, processor = build_tiny("llava")
     read = []
