@@ -266,11 +266,10 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
 
 def compare_checkpoints(options: argparse.Namespace) -> int:
     """`evalkit align compare`: score every checkpoint on every task, then one table per benchmark."""
-    from aligners.compare import comparison_tables, render_all
-    from benchmarks.judging import judge_from
-
     with quick_imports():
+        from aligners.compare import comparison_tables, render_all
         from evalkit.engines.transformers import TransformersEngine
+    from benchmarks.judging import judge_from
     from evalkit.harness import generate, score
     from evalkit.progress import ProgressBar
 

@@ -97,9 +97,10 @@ def export_records(
         parts.setdefault(str(record["id"]).rpartition("/")[0], []).append(
             row | ({"model_id": model} if "model_id" in row else {})
         )
+    for rows in parts.values():
+        _check_keys(rows, export.key, format_name)
     written = []
     for part, rows in parts.items():
-        _check_keys(rows, export.key, format_name)
         path = output.with_name(f"{output.stem}_{part.replace('/', '_')}{output.suffix}") if part else output
         written.append(_write(path, WRITERS[export.suffix](rows)))
     return written

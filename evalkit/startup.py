@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """For the imports that bring torch and transformers: a start in about two thirds of the time.
+    """For the imports that bring torch and transformers: a start in less than two thirds of the time.
 
     These libraries make a million objects that live as long as the process. The collector would walk them again and
     again while they are made, in every later full collection and once more at the end. So it rests meanwhile, and what
