@@ -4,12 +4,12 @@ The implicit reward of a DPO-trained model, r(y) = beta log pi(y) / pi_ref(y), r
 it prefers short ones, so RLAIF-V (arXiv:2405.17220) divides it by the number of response tokens.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from aligners.candidates import best_of
 from evalkit.engines.base import Choices, Engine, TokenLogprobs
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError, UsageError
@@ -191,3 +191,14 @@ def best_of_n(
 
 def _key(response: Response) -> tuple[str, int]:
     return response.prompt_id, response.sample
+
+
+def best_of(rewards: Sequence[float]) -> int:
+    """Index of the highest reward, the first of equals: best-of-N selection.
+
+    Raises:
+        ValueError: if there is no candidate or a reward is NaN.
+    """
+    if not rewards or any(math.isnan(reward) for reward in rewards):
+        raise ValueError(f"best-of-N needs at least one candidate and no NaN, got {list(rewards)}")
+    return max(range(len(rewards)), key=rewards.__getitem__)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
-from benchmarks.planning import plans_of
-from evalkit.arguments import add_sampling_arguments, default_output, key_values, literal, positive
+from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
+from benchmarks.cli.planning import plans_of
+from evalkit.cli.arguments import add_sampling_arguments, default_output, positive
+from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
-from evalkit.startup import quick_imports
+from evalkit.process.libraries import quick_imports
 
 # named here as well, because aligners.presets loads torch, which --help must not
 DPO_PRESETS = ("ddpo-paper", "ddpo-release", "dpo")
@@ -183,7 +184,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
     """`evalkit align ddpo`."""
     with quick_imports():
         from aligners.ddpo import align_ddpo as train
-    from evalkit.progress import ProgressBar
+    from evalkit.process.progress import ProgressBar
 
     with ProgressBar("ddpo") as progress:
         result = train(
@@ -204,10 +205,10 @@ def align_ddpo(options: argparse.Namespace) -> int:
 def align_rlaif(options: argparse.Namespace) -> int:
     """`evalkit align rlaif`."""
     with quick_imports():
-        from aligners.labeling import ModelSplitter
+        from aligners.feedback.splitting import ModelSplitter
         from aligners.rlaif import align_rlaif as train
         from evalkit.engines.transformers import TransformersEngine
-    from evalkit.progress import ProgressBar
+    from evalkit.process.progress import ProgressBar
 
     labeler = TransformersEngine(options.labeler, batch_size=options.batch_size) if options.labeler else None
     splitter = None
@@ -236,8 +237,8 @@ def align_rlaif(options: argparse.Namespace) -> int:
 def align_fact_rlhf(options: argparse.Namespace) -> int:
     """`evalkit align fact-rlhf`."""
     with quick_imports():
-        from aligners.fact_rlhf import align_fact_rlhf as train
-    from evalkit.progress import ProgressBar
+        from aligners.fact_rlhf.recipe import align_fact_rlhf as train
+    from evalkit.process.progress import ProgressBar
 
     with ProgressBar("fact-rlhf") as progress:
         result = train(
@@ -269,9 +270,9 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     with quick_imports():
         from aligners.compare import comparison_tables, render_all
         from evalkit.engines.transformers import TransformersEngine
-    from benchmarks.judging import judge_from
-    from evalkit.harness import generate, score
-    from evalkit.progress import ProgressBar
+    from benchmarks.cli.judging import judge_from
+    from evalkit.harness.stages import generate, score
+    from evalkit.process.progress import ProgressBar
 
     labels = [Path(checkpoint.rstrip("/")).name for checkpoint in options.checkpoints]
     if len(set(labels)) < len(labels):
@@ -298,8 +299,8 @@ def describe_pairs(options: argparse.Namespace) -> int:
     """`evalkit pairs`."""
     import tempfile
 
-    from aligners.datasets import read_preferences
-    from aligners.pairs import drop_defective
+    from aligners.preference.datasets import read_preferences
+    from aligners.preference.pairs import drop_defective
 
     with tempfile.TemporaryDirectory() as images:
         pairs, _ = read_preferences(options.file, Path(images))
@@ -317,10 +318,10 @@ def describe_pairs(options: argparse.Namespace) -> int:
 def demonstrate(options: argparse.Namespace) -> int:
     """`evalkit demo`."""
     with quick_imports():
-        from aligners import demo
+        from aligners.miniature import demo
         from aligners.miniature.base import cached_base
-    from evalkit.progress import ProgressBar, hide_loading_bars
-    from evalkit.report import table
+    from evalkit.process.progress import ProgressBar, hide_loading_bars
+    from evalkit.reports.runs import table
 
     hide_loading_bars()
     start, folder = time.monotonic(), options.output_path

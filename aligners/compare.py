@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.checks import flags_of
-from evalkit.comparison import Comparison, Effect, compare
+from evalkit.analysis.comparison import Comparison, Effect, compare
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
-from evalkit.records import METRICS
-from evalkit.runs import Run, load_run
-from evalkit.tables import Cell, Table, TableFormat, arrow, render, terminal_width
+from evalkit.reports.tables import Cell, Table, TableFormat, arrow, render, terminal_width
+from evalkit.runs.checks import flags_of
+from evalkit.runs.records import METRICS
+from evalkit.runs.run import Run, load_run
 
 COSTS = ("pairs", "steps", "seconds")  # fields of a card's training cost
 DEGENERATE = ("empty", "repeated", "refused", "off_language")  # checks that make a text no description

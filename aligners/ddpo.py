@@ -13,21 +13,22 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from aligners.checkpoint import Card, weights_hash
-from aligners.datasets import read_preferences
-from aligners.dpo_rows import dpo_batch, dpo_objective, usable_pairs, weighted_rows
-from aligners.encoding import PairEncoder, TokenPair, end_token
-from aligners.pairs import Pair
-from aligners.policy import Policy, load_policy, save_policy, trains_adapter
+from aligners.preference.datasets import read_preferences
+from aligners.preference.dpo import dpo_batch, dpo_objective, usable_pairs, weighted_rows
+from aligners.preference.encoding import PairEncoder, TokenPair
+from aligners.preference.layouts import find_layout
+from aligners.preference.pairs import Pair
+from aligners.preference.reference_logps import reference_logps
 from aligners.presets import DPO_PRESETS, DpoPreset, find_preset
-from aligners.reference_logps import Progress, reference_logps
-from aligners.run_folder import LOG, finished_card, read_log
-from aligners.scoring import find_layout, scoring
-from aligners.settings import check_kinds
-from aligners.trainable import make_trainable
-from aligners.training import TrainingSettings, fit, training_arguments, wants_bf16
-from evalkit.engines.encoding import PromptEncoder
+from aligners.training.checkpoint import Card, weights_hash
+from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter
+from aligners.training.response_logps import end_token, scoring
+from aligners.training.run_folder import LOG, finished_card, read_log
+from aligners.training.settings import TrainingSettings, check_kinds
+from aligners.training.trainer import fit, training_arguments, wants_bf16
+from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
+from evalkit.process.progress import Progress
 from evalkit.schema import Json
 
 _OF_PRESET = {field.name for field in fields(DpoPreset)} - {"name", "sources"}
@@ -114,11 +115,11 @@ def train_dpo(
     Args:
         start: checkpoint folder or hub name, or (model, processor) in memory; that model is changed then.
         pairs: the data.
-        out: becomes an ordinary checkpoint folder; see `aligners.run_folder` for what else lies there.
+        out: becomes an ordinary checkpoint folder; see `aligners.training.run_folder` for what else lies there.
         settings: of `dpo_settings`.
         image_folder: where relative image paths of pairs begin.
         reference: folder that keeps reference log-probabilities (default: out/training).
-        method, data, selection: for the card; see `aligners.checkpoint.Card`.
+        method, data, selection: for the card; see `aligners.training.checkpoint.Card`.
         progress: called with (stage, done, total).
         report_to: "wandb", "trackio", "tensorboard".
     Raises:
@@ -256,7 +257,7 @@ def align_ddpo(
     progress: Progress | None = None,
     report_to: Sequence[str] = (),
 ) -> TrainingResult:
-    """What `evalkit align ddpo` does: read pairs (see `aligners.datasets`), train with a preset, save.
+    """What `evalkit align ddpo` does: read pairs (see `aligners.preference.datasets`), train with a preset, save.
 
     Args:
         model: checkpoint folder or hub name.

@@ -14,12 +14,10 @@ scripts; "[4]" DPO, arXiv:2305.18290; "[own]" a decision of this project, with i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from aligners.changed import CORRECTED_DIFF, REFERENCE_DIFF, DiffSettings
-from aligners.ppo import KlEstimator
-from aligners.reward import RewardSettings
-from aligners.settings import check_kinds, check_range
+from aligners.training.settings import check_kinds, check_range
 from evalkit.errors import UsageError
 
 T = TypeVar("T")
@@ -233,10 +231,34 @@ RLAIFV = RlaifPreset(
 
 
 @dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """Weights of the parts of a response's reward.
+
+    end_penalty     added (or put, see below) where the end token is missing; reward units
+    relative        True: the penalty is added to the score; False: it replaces the score
+    length_weight   times the share of the response limit used; negative shortens
+    correct_weight  times the symbolic bonus
+    bias            added to every response
+    """
+
+    end_penalty: float = -8.0
+    relative: bool = True
+    length_weight: float = -10.0
+    correct_weight: float = 2.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+
+
+KlEstimator = Literal["k1", "k1-clamped", "k3"]
+
+
+@dataclass(frozen=True, slots=True)
 class FactRlhfPreset:
     """Settings of the reward model and of PPO.
 
-    masked                 leave padding out of means, whitening and rewards (see aligners.ppo)
+    masked                 leave padding out of means, whitening and rewards (see aligners.rl.ppo)
     cut_at_question_mark   end responses at a question mark (which then earn the end penalty)
     reward                 weights of the parts of a response's reward
     kl_estimator           per-token KL; kl_coefficient: its price

@@ -22,19 +22,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from aligners.checkpoint import Card, read_card, write_card
 from aligners.ddpo import DPO_SETTINGS, DpoSettings, TrainingResult, dpo_settings, settings_json, train_dpo
-from aligners.feedback_round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
-from aligners.instructions import Instruction, instructions_hash, read_instructions, rounds
-from aligners.labeling import LABELER_WORDING, RuleSplitter, Splitter
+from aligners.feedback.instructions import Instruction, instructions_hash, read_instructions, rounds
+from aligners.feedback.labeling import LABELER_WORDING
+from aligners.feedback.round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
+from aligners.feedback.selection import Selection
+from aligners.feedback.splitting import RuleSplitter, Splitter
 from aligners.presets import RLAIF_PRESETS, RlaifPreset, find_preset
-from aligners.run_folder import LOG, read_log
-from aligners.selection import Selection
-from aligners.stages import MANIFEST, Progress, Stages, claim_settings
-from evalkit.engines.base import Engine
+from aligners.training.checkpoint import Card, read_card, write_card
+from aligners.training.run_folder import LOG, read_log
+from aligners.training.stages import MANIFEST, Stages, claim_settings
+from evalkit.engines.base import Engine, identity
 from evalkit.errors import RecordError, TrainingError, UsageError
-from evalkit.judge import identity
-from evalkit.records import Journal, locked, read_journal, read_json
+from evalkit.process.progress import Progress
+from evalkit.runs.records import Journal, locked, read_journal, read_json
 from evalkit.schema import Json
 
 RUN = "rlaif.json"
@@ -104,11 +105,11 @@ def align_rlaif(
 
     Args:
         start: checkpoint folder or hub name.
-        prompts: prompts file (see `aligners.instructions`), or instructions.
+        prompts: prompts file (see `aligners.feedback.instructions`), or instructions.
         out: folder of the run, and of the new checkpoint.
         preset, overrides: see `rlaif_settings`, e.g. overrides={"iterations": 2, "lora": True, "learning_rate": 1e-5}.
         labeler: an engine that tells probabilities of "yes" and "no"; None: the policy of the iteration itself.
-        splitter: None: the rules of `aligners.claims`.
+        splitter: None: the rules of `aligners.feedback.claims`.
         wording: how the labeler is asked, with the claim's question in place of {question}.
         seed: of everything that is drawn.
         open_engine: opens a policy to sample from (default: the transformers engine).

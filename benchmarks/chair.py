@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from benchmarks.coco import (
+from benchmarks.objects.coco import (
     Annotations,
     check_known,
     find_image,
@@ -31,9 +31,16 @@ from benchmarks.coco import (
     read_reference_objects,
     sample_image_ids,
 )
-from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, check_variant, read_synonyms
-from evalkit.assets import asset
+from benchmarks.objects.mentions import (
+    CHAIR_DOUBLE_WORDS,
+    MentionFinder,
+    Variant,
+    Vocabulary,
+    check_variant,
+    read_synonyms,
+)
 from evalkit.errors import DataError, UsageError
+from evalkit.files.assets import asset
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score

@@ -6,31 +6,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import BENCHMARKS
-from benchmarks.arguments import (
+from benchmarks.cli.arguments import (
     add_forecast_argument,
     add_judge_arguments,
     add_result_arguments,
     add_task_arguments,
     add_task_options,
 )
-from benchmarks.inspection_commands import add_inspection_commands
-from benchmarks.planning import benchmark_of, check_settings, plans_of, rebuild
-from evalkit.arguments import (
+from benchmarks.cli.inspection_commands import add_inspection_commands
+from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild
+from evalkit.cli.arguments import (
     EXIT_FAILURES,
-    add_engine_arguments,
     add_sampling_arguments,
     default_output,
     folder_name,
     model_label,
-    open_engine,
     positive,
 )
+from evalkit.cli.engines import add_engine_arguments, open_engine
 from evalkit.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
-    from evalkit.harness import Plan
-    from evalkit.summary import Summary
+    from evalkit.harness.results import Summary
+    from evalkit.harness.stages import Plan
 
 
 def add_commands(commands: Any) -> None:
@@ -89,9 +88,9 @@ def add_commands(commands: Any) -> None:
 
 def run_benchmarks(options: argparse.Namespace) -> int:
     """`evalkit run`: every task in turn through one engine, then the table."""
-    from benchmarks.judging import judge_from
-    from evalkit.harness import generate, score
-    from evalkit.progress import ProgressBar
+    from benchmarks.cli.judging import judge_from
+    from evalkit.harness.stages import generate, score
+    from evalkit.process.progress import ProgressBar
 
     plans = plans_of(options)
     if options.dry_run:
@@ -123,8 +122,8 @@ def run_benchmarks(options: argparse.Namespace) -> int:
 
 def generate_responses(options: argparse.Namespace) -> int:
     """`evalkit generate`: the generate stage alone."""
-    from evalkit.harness import generate
-    from evalkit.progress import ProgressBar
+    from evalkit.harness.stages import generate
+    from evalkit.process.progress import ProgressBar
 
     plans = plans_of(options)
     engine = open_engine(options)
@@ -144,9 +143,9 @@ def score_responses(options: argparse.Namespace) -> int:
     """`evalkit score`: a run directory, or responses made elsewhere."""
     from tempfile import TemporaryDirectory
 
-    from benchmarks.judging import judge_from
-    from evalkit.harness import score
-    from evalkit.progress import ProgressBar
+    from benchmarks.cli.judging import judge_from
+    from evalkit.harness.stages import score
+    from evalkit.process.progress import ProgressBar
 
     if options.dry_run:
         with TemporaryDirectory() as scratch:
@@ -164,8 +163,8 @@ def score_responses(options: argparse.Namespace) -> int:
 
 def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
     """The run directory to score, made below `output_path` from --responses if there are any."""
-    from benchmarks.stored import default_label, import_run, plan_of_run
     from evalkit.benchmark import OpenItems
+    from evalkit.harness.stored import default_label, import_run, plan_of_run
 
     if not options.responses:
         run_dir = Path(options.target)
@@ -198,8 +197,8 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
 
 def merge_runs(options: argparse.Namespace) -> int:
     """`evalkit merge`: the shards of a job array become one run."""
-    from benchmarks.stored import merge_shards
-    from evalkit.records import read_manifest
+    from evalkit.harness.stored import merge_shards
+    from evalkit.runs.records import read_manifest
 
     manifest = read_manifest(options.shards[0])
     run_dir = options.output_path / str(manifest["label"]) / str(manifest["benchmark"])
@@ -213,8 +212,8 @@ def merge_runs(options: argparse.Namespace) -> int:
 
 def finish(summaries: "list[Summary]", tolerance: float) -> int:
     """Print the table and where the runs lie; exit code 2 if a run has more failures than tolerated."""
-    from evalkit.report import table
-    from evalkit.tables import terminal_width
+    from evalkit.reports.runs import table
+    from evalkit.reports.tables import terminal_width
 
     print(table([summary.run_dir for summary in summaries], width=terminal_width()))
     print(f"\nkept in {', '.join(str(summary.run_dir) for summary in summaries)}")
@@ -238,9 +237,9 @@ def _needs_judge(work: "Plan") -> bool:
 
 def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
     """`--dry-run`: what a run would ask, without asking."""
-    from benchmarks.judging import judge_from, price_from
+    from benchmarks.cli.judging import judge_from, price_from
     from evalkit.benchmark import Judged
-    from evalkit.judge import JudgeRequest
+    from evalkit.harness.judge import JudgeRequest
 
     judge = judge_from(options)
     for work in plans:
@@ -265,10 +264,10 @@ def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
 
 def _forecast_scoring(options: argparse.Namespace, work: "Plan", run_dir: Path) -> int:
     """`score --dry-run`: what scoring would ask the judge, without asking."""
-    from benchmarks.judging import judge_from, price_from
+    from benchmarks.cli.judging import judge_from, price_from
     from evalkit.benchmark import Judged
-    from evalkit.harness import judge_requests
-    from evalkit.records import VERDICTS, read_journal
+    from evalkit.harness.stages import judge_requests
+    from evalkit.runs.records import VERDICTS, read_journal
 
     requests = judge_requests(work, run_dir)
     print(f"{work.benchmark.name}: {len(work.items) * work.sampling.n:,} responses, {len(requests):,} need a judge")
@@ -286,8 +285,8 @@ def _forecast_scoring(options: argparse.Namespace, work: "Plan", run_dir: Path) 
 
 def _prove_parity(engine: "Engine", plans: "list[Plan]", count: int) -> None:
     """`--check-parity N`: stop if batched text differs from batch-1 text."""
+    from evalkit.engines.model.parity import check_parity
     from evalkit.engines.transformers import TransformersEngine
-    from evalkit.parity import check_parity
 
     prompts = [prompt for work in plans for prompt in work.prompts]
     if not isinstance(engine, TransformersEngine):

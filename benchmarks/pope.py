@@ -21,13 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from benchmarks.answered import answered
-from benchmarks.json_fields import field
 from benchmarks.yes_no import read_first_sentence, read_leading
 from evalkit.errors import DataError, UsageError
+from evalkit.files.fields import field
+from evalkit.files.rows import Row, read_rows, read_text
+from evalkit.formats.importers import answered
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
-from evalkit.rows import Row, read_rows, read_text
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
 
@@ -226,7 +226,7 @@ class POPE:
     def _paths(self) -> dict[str, Path]:
         if self.data is not None:
             return {split: _find(self.data, split) for split in self.splits}
-        from evalkit.assets import asset
+        from evalkit.files.assets import asset
 
         return {split: asset(f"pope/coco_pope_{split}.json") for split in self.splits}
 

@@ -6,7 +6,7 @@ Their folder must not be called "pages": Streamlit would run its files without t
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from dashboard.highlight import PAGE_STYLE
+from dashboard.markup.samples import PAGE_STYLE
 
 PAGES = (
     ("overview", "Overview", ":material/leaderboard:"),

@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from evalkit.metrics import Metric
-from evalkit.tables import arrow
+from evalkit.reports.tables import arrow
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F"]
 MANY = 12  # above so many runs names are shown on hovering only

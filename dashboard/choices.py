@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard.data import Found, RunInfo, Shown, find, open_run
-from dashboard.highlight import notice
+from dashboard.markup.samples import notice
+from dashboard.reading.cache import open_run
+from dashboard.reading.runs import Found, RunInfo, find
+from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
-from evalkit.markup import clean, escaped
-from evalkit.runs import Run
-from evalkit.thumbnails import thumbnail
+from evalkit.reports.markup import clean, escaped
+from evalkit.reports.thumbnails import thumbnail
+from evalkit.runs.run import Run
 
 
 def start(title: str) -> Found:

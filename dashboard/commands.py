@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalkit.arguments import EXIT_ABORTED, default_output
+from evalkit.cli.arguments import EXIT_ABORTED, default_output
 from evalkit.errors import UsageError
 
 ADDRESS = "127.0.0.1"
@@ -96,7 +96,7 @@ def server_command(port: int, headless: bool) -> list[str]:
 
 def environment(options: argparse.Namespace) -> dict[str, str]:
     """The environment of the server: what to show, and where this package lies."""
-    from dashboard.data import ENVIRONMENT, Shown
+    from dashboard.reading.shown import ENVIRONMENT, Shown
 
     shown = Shown(tuple(options.runs or [default_output()]), tuple(options.images), options.published)
     package = str(Path(__file__).resolve().parent.parent)

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from dashboard.data import Row
-from dashboard.tables import hallucinated_objects, present_objects
-from evalkit.tables import csv_text
+from dashboard.frames.records import hallucinated_objects, present_objects
+from dashboard.reading.cache import Row
+from evalkit.reports.tables import csv_text
 
 CSV_COLUMNS = (
     "run", "id", "sample", "image", "prompt", "response", "failure", "hallucinated", "reference_objects", "verdict",

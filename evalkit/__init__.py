@@ -9,13 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalkit.comparison import compare as compare
-    from evalkit.frames import load_metrics as load_metrics
-    from evalkit.frames import load_runs as load_runs
+    from evalkit.analysis.comparison import compare as compare
+    from evalkit.analysis.frames import load_metrics as load_metrics
+    from evalkit.analysis.frames import load_runs as load_runs
 
 __version__ = "0.1.0"
 
-_LAZY = {"compare": "evalkit.comparison", "load_metrics": "evalkit.frames", "load_runs": "evalkit.frames"}
+_LAZY = {
+    "compare": "evalkit.analysis.comparison",
+    "load_metrics": "evalkit.analysis.frames",
+    "load_runs": "evalkit.analysis.frames",
+}
 
 
 def __getattr__(name: str) -> Any:

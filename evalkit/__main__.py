@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from evalkit import __version__
-from evalkit.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
+from evalkit.cli.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
 from evalkit.errors import EvalkitError, StoppedError, UsageError
 
 LAYERS = ("benchmarks", "evalkit", "aligners", "dashboard")

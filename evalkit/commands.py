@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evalkit.arguments import EXIT_ABORTED
+from evalkit.cli.arguments import EXIT_ABORTED
 from evalkit.errors import AssetError, RecordError, UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
@@ -53,9 +53,9 @@ def add_commands(commands: Any) -> None:
 
 def compare_runs(options: argparse.Namespace) -> int:
     """`evalkit compare`."""
-    from evalkit.comparison import compare
-    from evalkit.comparison_report import comparison_report
-    from evalkit.tables import terminal_width
+    from evalkit.analysis.comparison import compare
+    from evalkit.reports.comparisons import comparison_report
+    from evalkit.reports.tables import terminal_width
 
     result = compare(
         *options.runs,
@@ -74,7 +74,7 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 def export_responses(options: argparse.Namespace) -> int:
     """`evalkit export`."""
-    from evalkit.exporters import EXPORTS, TEMPLATE, export_run
+    from evalkit.formats.exporters import EXPORTS, TEMPLATE, export_run
 
     if options.format == "list":
         for name, export in EXPORTS.items():
@@ -99,7 +99,7 @@ def export_responses(options: argparse.Namespace) -> int:
 
 def handle_assets(options: argparse.Namespace) -> int:
     """`evalkit assets`."""
-    from evalkit.assets import fetch, folders, matching, state
+    from evalkit.files.assets import fetch, folders, matching, state
 
     failed = False
     chosen = matching(options.names)

@@ -12,11 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.registry import build
-from benchmarks.rules_judge import RulesJudge
+from benchmarks.cli.registry import build
+from benchmarks.judges.rules import RulesJudge
 from evalkit.engines.replay import ScriptedEngine
-from evalkit.harness import evaluate, generate, plan
-from evalkit.judge import Judge
+from evalkit.harness.judge import Judge
+from evalkit.harness.stages import evaluate, generate, plan
 from evalkit.miniature.captions import noisy_caption, true_caption
 from evalkit.miniature.files import read_scenes, write_world
 from evalkit.miniature.lexicon import find_nouns

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from evalkit.metrics import Metric
-from evalkit.records import write_json
+from evalkit.runs.records import write_json
 
 PAYLOADS: list[str] = json.loads((Path(__file__).parent / "dashboard" / "hostile.json").read_text("utf-8"))
 METRICS = [

@@ -9,8 +9,8 @@ again and again until WordNet knew what was left ("less" -> "le", "womens" -> "w
 import re
 from functools import cache
 
-from evalkit.lemmas import ENDINGS
-from evalkit.text import Words, _align, _lemmatizer, lemma, read_words
+from evalkit.text.lemmas import ENDINGS
+from evalkit.text.tokens import Words, _align, _lemmatizer, lemma, read_words
 
 
 @cache

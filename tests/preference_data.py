@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aligners.pairs import Pair
+from aligners.preference.pairs import Pair
 
 TEXTS = (
     ("Describe the image.", "There is a dog in the park.", "There is a dog in the park. There is a car."),

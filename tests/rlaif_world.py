@@ -14,8 +14,8 @@ from typing import Any
 from preference_data import write_images
 from tiny_models import save_tiny
 
-from aligners.claims import Claim
-from aligners.labeling import RuleSplitter
+from aligners.feedback.claims import Claim
+from aligners.feedback.splitting import RuleSplitter
 
 OVERRIDES: Mapping[str, Any] = {
     "iterations": 2,

@@ -36,9 +36,10 @@ def test_help_loads_no_heavy_library(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["evalkit", "evalkit.harness", "evalkit.judge", "evalkit.engines.openai", "evalkit.engines.replay",
-     "evalkit.report", "evalkit.comparison", "benchmarks", "benchmarks.chair", "benchmarks.amber", "benchmarks.pope",
-     "benchmarks.mmhal", "benchmarks.object_halbench", "benchmarks.stored", "benchmarks.commands"],
+    ["evalkit", "evalkit.harness", "evalkit.harness.judge", "evalkit.engines.openai", "evalkit.engines.replay",
+     "evalkit.reports.runs", "evalkit.analysis.comparison", "benchmarks", "benchmarks.chair", "benchmarks.amber",
+     "benchmarks.pope", "benchmarks.mmhal", "benchmarks.object_halbench", "evalkit.harness.stored",
+     "benchmarks.commands"],
 )  # fmt: skip
 def test_scoring_and_served_models_need_no_torch(module: str) -> None:
     assert not loaded(f"import {module}") & {"torch", "transformers", "vllm", "streamlit"}

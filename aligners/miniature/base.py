@@ -26,8 +26,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aligners import sft
-from aligners.checkpoint import save_checkpoint
 from aligners.miniature.lessons import (
     Teacher,
     answer_lesson,
@@ -37,14 +35,17 @@ from aligners.miniature.lessons import (
     scene_pixels,
     shuffled_facts,
 )
+from aligners.miniature.loop import Schedule, fit, supervised_loss
 from aligners.miniature.model import build_model, build_processor
 from aligners.miniature.quality import check, measure
-from aligners.sft import Progress, Row, Schedule, fit, pack, supervised_loss
-from aligners.trainable import parameter_count
-from evalkit.cache import cache_folder
+from aligners.training.checkpoint import save_checkpoint
+from aligners.training.packing import Row, pack
+from aligners.training.policy import parameter_count
+from evalkit.files.cache import cache_folder
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
 from evalkit.miniature.scenes import GRID, Scene
+from evalkit.process.progress import Progress
 
 _PICTURE = "image"  # the word that tells what is seen from what is said
 _SEE = Schedule(steps=200, lr=2e-3, warmup=0.15, beta2=0.999)
@@ -75,7 +76,7 @@ class Recipe:
 def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
     """The base of a seed, built once per machine and recipe; parallel callers wait for the first.
 
-    It lies in the cache folder, see `evalkit.cache.cache_folder`.
+    It lies in the cache folder, see `evalkit.files.cache.cache_folder`.
     """
     folder = cache_folder() / f"miniature-base-{recipe_hash(Recipe())}-seed{seed}"
     return once(folder, lambda target: build_base(target, seed, progress))
@@ -216,10 +217,11 @@ def _all_but(model: Any, excluded: Sequence[nn.Parameter]) -> list[nn.Parameter]
 def recipe_hash(recipe: Recipe) -> str:
     """Changes with every constant of the recipe and every line of the code that makes the base."""
     import aligners.miniature.base as this_module
-    from aligners.miniature import lessons, model
+    from aligners.miniature import lessons, loop, model
+    from aligners.training import packing
 
     modules: list[ModuleType] = [lexicon, scenes, icons, drawing, captions, questions]
-    modules += [sft, model, lessons, this_module]
+    modules += [packing, loop, model, lessons, this_module]
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     for module in modules:
         digest.update(inspect.getsource(module).encode())

@@ -5,9 +5,9 @@ Position, colour and number are beyond the tiny model, so they make no claims he
 
 from collections.abc import Mapping
 
-from aligners.candidates import Candidate
-from aligners.claims import Claim
-from aligners.labeling import RuleSplitter
+from aligners.feedback.candidates import Candidate
+from aligners.feedback.claims import Claim
+from aligners.feedback.splitting import RuleSplitter
 from evalkit.miniature.captions import claims as noun_claims
 from evalkit.miniature.captions import is_true
 from evalkit.miniature.lexicon import find_nouns

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aligners.corrections import CorrectionRecipe, build_corrections
 from aligners.ddpo import DpoSettings, TrainingResult, dpo_settings, train_dpo
+from aligners.miniature.corrections import CorrectionRecipe, build_corrections
 from aligners.presets import DDPO_PAPER
-from aligners.reference_logps import Progress
 from evalkit.engines.transformers import TransformersEngine
+from evalkit.process.progress import Progress
 
 RECIPE = CorrectionRecipe()
 # Tuned on base seeds that no reported figure uses; a model of a million parameters needs a larger step than one of 7e9.

@@ -18,18 +18,18 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-from aligners.fact_rlhf import fact_rlhf_settings
-from aligners.facts import load_facts
-from aligners.llava_rlhf import read_comparisons
+from aligners.fact_rlhf.files import read_comparisons
+from aligners.fact_rlhf.recipe import fact_rlhf_settings
 from aligners.miniature.rlhf import SETTINGS, conversation, facts_before_question, write_files
-from aligners.reference_logps import Progress
-from aligners.reward_model import train_reward_model
+from aligners.reward_model.facts import load_facts
+from aligners.reward_model.fit import train_reward_model
 from evalkit.images import ImageFile
-from evalkit.intervals import Interval
 from evalkit.miniature.captions import phrase, true_caption
 from evalkit.miniature.drawing import render
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
+from evalkit.process.progress import Progress
+from evalkit.statistics.intervals import Interval
 
 SCENES = 2400
 HELD_OUT = 400

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from aligners.miniature.model import AFTER_IMAGE, AFTER_PROMPT, BEFORE_IMAGE, IMAGE_SIDE, N_IMAGE_TOKENS
-from aligners.sft import Row, Segment
+from aligners.training.packing import Row, Segment
 from evalkit.miniature.captions import noisy_caption, true_caption
 from evalkit.miniature.drawing import render
 from evalkit.miniature.questions import (

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from aligners.miniature.lessons import Teacher, scene_pixels
-from aligners.sft import hidden_states, pack
+from aligners.miniature.loop import hidden_states
+from aligners.training.packing import pack
 from evalkit.errors import TrainingError
 from evalkit.miniature.captions import claims, fluent, is_true, split_sentences
 from evalkit.miniature.questions import Question, absent_nouns, ask_existence, tempting_absent

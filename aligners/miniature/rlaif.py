@@ -12,13 +12,13 @@ from typing import Any
 from aligners.miniature.claims import Oracle, lexicon_splitter
 from aligners.presets import RLAIFV, RLAIFV_DPO, RlaifPreset
 from aligners.rlaif import RlaifResult, align_rlaif
-from aligners.stages import Progress
 from evalkit.engines.base import Engine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.miniature.drawing import render
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
-from evalkit.records import write_jsonl
+from evalkit.process.progress import Progress
+from evalkit.runs.records import write_jsonl
 
 # Tuned on base seeds that no reported figure uses; a model of a million parameters needs a larger step than one of 7e9.
 RECIPE = replace(

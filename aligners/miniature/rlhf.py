@@ -15,17 +15,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aligners.fact_rlhf import FactRlhfResult, align_fact_rlhf
-from aligners.facts import Turn
-from aligners.reference_logps import Progress
+from aligners.fact_rlhf.recipe import FactRlhfResult, align_fact_rlhf
+from aligners.reward_model.facts import Turn
 from evalkit.engines.transformers import TransformersEngine
-from evalkit.files import replace_text
+from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
 from evalkit.miniature.captions import phrase
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
+from evalkit.process.progress import Progress
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt
 

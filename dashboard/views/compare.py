@@ -6,17 +6,17 @@ import streamlit as st
 
 from dashboard.charts import effects_chart
 from dashboard.choices import choose, choose_several, explain_empty, opened, say, start
-from dashboard.data import RunInfo
-from dashboard.effects import effects_frame, effects_html, items_frame
-from dashboard.highlight import key_values_html, link
-from dashboard.remembered import remembered
-from dashboard.tables import changes_against
-from evalkit.comparison import Comparison, Effect, Pair, compare
-from evalkit.comparison_report import comparison_report
+from dashboard.frames.compare import changes_against, effects_frame, items_frame
+from dashboard.markup.compare import effects_html
+from dashboard.markup.samples import key_values_html, link
+from dashboard.reading.cache import remembered
+from dashboard.reading.runs import RunInfo
+from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
 from evalkit.errors import EvalkitError
-from evalkit.markup import clean, escaped
-from evalkit.runs import Run
-from evalkit.signature import differences
+from evalkit.reports.comparisons import comparison_report
+from evalkit.reports.markup import clean, escaped
+from evalkit.runs.run import Run
+from evalkit.runs.signature import differences
 
 CHANGES = ("better", "worse", "unchanged")
 SHOWN_ITEMS = 200

@@ -5,10 +5,11 @@ import time
 import streamlit as st
 
 from dashboard.choices import say, start
-from dashboard.data import Found, Shown, Unfinished, find
-from dashboard.highlight import key_values_html, notice
-from dashboard.progress import checks_so_far, seconds_left, span_text
-from evalkit.markup import clean, escaped
+from dashboard.frames.live import checks_so_far, seconds_left, span_text
+from dashboard.markup.samples import key_values_html, notice
+from dashboard.reading.runs import Found, Unfinished, find
+from dashboard.reading.shown import Shown
+from evalkit.reports.markup import clean, escaped
 
 EVERY_S = 2.0
 STILL_AFTER_S = 120.0  # without a new line a run is taken for stopped; a big batch may take that long

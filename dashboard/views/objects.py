@@ -5,8 +5,8 @@ import streamlit as st
 
 from dashboard.charts import heat_map
 from dashboard.choices import choose_run, explain_empty, say, start
-from dashboard.remembered import remembered
-from dashboard.tables import co_occurrence, hallucinated_table
+from dashboard.frames.objects import co_occurrence, hallucinated_table
+from dashboard.reading.cache import remembered
 
 SAMPLES = "views/samples.py"
 

@@ -2,14 +2,17 @@
 
 import streamlit as st
 
-from dashboard.boards import board_html, board_table, boards_csv, matrix_html
 from dashboard.charts import trade_off_chart
 from dashboard.choices import choose, explain_empty, say, start
-from dashboard.data import PublishedRow, RunInfo, Shown, cached, read_published
-from dashboard.highlight import key_values_html
-from dashboard.tables import Protocol, main_metrics, protocols, trade_off
+from dashboard.frames.overview import Protocol, main_metrics, protocols, trade_off
+from dashboard.markup.overview import board_html, board_table, boards_csv, matrix_html
+from dashboard.markup.samples import key_values_html
+from dashboard.reading.cache import cached
+from dashboard.reading.published import PublishedRow, read_published
+from dashboard.reading.runs import RunInfo
+from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
-from evalkit.tables import render
+from evalkit.reports.tables import render
 
 
 def show() -> None:

@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.choices import choose_run, choose_several, explain_empty, opened, put, say, show_image, start
-from dashboard.data import Found, Row, RunInfo, Shown
 from dashboard.exports import samples_csv, samples_jsonl
-from dashboard.flags import Key, read_flags, write_flag
-from dashboard.highlight import (
+from dashboard.frames.compare import changes_against
+from dashboard.frames.samples import SORTS, Filters, group_names, ordered, samples_frame, selected
+from dashboard.markup.samples import (
     differing_words,
     key_values_html,
     legend_html,
@@ -17,11 +17,13 @@ from dashboard.highlight import (
     raw_html,
     response_html,
 )
-from dashboard.remembered import remembered
-from dashboard.tables import SORTS, Filters, changes_against, group_names, ordered, samples_frame, selected
+from dashboard.reading.cache import Row, remembered
+from dashboard.reading.flags import Key, read_flags, write_flag
+from dashboard.reading.runs import Found, RunInfo
+from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
-from evalkit.markup import clean, escaped
-from evalkit.runs import Run
+from evalkit.reports.markup import clean, escaped
+from evalkit.runs.run import Run
 
 PAGE_SIZE = 20
 SHOW = ("all", "hallucinated", "clean", "failed", "flagged")

@@ -7,11 +7,13 @@ import streamlit as st
 
 from dashboard.charts import curve, iteration_chart
 from dashboard.choices import choose, say, show_image, start
-from dashboard.curves import constants, curves, iteration_scores, iterations_table
-from dashboard.data import Alignment, Found, Row, open_alignment
-from dashboard.highlight import differing_words, key_values_html, value_text
+from dashboard.frames.training import constants, curves, iteration_scores, iterations_table
+from dashboard.markup.samples import differing_words, key_values_html, value_text
+from dashboard.reading.alignments import Alignment, open_alignment
+from dashboard.reading.cache import Row
+from dashboard.reading.runs import Found
 from evalkit.errors import EvalkitError
-from evalkit.markup import clean, escaped, legend, marked
+from evalkit.reports.markup import clean, escaped, legend, marked
 from evalkit.schema import Json
 
 PAIRS_ON_A_PAGE = 5

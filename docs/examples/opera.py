@@ -13,12 +13,13 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.chair import CHAIR
 from evalkit.comparison import compare
 from evalkit.comparison_report import comparison_report
+from evalkit.report import table
+
+from benchmarks.chair import CHAIR
 from evalkit.engines.replay import ReplayEngine
 from evalkit.harness import generate, plan, score
-from evalkit.report import table
 
 METRICS = ("chair_s", "chair_i", "recall")
 METHODS = {"greedy": "greedy", "beam5": "beam 5", "ours": "OPERA"}

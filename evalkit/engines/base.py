@@ -60,3 +60,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model or connections."""
+
+
+NOT_IDENTITY = ("versions", "device", "batch_size")  # fields of an engine's description that leave its answers alone
+
+
+def identity(engine: Engine) -> dict[str, Json]:
+    """The part of an engine's description that its answers depend on."""
+    return {name: value for name, value in engine.describe().items() if name not in NOT_IDENTITY}

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.chat import Reply, chat_messages, read_reply
 from evalkit.engines.completions import Attempt, Completion
-from evalkit.engines.endpoints import api_key, base_urls, without_secrets
-from evalkit.engines.fleet import Fleet, Server, backoff, retry_after
+from evalkit.engines.served.chat import Reply, chat_messages, read_reply
+from evalkit.engines.served.endpoints import api_key, base_urls, without_secrets
+from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response

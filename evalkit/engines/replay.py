@@ -5,9 +5,9 @@ from pathlib import Path
 
 from evalkit.engines.texts import TextEngine
 from evalkit.errors import DataError
-from evalkit.formats import Answer
-from evalkit.importers import AUTO, Join, join_answers, read_answers
-from evalkit.records import MANIFEST, read_manifest
+from evalkit.formats.answers import Answer
+from evalkit.formats.importers import AUTO, Join, join_answers, read_answers
+from evalkit.runs.records import MANIFEST, read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response
 
@@ -94,3 +94,24 @@ class ScriptedEngine(TextEngine):
                 text = self._say(prompt, sample)
                 failure = "scripted failure" if text is None else None
                 yield Response(prompt.id, text, sample, None if failure else "stop", failure=failure)
+
+
+class StoredResponses(TextEngine):
+    """An engine that hands out responses it was given."""
+
+    name = "stored"
+
+    def __init__(self, responses: Sequence[Response], model: Mapping[str, Json]) -> None:
+        self._responses = {(response.prompt_id, response.sample): response for response in responses}
+        self._model = dict(model)
+
+    def describe(self) -> Mapping[str, Json]:
+        """The model that made the responses."""
+        return self._model
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """The stored responses to these prompts; what is not there is not handed out."""
+        for prompt in prompts:
+            for sample in range(sampling.n):
+                if (prompt.id, sample) in self._responses:
+                    yield self._responses[prompt.id, sample]

@@ -1,7 +1,8 @@
 """Engine on Hugging Face transformers: any image-text-to-text checkpoint, on a CPU, a GPU, or several by device_map.
 
-Batched responses equal those of batch size 1 up to float noise (`evalkit.parity` proves it for a checkpoint): prompts
-are padded on the left and masked, positions follow the mask, and sampling draws from a seed per (prompt, sample).
+Batched responses equal those of batch size 1 up to float noise (`evalkit.engines.model.parity` proves it for a
+checkpoint): prompts are padded on the left and masked, positions follow the mask, and sampling draws from a seed per
+(prompt, sample).
 Decoding uses the settings of `Sampling` alone; repetition penalties and the like in a checkpoint's
 generation_config.json are not applied, its end tokens are.
 """
@@ -20,12 +21,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.batching import Batch, free_memory, plan, run_batches
-from evalkit.engines.encoding import Encoded, PromptEncoder
-from evalkit.engines.loading import Checkpoint, content_hash, load_checkpoint
-from evalkit.engines.running import answer_logits, context_limit, end_ids, inference, on_device
-from evalkit.engines.seeded_sampling import TokenChooser
-from evalkit.engines.surface_forms import split_forms
+from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
+from evalkit.engines.model.encoding import Encoded, PromptEncoder
+from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
+from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
+from evalkit.engines.model.seeded_sampling import TokenChooser
+from evalkit.engines.model.surface_forms import split_forms
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response

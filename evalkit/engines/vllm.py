@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 
 from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.batching import image_area
-from evalkit.engines.encoding import PromptEncoder
-from evalkit.engines.loading import LOAD_ERRORS, load_front
-from evalkit.engines.surface_forms import split_forms
+from evalkit.engines.model.batching import image_area
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.model.loading import LOAD_ERRORS, load_front
+from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.vllm_settings import (
     PLUMBING,
     files_hash,

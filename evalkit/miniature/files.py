@@ -23,12 +23,7 @@ from evalkit.miniature.coco_format import captions_file, instances_file
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import synonyms_text
 from evalkit.miniature.picture import Picture
-from evalkit.miniature.question_formats import (
-    amber_files,
-    detail_question_lines,
-    open_question_template,
-    polling_lines,
-)
+from evalkit.miniature.question_formats import amber_files, detail_question_lines, open_question_template, polling_lines
 from evalkit.miniature.scenes import Scene, Split, scene_from_json, scenes_of
 
 _FIRST_ID: dict[Split, int] = {"train": 100_001, "validation": 200_001, "test": 1}  # ids never meet across splits

@@ -8,11 +8,11 @@ import pytest
 
 from aligners.miniature.base import cached_base
 from aligners.miniature.quality import LIMITS, MAX_PARAMETERS
+from evalkit.engines.model.parity import check_parity
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
 from evalkit.miniature.drawing import render
 from evalkit.miniature.scenes import scenes_of
-from evalkit.parity import check_parity
 from evalkit.schema import Prompt
 
 IMAGES = 200

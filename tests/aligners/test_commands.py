@@ -7,7 +7,7 @@ import pytest
 from preference_data import make_pairs
 from tiny_models import save_tiny
 
-from aligners.pairs import write_pairs
+from aligners.preference.pairs import write_pairs
 from evalkit.__main__ import main
 
 QUICK = ["--set", "batch_size=4", "--set", "max_steps=1", "--set", "learning_rate=1e-3"]

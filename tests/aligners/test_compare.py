@@ -11,10 +11,10 @@ from aligners.compare import comparison_tables, fluent_share, render_all, traini
 from benchmarks import CHAIR
 from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import UsageError
-from evalkit.harness import evaluate
+from evalkit.harness.stages import evaluate
 from evalkit.miniature.captions import correct, noisy_caption
 from evalkit.miniature.files import read_scenes, write_world
-from evalkit.runs import load_run
+from evalkit.runs.run import load_run
 from evalkit.schema import Prompt
 
 SCENES = 60

@@ -15,17 +15,17 @@ from preference_data import make_pairs
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
-from aligners.checkpoint import read_card
 from aligners.ddpo import align_ddpo, dpo_settings, train_dpo
-from aligners.dpo_rows import UNCHANGED_CHOSEN, dpo_batch, dpo_objective, usable_pairs, weighted_rows
-from aligners.encoding import Layout, PairEncoder, end_token
-from aligners.loss_trainer import layers_to_shard
-from aligners.pairs import Pair, write_pairs
+from aligners.preference.dpo import UNCHANGED_CHOSEN, dpo_batch, dpo_objective, usable_pairs, weighted_rows
+from aligners.preference.encoding import Layout, PairEncoder
+from aligners.preference.pairs import Pair, write_pairs
+from aligners.preference.reference_logps import reference_logps
 from aligners.profiles import profile
-from aligners.reference_logps import reference_logps
-from aligners.run_folder import read_log
-from aligners.scoring import scoring
-from evalkit.engines.encoding import PromptEncoder
+from aligners.training.checkpoint import read_card
+from aligners.training.response_logps import end_token, scoring
+from aligners.training.run_folder import read_log
+from aligners.training.trainer import layers_to_shard
+from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.sampling import Sampling

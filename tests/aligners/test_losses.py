@@ -8,14 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from aligners.losses import (
-    RewardForm,
-    dpo_loss,
-    implicit_rewards,
-    reward_model_loss,
-    sequence_logps,
-    with_nll,
-)
+from aligners.losses import RewardForm, dpo_loss, implicit_rewards, reward_model_loss, sequence_logps, with_nll
 
 
 def real(values) -> torch.Tensor:

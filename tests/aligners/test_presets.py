@@ -6,13 +6,7 @@ import pytest
 
 from aligners import commands
 from aligners.changed import REFERENCE_DIFF
-from aligners.presets import (
-    DPO_PRESETS,
-    FACT_RLHF_PRESETS,
-    RLAIF_PRESETS,
-    RLAIFV_DPO,
-    find_preset,
-)
+from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS, RLAIFV_DPO, find_preset
 from evalkit.errors import UsageError
 
 EVERY = [*DPO_PRESETS.values(), RLAIFV_DPO, *RLAIF_PRESETS.values(), *FACT_RLHF_PRESETS.values()]

@@ -14,16 +14,16 @@ import rlaif_world
 from rlaif_world import OVERRIDES, SPLITTER, run, write_world
 from safetensors.torch import load_file
 
-from aligners.checkpoint import read_card
-from aligners.instructions import Instruction, read_instructions, rounds
-from aligners.labeling import RuleSplitter
-from aligners.pairs import read_pairs
+from aligners.feedback.instructions import Instruction, read_instructions, rounds
+from aligners.feedback.selection import Selection, held_out
+from aligners.feedback.splitting import RuleSplitter
+from aligners.preference.pairs import read_pairs
 from aligners.rlaif import RlaifResult, best_iteration, rlaif_settings
-from aligners.selection import Selection, held_out
+from aligners.training.checkpoint import read_card
 from evalkit.engines.base import Choices
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, RecordError, TrainingError, UsageError
-from evalkit.records import read_journal, read_json
+from evalkit.runs.records import read_journal, read_json
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
 

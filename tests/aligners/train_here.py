@@ -13,7 +13,7 @@ from accelerate import DistributedType, PartialState
 from transformers import Trainer
 
 from aligners.ddpo import align_ddpo
-from evalkit.arguments import key_values, literal
+from evalkit.cli.options import key_values, literal
 
 DIE_AT = int(sys.argv[4])
 CHANGED = {key: literal(value) for key, value in key_values(sys.argv[5:], "SETTING").items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import chair
 from benchmarks.chair import CHAIR, finished_part, score_caption
-from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary
+from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary
 from evalkit.benchmark import Benchmark, Judged, Official
 from evalkit.errors import AssetError, DataError, UsageError
 from evalkit.schema import Response, Sample

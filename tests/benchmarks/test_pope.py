@@ -5,10 +5,10 @@ import pytest
 from benchmarks.pope import METRICS, POPE, official_figures, score_answer
 from evalkit.benchmark import Official, WithBaselines
 from evalkit.errors import DataError, UsageError
-from evalkit.importers import import_responses
+from evalkit.formats.importers import import_responses
+from evalkit.harness.results import write_results
 from evalkit.metrics import sum_counts
 from evalkit.schema import Prompt, Response, Sample
-from evalkit.summary import write_results
 
 QUESTIONS = [
     {"question_id": 1, "image": "a.jpg", "text": "Is there a dog in the image?", "label": "yes"},

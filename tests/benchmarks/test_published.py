@@ -7,11 +7,12 @@ import pytest
 import toy
 
 from benchmarks import BENCHMARKS
-from benchmarks.inspection_commands import show_report
-from benchmarks.published_rows import parse, published, with_figures
-from benchmarks.registry import benchmark_class
+from benchmarks.cli.inspection_commands import show_report
+from benchmarks.cli.registry import benchmark_class
+from benchmarks.published import published, with_figures
+from evalkit.analysis.published import parse
 from evalkit.errors import DataError, UsageError
-from evalkit.harness import evaluate
+from evalkit.harness.stages import evaluate
 from evalkit.metrics import Metric
 
 SOURCE = """
@@ -37,7 +38,7 @@ def metric_names(name: str) -> set[str]:
     cls = benchmark_class(name)
     metrics: tuple[Metric, ...] = tuple(getattr(cls, "metrics", ()) or ())
     if name == "amber":
-        from benchmarks.amber import AMBER
+        from benchmarks.amber.benchmark import AMBER
 
         metrics = tuple(AMBER(data=Path("unused"), similarity="identity").metrics)
     return {metric.name for metric in metrics}

@@ -12,31 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from aligners.candidates import best_of
+from aligners.best_of_n import best_of
 from aligners.changed import REFERENCE_DIFF, changed_spans, token_weights
-from aligners.claims import parse_list_as_released
-from aligners.feedback import Judgement, fully_judged, labeler_question, response_score
-from aligners.length_balance import balance_lengths
-from aligners.logprobs import IGNORE, entropies, gather_logps, hidden_token_logps, token_logps
-from aligners.losses import (
-    RewardForm,
-    dpo_loss,
-    implicit_rewards,
-    reward_model_loss,
-    sequence_logps,
-    with_nll,
-)
-from aligners.pairs import enumerate_pairs, keep_judged, sample_per_group
-from aligners.ppo import gae_advantages, policy_loss, shape_rewards, token_kl, value_loss, whiten
-from aligners.reward import (
-    AnswerKind,
-    RewardSettings,
-    end_penalised,
-    length_share,
-    response_rewards,
-    symbolic_bonus,
-)
-from aligners.sequences import cut_after_end, left_pad, non_pad_lengths
+from aligners.feedback.claims import parse_list_as_released
+from aligners.feedback.labeling import Judgement, fully_judged, labeler_question, response_score
+from aligners.feedback.pairing import balance_lengths, enumerate_pairs, keep_judged, sample_per_group
+from aligners.losses import RewardForm, dpo_loss, implicit_rewards, reward_model_loss, sequence_logps, with_nll
+from aligners.presets import RewardSettings
+from aligners.reward_model.facts import AnswerKind
+from aligners.rl.ppo import gae_advantages, policy_loss, shape_rewards, token_kl, value_loss, whiten
+from aligners.rl.rewards import end_penalised, length_share, response_rewards, symbolic_bonus
+from aligners.rl.rollouts import cut_after_end, left_pad, non_pad_lengths
+from aligners.training.logprobs import IGNORE, entropies, gather_logps, hidden_token_logps, token_logps
 
 TOLERANCE = 1e-9
 Cases = dict[str, Any]

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import pytest
 
-from benchmarks.amber import AMBER
-from benchmarks.amber_answers import score_answer
-from benchmarks.amber_nouns import counts_of, find_nouns, read_nouns, score_description
+from benchmarks.amber.answers import score_answer
+from benchmarks.amber.benchmark import AMBER
+from benchmarks.amber.nouns import counts_of, find_nouns, read_nouns, score_description
 from evalkit.schema import Prompt, Response, Sample
 
 KINDS = {

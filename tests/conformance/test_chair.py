@@ -14,9 +14,16 @@ import pytest
 from old_nltk import lemma_then, old_tokenizer, read_words_then
 
 from benchmarks.chair import CHAIR
-from benchmarks.coco import read_reference_objects
-from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary, join_words, normalise, read_synonyms
-from benchmarks.singularise import singularise
+from benchmarks.objects.coco import read_reference_objects
+from benchmarks.objects.mentions import (
+    CHAIR_DOUBLE_WORDS,
+    MentionFinder,
+    Vocabulary,
+    join_words,
+    normalise,
+    read_synonyms,
+)
+from benchmarks.objects.singularise import singularise
 
 nltk = pytest.importorskip("nltk")
 VARIANTS = ("pos_lemma", "singularize")
@@ -62,8 +69,8 @@ def read(path: Path):
 @pytest.fixture
 def tokens_of_then(monkeypatch):
     """The scorer reads nltk 3.8.1's tokens and lemmas."""
-    monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
-    monkeypatch.setattr("benchmarks.mentions.lemma", lemma_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
 
 
 def old_words(caption, finder):
@@ -198,7 +205,7 @@ OBJECTS_NOW_AND_THEN = {
 def test_the_old_rules_hide_objects_behind_quotes_and_dashes(caption, table, monkeypatch):
     now, then = OBJECTS_NOW_AND_THEN[caption]
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == now
-    monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == then
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.amber import AMBER
+from benchmarks.amber.benchmark import AMBER
 from benchmarks.chair import CHAIR
-from benchmarks.stored import import_run
-from evalkit.exporters import export_run
-from evalkit.harness import score
-from evalkit.records import read_json
+from evalkit.formats.exporters import export_run
+from evalkit.harness.stages import score
+from evalkit.harness.stored import import_run
+from evalkit.runs.records import read_json
 
 pytest.importorskip("nltk")
 COMMON_CAPTIONS = "llava-1.5.greedy.jsonl"

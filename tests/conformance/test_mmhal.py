@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mmhal import ITEMS, MMHalBench, official_figures
-from benchmarks.ratings import UnreadableRatingError, informativeness, is_hallucinated, official_rating, robust_rating
+from benchmarks.mmhal.benchmark import ITEMS, MMHalBench, official_figures
+from benchmarks.mmhal.ratings import (
+    UnreadableRatingError,
+    informativeness,
+    is_hallucinated,
+    official_rating,
+    robust_rating,
+)
 from evalkit.schema import Prompt, Response, Sample
 
 # The official rule also fires inside "operating: 3" and "rating: 10"; there the two readings may differ.

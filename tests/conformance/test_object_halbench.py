@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from old_nltk import lemma_then, read_words_then
 
-from benchmarks.object_halbench import ObjectHalBench, answer_text, review_figures, summary_figures
-from benchmarks.object_lists import UnreadableReplyError, read_strict
-from benchmarks.object_words import ObjectTable
-from benchmarks.phrases import RecordedAnalyser
+from benchmarks.object_halbench.benchmark import ObjectHalBench, answer_text, review_figures, summary_figures
+from benchmarks.object_halbench.phrases import RecordedAnalyser
+from benchmarks.object_halbench.replies import UnreadableReplyError, read_strict
+from benchmarks.object_halbench.words import ObjectTable
 from evalkit.schema import Item, Prompt, Response, Sample, Score
 
 REFINE = "synonyms_refine.txt"
@@ -31,8 +31,8 @@ def tables(assets: Path) -> Path:
 @pytest.fixture
 def tokens_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Running text is cut and lemmatised as by nltk 3.8.1, with which the golden vectors were made."""
-    monkeypatch.setattr("benchmarks.mentions.read_words", read_words_then)
-    monkeypatch.setattr("benchmarks.mentions.lemma", lemma_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
 
 
 def read_cases(golden: Path, name: str) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from dashboard_runs import write_demo, write_unfinished
 from hostile_runs import write_hostile
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import ENVIRONMENT, Shown
+from dashboard.reading.shown import ENVIRONMENT, Shown
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 Open = Callable[..., AppTest]

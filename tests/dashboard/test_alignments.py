@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import open_alignment
+from dashboard.reading.alignments import open_alignment
 
 PAIR = {"id": "1", "image": "images/1.png", "prompt": "What?", "chosen": "a dog", "rejected": "a cat"}
 

@@ -16,9 +16,9 @@ import pytest
 from hostile_runs import PAYLOADS
 
 from dashboard.commands import server_command
-from dashboard.data import ENVIRONMENT, Shown
-from evalkit.page import write_page
-from evalkit.runs import load_run
+from dashboard.reading.shown import ENVIRONMENT, Shown
+from evalkit.reports.page import write_page
+from evalkit.runs.run import load_run
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.commands import add_commands, environment, open_dashboard, server_command
-from dashboard.data import ENVIRONMENT, Shown
+from dashboard.reading.shown import ENVIRONMENT, Shown
 from evalkit.errors import UsageError
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from evalkit.__main__ import main
 
 LIBRARIES = [
-    "aligners.commands", "benchmarks.commands", "benchmarks.judging", "benchmarks.mmhal", "benchmarks.object_halbench",
-    "dashboard.commands", "evalkit.commands", "evalkit.engines.openai", "evalkit.harness", "evalkit.report", "nltk",
-    "openai", "tests.endurance.killed_program",
+    "aligners.commands", "benchmarks.commands", "benchmarks.cli.judging", "benchmarks.mmhal",
+    "benchmarks.object_halbench", "dashboard.commands", "evalkit.commands", "evalkit.engines.openai", "evalkit.harness",
+    "evalkit.reports.runs", "nltk", "openai", "tests.endurance.killed_program",
 ]  # fmt: skip
 
 

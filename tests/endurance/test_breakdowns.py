@@ -11,7 +11,7 @@ from evalkit.__main__ import main
 from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import EngineError
 from evalkit.miniature.files import write_world
-from evalkit.records import RECORDS, RESPONSES, read_journal
+from evalkit.runs.records import RECORDS, RESPONSES, read_journal
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
 

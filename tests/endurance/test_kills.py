@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mmhal import MMHalBench
-from benchmarks.object_halbench import ObjectHalBench
+from benchmarks.mmhal.benchmark import MMHalBench
+from benchmarks.object_halbench.benchmark import ObjectHalBench
 from evalkit.miniature.files import write_world
-from evalkit.records import METRICS, RECORDS, RESPONSES, VERDICTS
+from evalkit.runs.records import METRICS, RECORDS, RESPONSES, VERDICTS
 from tests.endurance.killed_program import start_program
 from tests.faulty_server import FaultyServer, prompt_text
 

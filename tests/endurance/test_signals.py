@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.miniature.files import write_world
-from evalkit.records import RECORDS, RESPONSES, VERDICTS, read_journal
+from evalkit.runs.records import RECORDS, RESPONSES, VERDICTS, read_journal
 from tests.faulty_server import FaultyServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from evalkit.harness import evaluate
+from evalkit.harness.stages import evaluate
 from tests.toy import ToyBenchmark, ToyEngine
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ import evalkit
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("compare", "evalkit.comparison"), ("load_runs", "evalkit.frames"), ("load_metrics", "evalkit.frames")],
+    [
+        ("compare", "evalkit.analysis.comparison"),
+        ("load_runs", "evalkit.analysis.frames"),
+        ("load_metrics", "evalkit.analysis.frames"),
+    ],
 )
 def test_functions_are_at_hand(name, module):
     assert getattr(evalkit, name).__module__ == module
@@ -25,7 +29,7 @@ def test_unknown_names_are_attribute_errors():
     ("code", "absent"),
     [
         ("import evalkit", ["numpy", "pandas", "torch"]),
-        ("import evalkit; evalkit.compare; import evalkit.report", ["pandas", "torch", "scipy", "transformers"]),
+        ("import evalkit; evalkit.compare; import evalkit.reports.runs", ["pandas", "torch", "scipy", "transformers"]),
     ],
 )
 def test_nothing_heavy_is_imported(code, absent):

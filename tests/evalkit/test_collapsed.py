@@ -7,15 +7,15 @@ import json
 
 import pytest
 
-from benchmarks.amber import AMBER
+from benchmarks.amber.benchmark import AMBER
 from benchmarks.chair import CHAIR
 from evalkit import compare
-from evalkit.comparison_report import comparison_report
 from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import UsageError
-from evalkit.harness import evaluate
+from evalkit.harness.stages import evaluate
 from evalkit.miniature.files import write_world
-from evalkit.report import table
+from evalkit.reports.comparisons import comparison_report
+from evalkit.reports.runs import table
 from evalkit.sampling import Sampling
 
 CAPTIONS = (

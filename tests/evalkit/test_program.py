@@ -8,7 +8,7 @@ import pytest
 
 from evalkit.__main__ import main, normalised, parser
 from evalkit.miniature.files import write_world
-from evalkit.records import METRICS, RECORDS, read_journal
+from evalkit.runs.records import METRICS, RECORDS, read_journal
 
 TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
 COMMANDS = (

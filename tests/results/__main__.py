@@ -20,13 +20,13 @@ from aligners.miniature.ddpo import SETTINGS, align_miniature_ddpo
 from aligners.miniature.facts import reward_model_accuracy
 from aligners.miniature.rlaif import RECIPE, align_miniature_rlaif, single_pass
 from aligners.miniature.rlhf import align_miniature_fact_rlhf
-from benchmarks.registry import build
+from benchmarks.cli.registry import build
 from evalkit.engines.transformers import TransformersEngine
-from evalkit.harness import evaluate
+from evalkit.harness.stages import evaluate
 from evalkit.miniature.captions import fluent
 from evalkit.miniature.files import write_world
-from evalkit.runs import Run, load_run
-from evalkit.tables import render
+from evalkit.reports.tables import render
+from evalkit.runs.run import Run, load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "results.md"

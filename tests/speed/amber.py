@@ -18,7 +18,7 @@ ASSETS = Path(os.environ.get("EVALKIT_ASSETS", SHARED / "assets"))
 os.environ.setdefault("NLTK_DATA", str(ASSETS / "nltk_data"))
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.amber import AMBER  # noqa: E402
+from benchmarks.amber.benchmark import AMBER  # noqa: E402
 from evalkit.schema import Item  # noqa: E402
 
 Row = tuple[str, int, float, float]  # what, how many, seconds, how many a second

@@ -24,10 +24,10 @@ os.environ.setdefault("NLTK_DATA", str(ASSETS / "nltk_data"))
 import nltk  # noqa: E402
 from nltk.stem import WordNetLemmatizer  # noqa: E402
 
-from benchmarks import singularise  # noqa: E402
 from benchmarks.chair import score_caption  # noqa: E402
-from benchmarks.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, read_synonyms  # noqa: E402
-from evalkit import text  # noqa: E402
+from benchmarks.objects import singularise  # noqa: E402
+from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Variant, Vocabulary, read_synonyms  # noqa: E402
+from evalkit.text import tokens as text  # noqa: E402
 
 Row = tuple[str, float, float, float]  # name, captions/s of the baseline, captions/s of ours, ratio
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import ENVIRONMENT, Shown
-from evalkit.records import write_json
+from dashboard.reading.shown import ENVIRONMENT, Shown
+from evalkit.runs.records import write_json
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 RUNS, SAMPLES, GENERATIVE = 300, 15_220, 1_004

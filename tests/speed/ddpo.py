@@ -91,7 +91,7 @@ def build(size: str, folder: Path) -> None:
     from PIL import Image
     from tiny_models import build_tiny
 
-    from aligners.pairs import Pair, write_pairs
+    from aligners.preference.pairs import Pair, write_pairs
 
     model, processor = build_tiny("llava") if size == "tiny" else _larger()
     model.save_pretrained(folder / "model")
@@ -141,7 +141,7 @@ def _larger() -> tuple[Any, Any]:
 def ours(folder: Path) -> dict[str, float]:
     """CPU seconds per step and of the reference pass, with this project."""
     from aligners.ddpo import dpo_settings, train_dpo
-    from aligners.pairs import read_pairs
+    from aligners.preference.pairs import read_pairs
 
     clock: list[float] = []
     reference = [time.process_time()]
@@ -170,7 +170,7 @@ def trl(folder: Path) -> dict[str, float]:
     from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
-    from aligners.pairs import read_pairs
+    from aligners.preference.pairs import read_pairs
 
     clock: list[float] = []
 

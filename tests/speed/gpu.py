@@ -245,7 +245,7 @@ def write_prompts(folder: Path, count: int) -> "list[Prompt]":
 def shortages() -> Iterator[list[int]]:
     """The batch sizes to which the transformers engine goes back when memory runs out, as it logs them."""
     found: list[int] = []
-    log, handler = logging.getLogger("evalkit.engines.batching"), logging.Handler()
+    log, handler = logging.getLogger("evalkit.engines.model.batching"), logging.Handler()
     handler.emit = lambda record: found.append(record.args[-1])  # type: ignore[method-assign,index,union-attr]
     log.addHandler(handler)
     try:

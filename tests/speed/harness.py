@@ -74,7 +74,7 @@ def compare(name: str, checkpoint: Path, folder: Path) -> Row:
     """(name, engine alone, engine in a run, whole run, ratio of the last two); medians, CPU seconds."""
     from benchmarks import CHAIR
     from evalkit.engines.transformers import TransformersEngine
-    from evalkit.harness import evaluate
+    from evalkit.harness.stages import evaluate
     from evalkit.miniature.files import write_world
     from evalkit.sampling import Sampling
 

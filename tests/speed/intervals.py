@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evalkit.intervals import intervals
 from evalkit.metrics import Metric, count_matrix
-from evalkit.paired import difference_intervals, randomisation_p
+from evalkit.statistics.intervals import intervals
+from evalkit.statistics.paired import difference_intervals, randomisation_p
 
 ITEMS, IMAGES, RESAMPLES, PEER_RESAMPLES = 15_220, 1004, 10_000, 200
 LIMIT_S = 1.0

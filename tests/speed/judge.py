@@ -33,10 +33,10 @@ class Rated:
 
 def main(calls: int = CALLS) -> tuple[float, float]:
     """Measure, print, return (ideal seconds, measured seconds)."""
-    from evalkit.cache import Cache
     from evalkit.engines.openai import OpenAIEngine
-    from evalkit.judge import Judge, JudgeRequest
-    from evalkit.records import Journal
+    from evalkit.files.cache import Cache
+    from evalkit.harness.judge import Judge, JudgeRequest
+    from evalkit.runs.records import Journal
     from evalkit.schema import Prompt
 
     text = "Rate the following answer of an assistant from 0 to 6. " * 60  # about the length of a judge's prompt

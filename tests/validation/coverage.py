@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.intervals import Method, evaluate, jackknife, read_limits, resampled_sums, value_of
 from evalkit.metrics import Array, Metric
-from evalkit.paired import discordant_p, randomisation_p
-from evalkit.power import paired_power
+from evalkit.statistics.intervals import Method, evaluate, jackknife, read_limits, resampled_sums, value_of
+from evalkit.statistics.paired import discordant_p, randomisation_p
+from evalkit.statistics.power import paired_power
 
 SIZES = (96, 300, 1000)
 DATA_SETS = 2000

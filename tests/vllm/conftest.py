@@ -60,7 +60,7 @@ def servable(family: str, folder: Path) -> Path:
     """A tiny checkpoint with attention heads of 32, the smallest that vLLM's CPU kernels take."""
     import tiny_models
 
-    from aligners.checkpoint import rename_for_vllm
+    from aligners.training.checkpoint import rename_for_vllm
 
     with pytest.MonkeyPatch.context() as patch:
         for key, value in {"hidden_size": 128, "intermediate_size": 256}.items():

@@ -10,11 +10,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from evalkit.engines.loading import load_checkpoint
+from evalkit.engines.model.loading import load_checkpoint
+from evalkit.engines.model.parity import TIE
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.engines.vllm import VLLMEngine
 from evalkit.errors import EngineError
-from evalkit.parity import TIE
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from toy import ToyBenchmark
 
-from evalkit import harness
 from evalkit.engines.openai import OpenAIEngine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError
+from evalkit.harness import stages as harness
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Prompt
 

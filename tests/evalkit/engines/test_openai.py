@@ -11,10 +11,10 @@ import pytest
 from faulty_server import FaultyServer
 from PIL import Image
 
-from evalkit.engines.chat import chat_messages, read_reply
-from evalkit.engines.endpoints import api_key, base_urls, normalise_url
-from evalkit.engines.fleet import Fleet, Server, backoff, retry_after
 from evalkit.engines.openai import EMPTY_ATTEMPTS, OpenAIEngine
+from evalkit.engines.served.chat import chat_messages, read_reply
+from evalkit.engines.served.endpoints import api_key, base_urls, normalise_url
+from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import EngineError, UsageError
 from evalkit.images import ImageFile
 from evalkit.sampling import Sampling

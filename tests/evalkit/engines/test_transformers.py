@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tiny_models import build_tiny
 
-from evalkit.engines.surface_forms import split_forms
+from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, EngineError
 from evalkit.images import ImageFile

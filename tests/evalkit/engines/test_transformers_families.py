@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from tiny_models import FAMILIES, TORCHVISION_FAMILIES, build_tiny, torchvision_problem
 
+from evalkit.engines.model.parity import check_parity
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.images import ImageFile
-from evalkit.parity import check_parity
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
 

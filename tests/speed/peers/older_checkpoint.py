@@ -22,7 +22,7 @@ def save_for_both(folder: Path) -> Path:
     """Build the model, save it, and write names and files in their older form."""
     import torch
 
-    from aligners.checkpoint import save_checkpoint
+    from aligners.training.checkpoint import save_checkpoint
     from tests.tiny_models import build_tiny
 
     model, processor = build_tiny("llava", size=56, hidden=64)

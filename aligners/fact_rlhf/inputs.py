@@ -1,0 +1,82 @@
+"""What PPO of fact-augmented RLHF works on: prompts that can be rolled out, and the reward model as its scorer."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from aligners.preference.pairs import told
+from aligners.reward_model.comparisons import facts_problem, image_problem
+from aligners.reward_model.facts import Facts, Turn, facts_of
+from aligners.reward_model.fit import rewards_of
+from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
+from aligners.rl.experience import Scorer
+from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.errors import TrainingError
+from evalkit.images import ImageFile
+
+
+def usable_prompts(
+    prompts: Sequence[RolloutPrompt],
+    facts: Facts | None,
+    encoder: PromptEncoder,
+    image_folder: Path,
+    query_limit: int,
+    missing_facts: str = "error",
+    bad_images: str = "error",
+) -> tuple[list[RolloutPrompt], dict[str, int]]:
+    """Prompts to roll out on, and how many were left out for which reason: no facts, too long, no readable image.
+
+    `query_limit` counts text tokens of the prompt; image tokens are not part of it.
+
+    Raises:
+        DataError: if facts are missing and `missing_facts` is "error", or an image does not open and `bad_images` is
+            "error"; both may be "skip".
+        TrainingError: if nothing is left.
+    """
+    kept: list[RolloutPrompt] = []
+    skipped: dict[str, int] = {}
+    for prompt in prompts:
+        row, image = f"prompt {prompt.id!r}", prompt.image
+        text_tokens = len(encoder.tokenizer(encoder.render(as_prompt(prompt, image_folder))).input_ids)
+        reason = (
+            facts_problem(row, image, facts, missing_facts, prompt.kind)
+            or (f"longer than {query_limit} tokens" if text_tokens > query_limit else None)
+            or image_problem(row, image, image_folder, bad_images)
+        )
+        if reason is None:
+            kept.append(prompt)
+        else:
+            skipped[f"prompts: {reason}"] = skipped.get(f"prompts: {reason}", 0) + 1
+    if not kept:
+        raise TrainingError(f"no prompt is left to roll out on, of {len(prompts)}: {told(skipped)}")
+    return kept, skipped
+
+
+def reward_scorer(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    facts: Facts | None,
+    image_folder: Path,
+    batch_size: int = 32,
+) -> Scorer:
+    """The reward model as PPO calls it; facts in an order drawn for each image (rationales for multiple choice)."""
+
+    def score(rollouts: Rollouts) -> Tensor:
+        ratings = []
+        for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
+            found = facts_of(facts, prompt.image, prompt.kind) if facts is not None else None
+            image = ImageFile(image_folder, prompt.image)
+            ratings.append(Rating(prompt.id, image, (Turn("user", prompt.text),), text, found))
+        return rewards_of(model, encoder, ratings, batch_size)
+
+    return score
+
+
+def prompts_hash(prompts: Sequence[RolloutPrompt]) -> str:
+    """Hash of prompts, 16 hexadecimals."""
+    content = [[p.id, p.image, p.text, int(p.kind), p.length_multiplier] for p in prompts]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,269 @@
+"""Fact-augmented RLHF: supervised start -> reward model that reads facts -> PPO -> checkpoint.
+
+LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525). Facts (captions of the image) stand in the reward model's prompt and
+nowhere else. In the output folder:
+
+    supervised/     the supervised start, if there is data for it
+    reward/         the reward model with its held-out accuracy
+    training.jsonl  one line a rollout
+    stages.json     what is finished, for the same command to go on from
+    card.json and the checkpoint itself
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
+from aligners.fact_rlhf.inputs import prompts_hash, reward_scorer, usable_prompts
+from aligners.fact_rlhf.settings import FactRlhfSettings, fact_rlhf_settings
+from aligners.fact_rlhf.supervised import supervised_start
+from aligners.presets import FactRlhfPreset
+from aligners.reward_model.comparisons import Comparison
+from aligners.reward_model.facts import Facts, facts_hash, load_facts, rating_conversation
+from aligners.reward_model.fit import HEAD, RewardModelResult, load_reward_model, train_reward_model
+from aligners.reward_model.model import ImageOpener, RatingEncoder, RatingStyle
+from aligners.rl.experience import Scorer
+from aligners.rl.loop import clear_state, train_ppo
+from aligners.rl.rollouts import RolloutPrompt
+from aligners.rl.settings import PpoSettings, settings_json
+from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.training.policy import wants_lora
+from aligners.training.response_logps import end_token
+from aligners.training.run_folder import LOG, finished_card, read_log
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.model.loading import load_checkpoint
+from evalkit.errors import UsageError
+from evalkit.files.atomic import replace_text
+from evalkit.images import ImageFile
+from evalkit.process.progress import Progress
+from evalkit.schema import Json
+
+STAGES = "stages.json"
+__all__ = ["FactRlhfResult", "align_fact_rlhf", "fact_rlhf_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class FactRlhfResult:
+    """A finished run.
+
+    reward_model  its folder, accuracies, counts
+    rollouts      PPO rollouts in all; log: their lines
+    skipped       reason -> prompts left out
+    """
+
+    checkpoint: Path
+    reward_model: RewardModelResult
+    rollouts: int
+    seconds: float
+    log: tuple[Mapping[str, Json], ...]
+    skipped: Mapping[str, int]
+
+
+def align_fact_rlhf(
+    start: Path | str,
+    comparisons: Path | Sequence[Comparison],
+    prompts: Path | Sequence[RolloutPrompt],
+    facts: Path | Facts | None,
+    out: Path,
+    preset: str | FactRlhfPreset = "fact-rlhf-masked",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    image_folder: Path = Path("."),
+    supervised: Path | None = None,
+    style: RatingStyle = rating_conversation,
+    open_image: ImageOpener = ImageFile.open,
+    progress: Progress | None = None,
+) -> FactRlhfResult:
+    """Align a checkpoint with fact-augmented RLHF; the same call goes on after a kill, or returns a finished run.
+
+    Args:
+        start: checkpoint folder or hub name of the policy and of the reward model's backbone.
+        comparisons: LLaVA-RLHF's comparison file, or its rows.
+        prompts: its PPO prompt file, or its rows.
+        facts: caption file (image file name -> sentences), or the table; None only with use_facts=False.
+        out: becomes the aligned checkpoint.
+        preset: "fact-rlhf-masked" or "fact-rlhf-reference".
+        overrides: see `fact_rlhf_settings`.
+        image_folder: where image names begin.
+        supervised: LLaVA conversations (JSON list of {image, conversations}) for the supervised start; None: as it is.
+        style, open_image: how and on what the reward model rates, see `aligners.reward_model.model.RatingEncoder`.
+        progress: called with (stage, done, total).
+    Raises:
+        DataError, TrainingError, EngineError, UsageError: each says what to change.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("fact-rlhf trains in one process: start it without torchrun or accelerate")
+    settings = fact_rlhf_settings(preset, **(overrides or {}))
+    out, begin = Path(out), time.perf_counter()
+    table = _facts_table(facts, settings)
+    rows = read_comparisons(comparisons) if isinstance(comparisons, Path) else list(comparisons)
+    asked = read_rollout_prompts(prompts) if isinstance(prompts, Path) else list(prompts)
+    out.mkdir(parents=True, exist_ok=True)
+    policy_start: Path | str = start
+    if supervised is not None:
+        policy_start = supervised_start(
+            start, supervised, out / "supervised", settings.supervised, image_folder=image_folder, progress=progress
+        )
+    reward_model = train_reward_model(
+        policy_start,
+        rows,
+        out / "reward",
+        settings.reward,
+        facts=table,
+        image_folder=image_folder,
+        style=style,
+        open_image=open_image,
+        progress=progress,
+    )
+    _note_stage(out, "reward", {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds})
+    inputs = _Inputs(asked, table, image_folder, style, open_image)
+    result = _ppo_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
+    _note_stage(out, "ppo", {"rollouts": result.rollouts, "seconds": result.seconds})
+    return result
+
+
+def _facts_table(facts: Path | Facts | None, settings: FactRlhfSettings) -> Facts | None:
+    if not settings.use_facts:
+        return None
+    if facts is None:
+        raise UsageError("fact-augmented RLHF needs a facts file; for plain RLHF set use_facts to False")
+    return load_facts(facts) if isinstance(facts, Path) else facts
+
+
+def _note_stage(out: Path, stage: str, result: Mapping[str, Json]) -> None:
+    path = out / STAGES
+    stages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if stage not in stages:
+        stages[stage] = dict(result)
+        replace_text(path, json.dumps(stages, indent=1) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What PPO works on; see `align_fact_rlhf`."""
+
+    prompts: Sequence[RolloutPrompt]
+    facts: Facts | None
+    image_folder: Path
+    style: RatingStyle
+    open_image: ImageOpener
+
+
+def _ppo_stage(
+    policy_start: Path | str,
+    parent: str,
+    inputs: _Inputs,
+    out: Path,
+    settings: FactRlhfSettings,
+    reward_model: RewardModelResult,
+    progress: Progress | None,
+    begin: float,
+) -> FactRlhfResult:
+    """PPO from the policy's start to its checkpoint; `begin` is when the whole run did, by time.perf_counter."""
+    ppo = settings.ppo
+    checkpoint = load_checkpoint(policy_start)
+    policy, processor = merged(checkpoint.model), checkpoint.processor
+    stored = policy.dtype
+    encoder = PromptEncoder(processor)
+    usable, skipped = usable_prompts(
+        inputs.prompts,
+        inputs.facts,
+        encoder,
+        inputs.image_folder,
+        ppo.preset.query_limit,
+        settings.reward.missing_facts,
+        settings.reward.bad_images,
+    )
+    identity = _identity(weights_hash(policy), reward_model, usable, inputs.facts, ppo)
+    finished = _finished(out, identity, reward_model)
+    if finished is not None:
+        return finished
+    backbone, scorer = _rater(reward_model, inputs, 4 * ppo.micro_batch_size)
+    lora = wants_lora(policy, ppo.training)
+    trained = train_ppo(
+        policy if lora else policy.float(),
+        processor,
+        backbone,
+        usable,
+        scorer,
+        out,
+        ppo,
+        image_folder=inputs.image_folder,
+        end_id=end_token(encoder, policy),
+        identity=identity,
+        progress=progress,
+    )
+    adapter = lora and not ppo.training.merge_adapter
+    log, seconds = read_log(out / LOG), round(time.perf_counter() - begin, 3)
+    card = _card(settings, parent, identity, reward_model, log, seconds, skipped, adapter)
+    save_checkpoint(trained if adapter else merged(trained).to(stored), processor, out, card)
+    clear_state(out)
+    return FactRlhfResult(out, reward_model, len(log), seconds, tuple(log), card.skipped)
+
+
+def _identity(
+    start_hash: str,
+    reward_model: RewardModelResult,
+    prompts: Sequence[RolloutPrompt],
+    facts: Facts | None,
+    ppo: PpoSettings,
+) -> dict[str, Json]:
+    head = (reward_model.folder / HEAD).read_bytes()
+    return {
+        "model": start_hash,
+        "reward_model": hashlib.sha256(head).hexdigest(),
+        "prompts": prompts_hash(prompts),
+        "facts": facts_hash(facts),
+        **settings_json(ppo),
+    }
+
+
+def _rater(reward_model: RewardModelResult, inputs: _Inputs, batch_size: int) -> tuple[Any, Scorer]:
+    """The reward model's backbone, for the value model to copy, and the reward model as PPO calls it."""
+    model, processor = load_reward_model(reward_model.folder)
+    encoder = RatingEncoder(PromptEncoder(processor), inputs.style, inputs.open_image)
+    return model.backbone, reward_scorer(model, encoder, inputs.facts, inputs.image_folder, batch_size=batch_size)
+
+
+def _card(
+    settings: FactRlhfSettings,
+    parent: str,
+    identity: Mapping[str, Json],
+    reward_model: RewardModelResult,
+    log: Sequence[Mapping[str, Any]],
+    seconds: float,
+    skipped: Mapping[str, int],
+    adapter: bool,
+) -> Card:
+    return Card(
+        parent=parent,
+        parent_hash=identity["model"],
+        method="fact-rlhf" if settings.use_facts else "rlhf",
+        preset=settings.ppo.preset.name,
+        data={name: identity[name] for name in ("prompts", "facts", "reward_model")},
+        settings=settings_json(settings.ppo),
+        seeds={"ppo": settings.ppo.seed, "reward_model": settings.reward.training.seed},
+        cost={
+            "pairs": reward_model.pairs,
+            "rollouts": len(log),
+            "steps": sum(line["optimizer_steps"] for line in log),
+            "seconds": seconds,
+            "tokens": round(sum(line["tokens"] * line["responses"] for line in log)),
+        },
+        skipped={**{f"comparisons: {k}": v for k, v in reward_model.skipped.items()}, **skipped},
+        adapter=adapter,
+    )
+
+
+def _finished(out: Path, identity: Mapping[str, Json], reward_model: RewardModelResult) -> FactRlhfResult | None:
+    card = finished_card(out, identity)
+    if card is None:
+        return None
+    log = tuple(read_log(out / LOG))
+    return FactRlhfResult(out, reward_model, len(log), card.cost["seconds"], log, card.skipped)

@@ -1,0 +1,120 @@
+"""The supervised start of fact-augmented RLHF: the likelihood of given answers to first questions about an image."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aligners.fact_rlhf.files import read_rollout_prompts
+from aligners.rl.rollouts import RolloutPrompt, as_prompt
+from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.training.logprobs import IGNORE
+from aligners.training.policy import make_trainable, wants_lora
+from aligners.training.response_logps import end_token, scoring
+from aligners.training.run_folder import finished_card
+from aligners.training.settings import TrainingSettings
+from aligners.training.trainer import fit
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.model.loading import load_checkpoint
+from evalkit.errors import DataError
+from evalkit.files.rows import parse_json, read_text
+from evalkit.process.progress import Progress, as_stage
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBatch:
+    """Model inputs with the tokens to learn; `labels` (B, T) are IGNORE elsewhere."""
+
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The batch on another device."""
+        return LabelledBatch({n: v.to(device) for n, v in self.inputs.items()}, self.labels.to(device))
+
+
+def labelled_batch(
+    rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEncoder, end_id: int, image_folder: Path
+) -> LabelledBatch:
+    """Prompts with the answers to learn, each ended."""
+    asked = [as_prompt(prompt, image_folder) for prompt, _ in rows]
+    answers = [[*encoder.continuation_ids(answer), end_id] for _, answer in rows]
+    encoded = encoder.encode(asked, None, answers, padding_side="right")
+    labels = torch.full_like(encoded.inputs["input_ids"], IGNORE)
+    for b, (first, last) in enumerate(zip(encoded.starts, encoded.ends, strict=True)):
+        labels[b, first:last] = encoded.inputs["input_ids"][b, first:last]
+    inputs = {name: value for name, value in encoded.inputs.items() if isinstance(value, Tensor)}
+    return LabelledBatch(inputs, labels)
+
+
+def _nll(model: Any, batch: LabelledBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    logps = model(**batch.inputs, score_labels=batch.labels)["token_logps"]
+    return -logps.mean(), {"nll": -logps.detach().mean().repeat(len(batch.labels))}
+
+
+def supervised_start(
+    start: Path | str,
+    conversations: Path,
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    image_folder: Path,
+    progress: Progress | None = None,
+) -> Path:
+    """Supervised training on the first question and answer of conversations; returns the folder of the checkpoint.
+
+    Raises:
+        DataError: if the file is not a list of conversations with an answer.
+    """
+    rows, progress = read_answered(conversations), as_stage("supervised start", progress)
+    checkpoint = load_checkpoint(start)
+    model, processor = merged(checkpoint.model), checkpoint.processor
+    stored, start_hash = model.dtype, weights_hash(model)
+    data = hashlib.sha256(json.dumps([[p.image, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
+    identity = {"model": start_hash, "conversations": data, **asdict(settings)}
+    if finished_card(out, identity) is not None:
+        return out
+    encoder = PromptEncoder(processor)
+    end_id = end_token(encoder, model)
+    lora = wants_lora(model, settings)
+    model = make_trainable(model if lora else model.float(), settings)
+
+    def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
+        return labelled_batch(some, encoder, end_id, image_folder)
+
+    with scoring(model):
+        done = fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress)
+    card = Card(
+        parent=str(start),
+        parent_hash=start_hash,
+        method="supervised",
+        preset="",
+        data={"conversations": data},
+        settings=asdict(settings),
+        seeds={"training": settings.seed},
+        cost={"rows": len(rows), "steps": done.steps, "seconds": done.seconds},
+    )
+    save_checkpoint(merged(model).to(stored), processor, out, card)
+    return out
+
+
+def read_answered(path: Path) -> list[tuple[RolloutPrompt, str]]:
+    """(prompt, answer) of each conversation of a LLaVA-style file: its first user turn and the reply.
+
+    Raises:
+        DataError: if the file is not of that form (the row is named).
+    """
+    prompts = read_rollout_prompts(path)
+    found = []
+    for number, (prompt, row) in enumerate(zip(prompts, parse_json(read_text(path), str(path)), strict=True)):
+        turns = row["conversations"]
+        answer = turns[1]["value"].strip() if len(turns) > 1 and turns[1]["from"] == "gpt" else ""
+        if not answer:
+            raise DataError(f"{path}: row {number}: no answer to learn: the second turn must come from 'gpt'")
+        found.append((prompt, answer))
+    return found

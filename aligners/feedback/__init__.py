@@ -1,0 +1,1 @@
+"""Feedback for preference training: candidates, claims, labels, pairs (RLAIF-V)."""

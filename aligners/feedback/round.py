@@ -1,0 +1,274 @@
+"""One round of online feedback: the policy's own responses become preference pairs (RLAIF-V, arXiv:2405.17220).
+
+    instructions -> candidates.jsonl -> claims.jsonl -> judgements.jsonl -> pairs.jsonl
+
+Every file is a stage of `aligners.training.stages`, so a killed round goes on where it was.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aligners.feedback.candidates import Candidate
+from aligners.feedback.instructions import Instruction
+from aligners.feedback.labeling import (
+    LABELER_WORDING,
+    Labelled,
+    image_questions,
+    judge_questions,
+    label,
+    label_statistics,
+)
+from aligners.feedback.pairing import balance_pairs, pairs_from_scores
+from aligners.feedback.splitting import Splitter, divided_from_row
+from aligners.preference.pairs import Pair, drop_defective, write_pairs
+from aligners.presets import RlaifPreset
+from aligners.training.stages import Row, Stages, content_hash
+from evalkit.engines.base import Engine
+from evalkit.errors import StoppedError, TrainingError
+from evalkit.process.interrupt import finishing_in_flight
+from evalkit.process.progress import Progress
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Response
+
+Oracle = Callable[[Candidate], tuple[int, int]]  # candidate -> (false claims, true claims), to measure a labeler
+Statistics = dict[str, Json]
+
+
+class LazyEngine:
+    """An engine that is opened when it is first needed: a finished stage needs none."""
+
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open = open_engine
+        self._engine: Engine | None = None
+
+    def get(self) -> Engine:
+        """The engine."""
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine
+
+    def close(self) -> None:
+        """Close it if it was opened."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round works with.
+
+    instructions   asked in this round
+    preset         candidates, decoding, scores, pairs
+    seed           of this round; every draw has its own from it, see `part_seed`
+    policy         draws the candidates
+    labeler        None: the policy itself
+    splitter       divides responses into claims
+    wording        how the labeler is asked, see `judge_questions`
+    oracle         tells the truth about candidates where it is known; only statistics use it
+    """
+
+    instructions: Sequence[Instruction]
+    preset: RlaifPreset
+    seed: int
+    policy: LazyEngine
+    labeler: Engine | None
+    splitter: Splitter
+    wording: str = LABELER_WORDING
+    oracle: Oracle | None = None
+
+
+def part_seed(seed: int, *parts: str | int) -> int:
+    """Seed of one part of a run, below 2**31."""
+    digest = hashlib.sha256("\x00".join(map(str, (seed, *parts))).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None) -> tuple[list[Pair], Statistics]:
+    """All stages of a round up to its pairs, with what there is to say about them.
+
+    Raises:
+        TrainingError: if no pair is left; the counts say at which step they were lost.
+        StoppedError: after SIGINT or SIGTERM during sampling; the same call continues.
+    """
+    candidate_rows = _candidates(work, stages, progress)
+    candidates = [candidate_of(row) for row in candidate_rows if row.get("text") is not None]
+    claim_rows = stages.rows(
+        "claims",
+        [candidate.id for candidate in candidates],
+        lambda missing: (
+            found.as_row() for found in work.splitter.split([one for one in candidates if one.id in missing])
+        ),
+        progress,
+    )
+    divided = {row["id"]: divided_from_row(row) for row in claim_rows}
+    questions = image_questions(candidates, divided)
+    by_id = {instruction.id: instruction for instruction in work.instructions}
+
+    def judge(missing: set[str]) -> Iterable[Row]:
+        asked = [question for question in questions if question.id in missing]
+        labeler = work.labeler or work.policy.get()
+        return judge_questions(labeler, asked, lambda one, text: by_id[one.prompt_id].ask(text, one.id), work.wording)
+
+    judgement_rows = stages.rows("judgements", [question.id for question in questions], judge, progress)
+    labelled = label(
+        candidates,
+        divided,
+        {row["id"]: row for row in judgement_rows},
+        tie_confirms=work.preset.tie_confirms,
+        count_repeated=work.preset.repeated_weight > 0,
+    )
+    begin = time.perf_counter()
+    pairs, counts = make_pairs(labelled, work.preset, part_seed(work.seed, "pairs"))
+    statistics = {
+        **_candidate_statistics(candidate_rows, claim_rows),
+        **label_statistics(judgement_rows),
+        **_score_statistics(labelled),
+        **counts,
+        **_pair_statistics(pairs),
+        **(_truth(labelled, pairs, work) if work.oracle else {}),
+    }
+    if not pairs:
+        raise TrainingError(f"{stages.folder}: no preference pair is left to train on: {_named(statistics)}")
+    if "pairs" not in stages.finished:
+        folder = work.instructions[0].folder
+        write_pairs(stages.folder / "pairs.jsonl", (_absolute(pair, folder) for pair in pairs))
+        hashed = content_hash({"chosen": pair.chosen, "rejected": pair.rejected, "id": pair.id} for pair in pairs)
+        stages.finish("pairs", begin, rows=len(pairs), content=hashed)
+    return pairs, statistics
+
+
+def make_pairs(labelled: Sequence[Labelled], preset: RlaifPreset, seed: int) -> tuple[list[Pair], dict[str, Json]]:
+    """Score, pair, draw, balance; returns pairs and how many each step left."""
+    pairs, counts = pairs_from_scores(
+        [one.candidate for one in labelled],
+        [one.score(preset.confirmed_weight, preset.repeated_weight, soft=preset.soft_labels) for one in labelled],
+        [one.judged for one in labelled],
+        min_gap=preset.min_gap,
+        pairs_per_image=preset.pairs_per_image,
+        seed=seed,
+    )
+    found: dict[str, Json] = dict(counts)
+    if preset.balance_lengths:
+        pairs, balance = balance_pairs(pairs)
+        found |= {"pairs_balanced": len(pairs), "balance_ratio": balance.ratio}
+    kept, defects = drop_defective(pairs)
+    return kept, {**found, "pairs_defective": sum(defects.values()), "pairs": len(kept)}
+
+
+# --- candidates ---------------------------------------------------------------------------------------------------
+
+
+def _candidates(work: Round, stages: Stages, progress: Progress | None) -> list[Row]:
+    preset = work.preset
+    sampling = Sampling(
+        temperature=preset.temperature,
+        top_p=preset.top_p,
+        max_new_tokens=preset.max_new_tokens,
+        n=preset.candidates,
+        seed=part_seed(work.seed, "candidates"),
+    )
+    keys = [_key(row.id, sample) for row in work.instructions for sample in range(sampling.n)]
+    return stages.rows("candidates", keys, lambda missing: _sampled(work, sampling, missing, stages.folder), progress)
+
+
+def _sampled(work: Round, sampling: Sampling, missing: set[str], folder: Path) -> Iterator[Row]:
+    by_id = {row.id: row for row in work.instructions}
+    pending = [row for row in work.instructions if any(_key(row.id, sample) in missing for sample in range(sampling.n))]
+    engine = work.policy.get()
+    with finishing_in_flight(engine.stop) as interrupted:
+        for response in engine.generate([row.ask() for row in pending], sampling):
+            yield _candidate_row(by_id[response.prompt_id], response, sampling)
+            missing.discard(_key(response.prompt_id, response.sample))
+        if missing and interrupted():
+            raise StoppedError(f"{folder}: stopped while sampling candidates; the same command continues")
+
+
+def _key(prompt_id: str, sample: int) -> str:
+    return f"{prompt_id}#{sample}"
+
+
+def _candidate_row(instruction: Instruction, response: Response, sampling: Sampling) -> Row:
+    return {
+        "id": _key(instruction.id, response.sample),
+        "prompt_id": instruction.id,
+        "image": instruction.image,
+        "prompt": instruction.prompt,
+        "sample": response.sample,
+        "text": response.text,
+        "failure": response.failure,
+        "finish": response.finish,
+        "tokens": response.tokens,
+        "seed": sampling.seed_for(instruction.id, response.sample),
+    }
+
+
+def candidate_of(row: Mapping[str, Any]) -> Candidate:
+    """Read back a line of candidates.jsonl."""
+    return Candidate(row["id"], row["prompt_id"], row["image"], row["prompt"], row["text"], row["sample"])
+
+
+def _absolute(pair: Pair, folder: Path) -> Pair:
+    return pair if pair.image is None else replace(pair, image=str(folder / pair.image))
+
+
+# --- statistics ---------------------------------------------------------------------------------------------------
+
+
+def _candidate_statistics(candidates: Sequence[Row], claims: Sequence[Row]) -> Statistics:
+    texts = [row["text"] for row in candidates if row["text"] is not None]
+    return {
+        "failures": len(candidates) - len(texts),
+        "empty": sum(not text.strip() for text in texts),
+        "cut": sum(row["finish"] == "length" for row in candidates),
+        "distinct": len({(row["prompt_id"], row["text"]) for row in candidates if row["text"] is not None}),
+        "mean_words": _mean([len(text.split()) for text in texts]),
+        "claims": sum(len(row["claims"]) for row in claims),
+        "splitter_failures": sum(row["failure"] is not None for row in claims),
+    }
+
+
+def _score_statistics(labelled: Sequence[Labelled]) -> Statistics:
+    return {
+        "mean_score": _mean([score for one in labelled if (score := one.score()) is not None]),
+        "mean_confirmed": _mean([one.confirmed for one in labelled if one.confirmed is not None]),
+    }
+
+
+def _pair_statistics(pairs: Sequence[Pair]) -> Statistics:
+    return {
+        "mean_chosen_words": _mean([len(pair.chosen.split()) for pair in pairs]),
+        "mean_rejected_words": _mean([len(pair.rejected.split()) for pair in pairs]),
+    }
+
+
+def _truth(labelled: Sequence[Labelled], pairs: Sequence[Pair], work: Round) -> Statistics:
+    """Pairs whose chosen response truly scores higher; candidates whose count of refuted claims is the true one."""
+    assert work.oracle is not None
+    truth = {one.candidate.id: work.oracle(one.candidate) for one in labelled}
+    score = {
+        one.candidate.id: work.preset.confirmed_weight * true - false - work.preset.repeated_weight * one.repeated
+        for one in labelled
+        for false, true in [truth[one.candidate.id]]
+    }
+    ends = [pair.id.split(">") for pair in pairs]
+    checked = [one for one in labelled if one.refuted is not None]
+    return {
+        "pair_precision": _mean([score[chosen] > score[rejected] for chosen, rejected in ends]),
+        "label_agreement": _mean([one.refuted == truth[one.candidate.id][0] for one in checked]),
+        "true_score": _mean([-truth[one.candidate.id][0] for one in checked]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _named(statistics: Mapping[str, Json]) -> str:
+    steps = ("candidates", "failures", "empty", "claims", "splitter_failures", "questions", "scored")
+    counted = [name for name in statistics if name.startswith("pairs")]
+    return ", ".join(f"{name} {statistics[name]}" for name in (*steps, *counted))

@@ -1,0 +1,69 @@
+"""Choosing among the checkpoints of a training run, on data that no benchmark is made of.
+
+RLAIF-V's release chose its checkpoints on the test benchmarks it reports. Here the last iteration is taken, or the best
+one on held-out prompts; a test benchmark can be used too, and the card then says so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aligners.feedback.candidates import Candidate
+from aligners.feedback.instructions import Instruction
+from aligners.feedback.labeling import image_questions, judge_questions, label
+from aligners.feedback.splitting import Splitter
+from evalkit.engines.base import Engine
+from evalkit.errors import TrainingError
+from evalkit.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How checkpoints are compared.
+
+    split          name of the data, for the card
+    measure        checkpoint folder -> number, lower is better
+    test           the data is a test benchmark: the card says "test benchmark"
+    """
+
+    split: str
+    measure: Callable[[Path], float]
+    test: bool = False
+
+    def __str__(self) -> str:
+        return f"test benchmark: {self.split}" if self.test else self.split
+
+
+def held_out(
+    instructions: Sequence[Instruction],
+    labeler: Engine,
+    splitter: Splitter,
+    open_engine: Callable[[Path], Engine],
+    split: str = "held-out prompts",
+    max_new_tokens: int = 512,
+) -> Selection:
+    """Refuted minus confirmed claims of a greedy response, mean over prompts, by a labeler that stays the same."""
+
+    def measure(checkpoint: Path) -> float:
+        engine = open_engine(checkpoint)
+        try:
+            prompts = [instruction.ask() for instruction in instructions]
+            responses = {r.prompt_id: r.text for r in engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens))}
+        finally:
+            engine.close()
+        candidates = [
+            Candidate(row.id, row.id, row.image, row.prompt, text, 0)
+            for row in instructions
+            if (text := responses.get(row.id)) is not None
+        ]
+        by_id = {row.id: row for row in instructions}
+        divided = {found.candidate_id: found for found in splitter.split(candidates)}
+        questions = image_questions(candidates, divided)
+        rows = judge_questions(labeler, questions, lambda q, text: by_id[q.prompt_id].ask(text, q.id))
+        judged = label(candidates, divided, {row["id"]: row for row in rows}, tie_confirms=False)
+        scores = [score for found in judged if (score := found.score(confirmed_weight=1.0)) is not None]
+        if not scores:
+            raise TrainingError(f"{checkpoint}: no response to the {split} makes a claim, so it cannot be compared")
+        return -sum(scores) / len(scores)
+
+    return Selection(split, measure)

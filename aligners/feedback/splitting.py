@@ -1,0 +1,134 @@
+"""Splitting responses into claims and polar questions: by rules or by a language model (RLAIF-V, arXiv:2405.17220)."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from aligners.feedback.candidates import Candidate
+from aligners.feedback.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
+from evalkit.engines.base import Engine, identity
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Prompt
+
+T = TypeVar("T")
+
+
+RESPONSES_AT_ONCE = 64  # given to a splitter model in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """The claims of one candidate, or why there are none; `replies` are a splitter model's raw texts."""
+
+    candidate_id: str
+    claims: tuple[Claim, ...]
+    failure: str | None = None
+    replies: tuple[str, ...] = ()
+
+    def as_row(self) -> dict[str, Json]:
+        """One line of claims.jsonl."""
+        return {
+            "id": self.candidate_id,
+            "claims": [asdict(claim) for claim in self.claims],
+            "failure": self.failure,
+            "replies": list(self.replies),
+        }
+
+
+def divided_from_row(row: Mapping[str, Json]) -> Divided:
+    """Read back a line of claims.jsonl."""
+    claims = tuple(Claim(**claim) for claim in row["claims"])
+    return Divided(row["id"], claims, row.get("failure"), tuple(row.get("replies", ())))
+
+
+class Splitter(Protocol):
+    """Divides responses into claims with polar questions."""
+
+    def describe(self) -> Mapping[str, Json]:
+        """What the manifest records."""
+
+    def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
+        """The claims of each candidate, in any order, each yielded as soon as it is known."""
+
+
+class RuleSplitter:
+    """A function of the response's text, by default the rules for English of `aligners.feedback.claims`."""
+
+    def __init__(self, name: str = "rules", divide: Callable[[str], Sequence[Claim]] = split_claims) -> None:
+        self._name, self._divide = name, divide
+
+    def describe(self) -> Mapping[str, Json]:
+        """The name of the rules."""
+        return {"splitter": self._name}
+
+    def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
+        """See `Splitter.split`."""
+        for candidate in candidates:
+            yield Divided(candidate.id, tuple(self._divide(candidate.text)))
+
+
+class ModelSplitter:
+    """A language model lists the claims, then writes a question for each; both raw replies are kept.
+
+    Args:
+        engine: needs no eyes.
+        sampling: of both requests; the released pipeline uses temperature 0.2, top_p 0.9, 256 tokens.
+    """
+
+    def __init__(self, engine: Engine, sampling: Sampling | None = None) -> None:
+        self._engine = engine
+        self._sampling = sampling or Sampling(max_new_tokens=512)
+
+    def describe(self) -> Mapping[str, Json]:
+        """Model, prompts and decoding."""
+        prompts = facts_request("{question}", "{response}") + questions_request(["{claim}"])
+        return {
+            "splitter": "model",
+            "model": identity(self._engine),
+            "sampling": self._sampling.as_dict(),
+            "prompts": hashlib.sha256(prompts.encode()).hexdigest()[:8],
+        }
+
+    def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
+        """See `Splitter.split`; a few candidates at a time."""
+        for some in batched(candidates, RESPONSES_AT_ONCE):
+            yield from self._split(some)
+
+    def _split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
+        listed = self._ask({c.id: facts_request(c.prompt, c.text) for c in candidates})
+        claims = {key: parse_list(text) for key, (text, _) in listed.items() if text is not None}
+        asked = self._ask({key: questions_request(texts) for key, texts in claims.items() if texts})
+        for key, (reply, failure) in listed.items():
+            if reply is None:
+                yield Divided(key, (), f"the splitter gave no list of claims: {failure}")
+            elif not claims[key]:
+                yield Divided(key, (), None, (reply,))
+            else:
+                yield _joined(key, claims[key], reply, *asked[key])
+
+    def _ask(self, texts: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+        """Candidate id -> (reply, failure)."""
+        prompts = [Prompt(key, text) for key, text in texts.items()]
+        found = self._engine.generate(prompts, self._sampling) if prompts else iter(())
+        replies = {response.prompt_id: (response.text, response.failure) for response in found}
+        return {key: replies.get(key, (None, "no reply")) for key in texts}
+
+
+def _joined(key: str, texts: Sequence[str], reply: str, questions: str | None, failure: str | None) -> Divided:
+    if questions is None:
+        return Divided(key, (), f"the splitter gave no questions: {failure}", (reply,))
+    asked = parse_list(questions)
+    claims = join_questions(texts, asked)
+    if claims is None:
+        reason = f"the splitter wrote {len(asked)} questions for {len(texts)} claims"
+        return Divided(key, (), reason, (reply, questions))
+    return Divided(key, tuple(claims), None, (reply, questions))
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Consecutive pieces of at most `size` rows."""
+    stream = iter(rows)
+    while piece := list(islice(stream, size)):
+        yield piece

@@ -1,0 +1,114 @@
+"""`evalkit demo`: the whole loop on a miniature world, without any download beyond the packages.
+
+world -> tiny LLaVA (trained here, and it hallucinates) -> five benchmarks
+      -> dense DPO, online RLAIF, fact-augmented RLHF -> the same five benchmarks -> one comparison
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from aligners.compare import comparison_tables, render_all
+from benchmarks.cli.registry import build
+from evalkit.errors import AssetError
+from evalkit.files.cache import cache_folder
+from evalkit.harness.judge import Judge
+from evalkit.harness.results import Summary
+from evalkit.harness.stages import generate, plan, score
+from evalkit.process.progress import Progress
+
+TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
+WITHOUT_NLTK_DATA = ("chair", "mmhal", "pope")
+OPTIONS = {"pope": {"splits": "adversarial"}}  # the hardest third of the questions: the demo is to be short
+NLTK_PACKAGES = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An alignment method with its miniature recipe: `function(base, folder of the new checkpoint, seed, progress)`."""
+
+    label: str
+    about: str
+    function: str
+
+
+METHODS = (
+    Method(
+        "ddpo", "dense DPO on the base's own descriptions, corrected", "aligners.miniature.ddpo:align_miniature_ddpo"
+    ),
+    Method("rlaif", "online RLAIF, the policy labels itself", "aligners.miniature.rlaif:align_miniature_rlaif"),
+    Method("fact-rlhf", "reward model with facts, then PPO", "aligners.miniature.rlhf:align_miniature_fact_rlhf"),
+)
+
+
+def nltk_data_is_here() -> bool:
+    """Whether tagger, tokeniser and WordNet can be used; what is not on this machine is downloaded into the cache."""
+    from evalkit.text.tokens import lemma, tag, tokenize
+
+    for attempt in (1, 2):
+        try:
+            tokenize("A dog."), tag(["dog"]), lemma("dogs")
+            return True
+        except AssetError:
+            if attempt == 2 or not _download_nltk_data():
+                return False
+    return False
+
+
+def _download_nltk_data() -> bool:
+    from nltk.downloader import Downloader
+
+    folder = cache_folder() / "nltk_data"
+    os.environ["NLTK_DATA"] = os.pathsep.join(filter(None, [os.environ.get("NLTK_DATA"), str(folder)]))
+    downloader = Downloader(download_dir=str(folder))
+    return all(downloader.download(package, quiet=True) for package in NLTK_PACKAGES)
+
+
+def world_folder(folder: Path, scenes: int, seed: int) -> Path:
+    """The test scenes on disk in the official file formats; drawn once."""
+    from evalkit.miniature.files import write_world
+
+    world = folder / "world"
+    if not (world / "scenes.jsonl").exists():
+        write_world(world, scenes, seed)
+    return world
+
+
+def score_checkpoint(
+    checkpoint: Path, label: str, world: Path, runs: Path, tasks: Sequence[str], progress: Progress
+) -> list[Summary]:
+    """Generate and score one checkpoint on the miniature world; what is finished is not done again."""
+    from benchmarks.judges.rules import RulesJudge
+    from evalkit.engines.transformers import TransformersEngine
+
+    summaries = []
+    engine = TransformersEngine(checkpoint, dtype="float32", batch_size=BATCH_SIZE)
+    try:
+        for name in tasks:
+            options = dict(OPTIONS.get(name, {}))
+            if name == "chair" and tuple(tasks) == WITHOUT_NLTK_DATA:
+                options["variant"] = "singularize"
+            origin = {"name": name, "options": options, "world": str(world.resolve())}
+            work = plan(build(name, options, world), origin=origin)
+            run_dir = runs / label / work.benchmark.name
+            generate(work, engine, run_dir, label, progress)
+            summaries.append(score(work, run_dir, Judge(RulesJudge()), progress))
+    finally:
+        engine.close()
+    return summaries
+
+
+def align(method: Method, base: Path, out: Path, seed: int, progress: Progress) -> object:
+    """Train one method's miniature recipe; the same call continues what was interrupted."""
+    module, _, name = method.function.partition(":")
+    function: Callable[..., object] = getattr(import_module(module), name)
+    return function(base, out, seed, progress)
+
+
+def comparison(runs: Path, labels: Sequence[str], tasks: Sequence[str], checkpoints: Path) -> str:
+    """One table per benchmark: base and checkpoints, the paired differences, what training took."""
+    base, *others = (runs / label for label in labels)
+    return render_all(comparison_tables(base, others, {label: checkpoints / label for label in labels}, tasks))

@@ -1,0 +1,1 @@
+"""Preference pairs: the file format, encoding, reference log-probabilities, the DPO loss on rows."""

@@ -1,0 +1,174 @@
+"""Preference pairs as DPO trains on them: which are usable, their tokens with weights, batches, the loss of a batch.
+
+RLHF-V (Yu et al. 2024, arXiv:2312.00849): the tokens that a correction changed count gamma times.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aligners.changed import changed_spans, token_weights
+from aligners.losses import dpo_loss, sequence_logps, with_nll
+from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
+from aligners.preference.layouts import move, response_logps
+from aligners.preference.pairs import Pair, told
+from aligners.preference.reference_logps import PairLogps
+from aligners.presets import DpoPreset
+from aligners.training.logprobs import spread_rows
+from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.images import ImageFile
+
+UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
+
+
+@dataclass(frozen=True, slots=True)
+class DpoRow:
+    """A pair ready for training: tokens, their weights, their reference log-probabilities."""
+
+    tokens: TokenPair
+    chosen_weights: Sequence[float]
+    rejected_weights: Sequence[float]
+    reference: PairLogps
+
+
+@dataclass(frozen=True, slots=True)
+class DpoBatch:
+    """Pairs as tensors; `weights` and `reference` are (2n, L): rows chosen 1..n, then rejected 1..n."""
+
+    pairs: PairBatch
+    weights: Tensor
+    reference: Tensor
+
+    def to(self, device: torch.device) -> "DpoBatch":
+        """The batch on another device."""
+        return DpoBatch(move(self.pairs, device), self.weights.to(device), self.reference.to(device))
+
+
+def usable_pairs(
+    pairs: Sequence[Pair], encoder: PairEncoder, image_folder: Path, preset: DpoPreset, bad_images: str = "error"
+) -> tuple[list[TokenPair], dict[str, int]]:
+    """Token pairs that can be trained on, and how many were left out for which reason.
+
+    Left out: an empty response, twice the same text or tokens, more than `max_length` tokens of prompt and response, an
+    image that does not open (with `bad_images="skip"`). A pair in which nothing of the *chosen* response changed (a
+    pure deletion) stays and is counted.
+
+    Raises:
+        DataError: if an image does not open and `bad_images` is "error", or only some pairs have an image.
+        TrainingError: if nothing is left.
+        UsageError: if `bad_images` is something else.
+    """
+    if bad_images not in ("error", "skip"):
+        raise UsageError(f"bad_images is 'error' or 'skip', not {bad_images!r}")
+    counts: dict[str, int] = {}
+    kept: list[TokenPair] = []
+    candidates = [(pair, encoder.tokenize(pair, image_folder)) for pair in pairs]
+    longest = _length_measure(encoder)
+    with ThreadPoolExecutor() as pool:
+        problems = list(pool.map(_image_problem, (tokens for _, tokens in candidates)))
+    for (pair, tokens), problem in zip(candidates, problems, strict=True):
+        reason = pair.defect()
+        if reason is None and tokens.chosen_ids == tokens.rejected_ids:
+            reason = "chosen and rejected are the same tokens"
+        if reason is None and problem is not None:
+            if bad_images == "error":
+                raise DataError(f"pair {pair.id!r}: {problem} (set bad_images to 'skip' to leave such pairs out)")
+            reason = "image does not open"
+        if reason is None and longest(tokens) > preset.max_length:
+            reason = f"longer than {preset.max_length} tokens"
+        if reason is None:
+            kept.append(tokens)
+            spans = changed_spans(tokens.rejected_ids, tokens.chosen_ids, preset.diff)
+            reason = None if any(span.chosen for span in spans) else UNCHANGED_CHOSEN
+        if reason is not None:
+            counts[reason] = counts.get(reason, 0) + 1
+    if not kept:
+        raise TrainingError(f"no pair is left to train on, of {len(pairs)}: {told(counts)}")
+    blind = [pair.id for pair in kept if not pair.prompt.images]
+    if blind and len(blind) < len(kept):
+        raise DataError(
+            f"{len(blind)} of {len(kept)} pairs have no image, e.g. {blind[0]!r}: a batch cannot hold both kinds; "
+            "train them apart"
+        )
+    return kept, counts
+
+
+def _length_measure(encoder: PairEncoder) -> Callable[[TokenPair], int]:
+    """Tokens of a pair's prompt and longer response; prompts of one text and image size are encoded once."""
+    known: dict[tuple[str, tuple[tuple[int, int], ...]], int] = {}
+
+    def measure(pair: TokenPair) -> int:
+        key = (pair.prompt.text, tuple(image_size(image) for image in pair.prompt.images))
+        if key not in known:
+            known[key] = encoder.prompt_tokens(pair.prompt)
+        return known[key] + max(len(pair.chosen_ids), len(pair.rejected_ids))
+
+    return measure
+
+
+def image_size(image: ImageFile) -> tuple[int, int]:
+    """Width and height by the file's header, pixels."""
+    with Image.open(image.path) as opened:
+        return opened.size
+
+
+def _image_problem(pair: TokenPair) -> str | None:
+    try:
+        for image in pair.prompt.images:
+            image.open()
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def weighted_rows(pairs: Sequence[TokenPair], logps: Sequence[PairLogps], preset: DpoPreset) -> list[DpoRow]:
+    """Attach token weights and reference log-probabilities."""
+    rows = []
+    for pair, reference in zip(pairs, logps, strict=True):
+        rejected, chosen = token_weights(pair.rejected_ids, pair.chosen_ids, preset.gamma, preset.diff)
+        rows.append(DpoRow(pair, chosen, rejected, reference))
+    return rows
+
+
+def dpo_batch(rows: Sequence[DpoRow], encoder: PairEncoder, layout: Layout) -> DpoBatch:
+    """Rows as one batch."""
+    batch = encoder.batch([row.tokens for row in rows], layout)
+    weights = [row.chosen_weights for row in rows] + [row.rejected_weights for row in rows]
+    reference = [row.reference.chosen for row in rows] + [row.reference.rejected for row in rows]
+    longest = max(map(len, weights))
+    mask = torch.arange(longest) < torch.tensor([len(row) for row in weights])[:, None]
+    return DpoBatch(batch, spread_rows(weights, mask), spread_rows([row.tolist() for row in reference], mask))
+
+
+def dpo_objective(preset: DpoPreset, layout: Layout) -> Callable[[Any, DpoBatch], tuple[Tensor, Mapping[str, Tensor]]]:
+    """The loss function of a preset, for `training.fit`."""
+
+    def objective(model: Any, batch: DpoBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        logps, mask = response_logps(model, batch.pairs, layout)
+        policy = sequence_logps(logps, mask, batch.weights, average=preset.average)
+        reference = sequence_logps(batch.reference, mask, batch.weights, average=preset.average)
+        half = len(policy) // 2
+        found = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], preset.beta)
+        mean_chosen = sequence_logps(logps[:half], mask[:half], average=True)
+        lengths = mask.sum(-1).float()
+        metrics = {
+            "accuracy": found.accuracies,
+            "margin": found.margins,
+            "chosen_reward": found.chosen_rewards,
+            "rejected_reward": found.rejected_rewards,
+            "chosen_nll": -mean_chosen.detach(),
+            "chosen_tokens": lengths[:half],
+            "rejected_tokens": lengths[half:],
+            # mean of log pi - log pi_ref over the pair's tokens: how far the policy has moved on this data
+            "log_ratio": ((logps.detach() - batch.reference) * mask).sum(-1).view(2, -1).sum(0)
+            / lengths.view(2, -1).sum(0),
+        }
+        return with_nll(found.losses, mean_chosen, preset.nll_weight), metrics
+
+    return objective

@@ -1,0 +1,174 @@
+"""Preference pairs as tensors: the tokens an engine would generate and score, with each prompt and image once a pair.
+
+Prompts and responses go through the engine's own `PromptEncoder`, so the policy is trained on exactly what it is later
+measured on; the token that ends a turn in the checkpoint's chat template closes every response.
+
+Three layouts give the same log-probabilities; the cheapest one that a model supports is found by `scoring.find_layout`:
+
+    PACKED         prompt | last prompt token, chosen | last prompt token, rejected      one row a pair, block mask
+    SHARED_IMAGES  prompt, chosen / prompt, rejected                                     two rows, image features once
+    SEPARATE       the same two rows, everything twice
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aligners.preference.pairs import Pair
+from aligners.training.logprobs import IGNORE
+from aligners.training.packing import Row, Segment, pack
+from evalkit.engines.model.encoding import Encoded, PromptEncoder
+from evalkit.errors import TrainingError
+from evalkit.images import ImageFile
+from evalkit.schema import Prompt
+
+
+class Layout(StrEnum):
+    """How a pair lies in a batch; see the module's text."""
+
+    PACKED = "packed"
+    SHARED_IMAGES = "shared images"
+    SEPARATE = "separate"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """A pair as the model sees it; both responses end with the end token."""
+
+    id: str
+    prompt: Prompt
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Response tokens of both sides."""
+        return len(self.chosen_ids) + len(self.rejected_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Pairs as model inputs.
+
+    inputs       keyword arguments of the model's forward; for SHARED_IMAGES the images are there once
+    labels       response tokens, IGNORE elsewhere, long (B, T)
+    lengths      response tokens of each side in the order in which the labels list them, 2n numbers
+    order        puts those 2n responses in the order chosen 1..n, rejected 1..n
+    """
+
+    inputs: dict[str, Any]
+    labels: Tensor
+    lengths: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+class PairEncoder:
+    """Turns pairs into token ids, and token pairs into batches."""
+
+    def __init__(self, encoder: PromptEncoder, end_id: int) -> None:
+        self.encoder = encoder
+        self.end_id = end_id
+
+    def response_ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of a response with its end token."""
+        return (*self.encoder.continuation_ids(text), self.end_id)
+
+    def tokenize(self, pair: Pair, image_folder: Path) -> TokenPair:
+        """A pair's token ids; images stay on disk until a batch needs them."""
+        return TokenPair(
+            pair.id,
+            prompt_of(pair, image_folder),
+            self.response_ids(pair.chosen.strip()),
+            self.response_ids(pair.rejected.strip()),
+        )
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, image tokens included."""
+        encoded = self.encoder.encode([prompt])
+        return encoded.starts[0] - encoded.begins[0]
+
+    def batch(self, pairs: Sequence[TokenPair], layout: Layout) -> PairBatch:
+        """Model inputs of some pairs.
+
+        Raises:
+            DataError: if an image cannot be read, or some pairs have an image and others have none.
+            TrainingError: if a prompt cannot be packed.
+        """
+        encoded = self.encoder.encode([pair.prompt for pair in pairs])
+        if layout is Layout.PACKED:
+            return self._packed(encoded, pairs)
+        return self._two_rows(encoded, pairs, images_once=layout is Layout.SHARED_IMAGES)
+
+    def _packed(self, encoded: Encoded, pairs: Sequence[TokenPair]) -> PairBatch:
+        prompt_ids = prompts_of(encoded)
+        extra, images = _split_features(encoded)
+        if extra or any(ids[-1] in self.encoder.placeholder_ids for ids in prompt_ids):
+            raise TrainingError("prompts with token-shaped extras, or with an image at their end, cannot be packed")
+        rows = [
+            Row(ids[:-1], [Segment(ids[-1:], pair.chosen_ids), Segment(ids[-1:], pair.rejected_ids)])
+            for ids, pair in zip(prompt_ids, pairs, strict=True)
+        ]
+        packed = pack(rows, self.encoder.pad_id)
+        inputs = {
+            "input_ids": packed.input_ids,
+            "position_ids": packed.position_ids,
+            "attention_mask": packed.attention_mask,
+        }
+        lengths = [length for pair in pairs for length in (len(pair.chosen_ids), len(pair.rejected_ids))]
+        order = [*range(0, 2 * len(pairs), 2), *range(1, 2 * len(pairs), 2)]
+        return PairBatch(inputs | images, packed.labels, tuple(lengths), tuple(order))
+
+    def _two_rows(self, encoded: Encoded, pairs: Sequence[TokenPair], images_once: bool) -> PairBatch:
+        responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
+        prompt_ids = prompts_of(encoded) * 2
+        extra, images = _split_features(encoded)
+        rows = [[*ids, *response] for ids, response in zip(prompt_ids, responses, strict=True)]
+        width = max(map(len, rows))
+
+        def padded(values: Sequence[Sequence[int]], filler: int) -> Tensor:
+            return torch.tensor([[*row] + [filler] * (width - len(row)) for row in values])
+
+        inputs: dict[str, Any] = {
+            "input_ids": padded(rows, self.encoder.pad_id),
+            "attention_mask": padded([[1] * len(row) for row in rows], 0),
+        }
+        for name, value in extra.items():
+            pieces = [value[b, begin:start].tolist() for b, (begin, start) in enumerate(_spans(encoded))] * 2
+            inputs[name] = padded(pieces, 0)
+        labels = [[IGNORE] * len(ids) + list(response) for ids, response in zip(prompt_ids, responses, strict=True)]
+        for name, value in images.items():
+            inputs[name] = value if images_once else torch.cat([value, value])
+        return PairBatch(inputs, padded(labels, IGNORE), tuple(map(len, responses)), tuple(range(len(responses))))
+
+
+def prompt_of(pair: Pair, image_folder: Path) -> Prompt:
+    """The prompt of a pair; a relative image path is one below `image_folder`."""
+    images = () if pair.image is None else (ImageFile.at(pair.image, image_folder),)
+    return Prompt(pair.id, pair.prompt, images)
+
+
+def prompts_of(encoded: Encoded) -> list[list[int]]:
+    """Prompt ids of each row, without padding."""
+    ids = encoded.inputs["input_ids"]
+    return [ids[b, begin:start].tolist() for b, (begin, start) in enumerate(_spans(encoded))]
+
+
+def _spans(encoded: Encoded) -> list[tuple[int, int]]:
+    return list(zip(encoded.begins, encoded.starts, strict=True))
+
+
+def _split_features(encoded: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(token-shaped features besides ids and mask, the others: pixels and what belongs to them)."""
+    shape = encoded.inputs["input_ids"].shape
+    rest = {
+        name: value
+        for name, value in encoded.inputs.items()
+        if name not in ("input_ids", "attention_mask") and isinstance(value, Tensor)
+    }
+    extra = {name: value for name, value in rest.items() if value.shape == shape and not value.is_floating_point()}
+    return extra, {name: value for name, value in rest.items() if name not in extra}

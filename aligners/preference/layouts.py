@@ -1,0 +1,77 @@
+"""How the two responses of a pair share forward passes: three layouts, and which one fits is measured."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
+from aligners.training.response_logps import bare, pad_responses, scoring
+from evalkit.errors import EngineError, TrainingError
+
+# Largest mean difference in nats between two layouts that counts as rounding.
+_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4}
+
+
+_HALF_ROUNDING = 0.03
+
+
+def response_logps(model: Any, batch: PairBatch, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of all response tokens of a batch; to be called inside `scoring(model)`.
+
+    Returns:
+        (token_logps, response_mask): nats (2n, L) and bool (2n, L); rows are chosen 1..n, rejected 1..n.
+    """
+    found = model(**batch.inputs, score_labels=batch.labels, share_images=layout is Layout.SHARED_IMAGES)
+    rows, mask = pad_responses(found["token_logps"], batch.lengths)
+    order = torch.tensor(batch.order, device=rows.device)
+    return rows[order], mask[order]
+
+
+def move(batch: PairBatch, device: torch.device) -> PairBatch:
+    """The batch on another device."""
+    inputs = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in batch.inputs.items()}
+    return PairBatch(inputs, batch.labels.to(device), batch.lengths, batch.order)
+
+
+@torch.no_grad()
+def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Layout:
+    """The cheapest layout with which this model gives the log-probabilities of two plain rows, tried on some pairs."""
+    was_training = model.training
+    model.eval()
+    try:
+        with scoring(model):
+            plain = _plain(model, encoder, pairs)
+            limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
+            for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
+                found = _attempt(model, encoder, pairs, layout)
+                if found is not None and (found - plain).abs().mean() <= limit:
+                    return layout
+            return Layout.SEPARATE
+    finally:
+        model.train(was_training)
+
+
+def _plain(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Tensor:
+    try:
+        return _logps(model, encoder, pairs, Layout.SEPARATE)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        raise TrainingError(
+            f"{type(bare(model)).__name__} cannot read the first pairs as its processor encodes them: {error} "
+            "(does the processor belong to this checkpoint?)"
+        ) from error
+
+
+def _attempt(model: Any, encoder: PairEncoder, pairs: list[TokenPair], layout: Layout) -> Tensor | None:
+    """Log-probabilities, or None where model or prompts do not fit this layout."""
+    try:
+        return _logps(model, encoder, pairs, layout)
+    except (TrainingError, EngineError, TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return None
+
+
+def _logps(model: Any, encoder: PairEncoder, pairs: list[TokenPair], layout: Layout) -> Tensor:
+    batch = move(encoder.batch(pairs, layout), model.device)
+    return response_logps(model, batch, layout)[0]

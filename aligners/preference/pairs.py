@@ -1,0 +1,112 @@
+"""Preference pairs: the file format all preference training reads, and how scored candidates become pairs.
+
+A pairs file is JSON Lines, one object per pair: id, image (path or null), prompt, chosen, rejected, meta (anything).
+
+RLAIF-V (arXiv:2405.17220) makes pairs from scored candidates in four steps, each a function of indices here: all pairs
+of one prompt with a score gap (`enumerate_pairs`), drop those with unjudged claims (`keep_judged`), a few per prompt
+(`sample_per_group`), length balance over the whole set (`aligners.feedback.pairing`).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from evalkit.errors import DataError
+from evalkit.files.atomic import replaced
+from evalkit.schema import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference pair.
+
+    id        unique in its file
+    image     path, relative to the pairs file or absolute; None for a prompt without an image
+    prompt    the question, without template or image placeholder
+    chosen    the preferred response, rejected the other one; texts
+    meta      where it comes from: scores, claims, data set, generating model (JSON)
+    """
+
+    id: str
+    image: str | None
+    prompt: str
+    chosen: str
+    rejected: str
+    meta: Mapping[str, Json] = field(default_factory=dict)
+
+    def defect(self) -> str | None:
+        """Why no trainer can use this pair, in words; None if it is fine."""
+        if not self.chosen.strip() or not self.rejected.strip():
+            return "an empty response"
+        if self.chosen.strip() == self.rejected.strip():
+            return "chosen and rejected are the same text"
+        return None
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
+    """Write a pairs file; returns the number of pairs. An existing file is replaced in one step."""
+    count = 0
+    with replaced(path) as beside, beside.open("w", encoding="utf-8") as file:
+        for pair in pairs:
+            file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """Pairs of a file, in order.
+
+    Raises:
+        DataError: if the file is absent, or a line is no pair (the line number is named) or repeats an id.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such pairs file")
+    seen: set[str] = set()
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                pair = _pair(line, f"{path}:{number}")
+                if pair.id in seen:
+                    raise DataError(f"{path}:{number}: id {pair.id!r} occurs twice")
+                seen.add(pair.id)
+                yield pair
+
+
+def _pair(line: str, where: str) -> Pair:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object with id, image, prompt, chosen, rejected")
+    wrong = [key for key in ("id", "prompt", "chosen", "rejected") if not isinstance(row.get(key), str)]
+    image, meta = row.get("image"), row.get("meta", {})
+    if "image" not in row or not (image is None or isinstance(image, str)):
+        wrong.append("image")
+    if not isinstance(meta, dict):
+        wrong.append("meta")
+    if wrong:
+        raise DataError(
+            f"{where}: missing or of another kind: {', '.join(wrong)}; found: {', '.join(sorted(row))} "
+            "(id, prompt, chosen, rejected are texts; image is a path, or null without one; meta, if any, an object)"
+        )
+    return Pair(row["id"], image, row["prompt"], row["chosen"], row["rejected"], meta)
+
+
+def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
+    """Pairs a trainer can use, and how many were dropped for which reason."""
+    kept: list[Pair] = []
+    dropped: dict[str, int] = {}
+    for pair in pairs:
+        reason = pair.defect()
+        if reason is None:
+            kept.append(pair)
+        else:
+            dropped[reason] = dropped.get(reason, 0) + 1
+    return kept, dropped
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """Reasons and how often each occurred, in words: "an empty response (2), image does not open (1)"."""
+    return ", ".join(f"{reason} ({count})" for reason, count in counts.items()) or "there were none"

@@ -1,0 +1,164 @@
+"""Log-probabilities of the frozen start model: computed once per model and data, stored per token.
+
+The file's name holds a hash of everything that can change the numbers: the model's weights, its chat template and image
+transform, the token ids, the image bytes, and whether the forward pass is in bfloat16: a reference in another precision
+than the policy's would be a policy that has moved before it was trained. Token weights and all loss settings may change
+without a new computation.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aligners.preference.encoding import Layout, PairEncoder, TokenPair
+from aligners.preference.layouts import move, response_logps
+from aligners.training.checkpoint import weights_hash
+from aligners.training.response_logps import bare, scoring
+from evalkit.files.atomic import replaced
+from evalkit.process.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLogps:
+    """Log-probabilities of all pairs, and how long computing them took when it was done (seconds)."""
+
+    pairs: "tuple[PairLogps, ...]"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairLogps:
+    """Log-probabilities of both responses of a pair, one number a token, nats."""
+
+    chosen: Tensor
+    rejected: Tensor
+
+
+def reference_logps(
+    model: Any,
+    encoder: PairEncoder,
+    pairs: Sequence[TokenPair],
+    folder: Path,
+    *,
+    layout: Layout,
+    bf16: bool = False,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+    model_hash: str | None = None,
+) -> ReferenceLogps:
+    """Per-token log-probabilities of every pair under `model`, from `folder` if they have been computed before.
+
+    With torch.distributed running, every process computes its share and the first one writes.
+
+    Args:
+        folder: holds `reference-<hash>.safetensors`.
+        layout: see `aligners.preference.layouts.find_layout`.
+        bf16: autocast to bfloat16, as the policy's training does.
+        batch_size: pairs in one forward pass.
+        progress: called with ("reference", pairs done, pairs in all).
+        model_hash: `weights_hash(model)` if it is known already.
+    """
+    path = folder / f"reference-{content_key(model, encoder, pairs, model_hash, bf16)}.safetensors"
+    stored = _read(path, pairs)
+    if stored is not None:
+        return stored
+    begin = time.perf_counter()
+    with torch.autocast(bare(model).device.type, torch.bfloat16, enabled=bf16):
+        found = _computed(model, encoder, pairs, layout, batch_size, progress)
+    result = ReferenceLogps(tuple(found), time.perf_counter() - begin)
+    if _rank() == 0:
+        _write(path, result)
+    return result
+
+
+def content_key(
+    model: Any, encoder: PairEncoder, pairs: Sequence[TokenPair], model_hash: str | None = None, bf16: bool = False
+) -> str:
+    """Hash of what determines the numbers, 16 hexadecimals."""
+    images = encoder.encoder.processor.image_processor.to_dict()
+    digest = hashlib.sha256((model_hash or weights_hash(bare(model))).encode())
+    digest.update(encoder.encoder.chat_template.encode())
+    digest.update(b"bf16" if bf16 else b"")
+    digest.update(json.dumps(images, sort_keys=True, default=str).encode())
+    for pair in pairs:
+        content = [pair.prompt.text, pair.prompt.system, [image.sha256() for image in pair.prompt.images]]
+        digest.update(json.dumps([*content, pair.chosen_ids, pair.rejected_ids]).encode())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _computed(
+    model: Any,
+    encoder: PairEncoder,
+    pairs: Sequence[TokenPair],
+    layout: Layout,
+    batch_size: int,
+    progress: Progress | None,
+) -> list[PairLogps]:
+    chunks = [list(range(start, min(start + batch_size, len(pairs)))) for start in range(0, len(pairs), batch_size)]
+    mine = chunks[_rank() :: _world()]
+    was_training = model.training
+    model.eval()
+    found: dict[int, PairLogps] = {}
+    with scoring(model):
+        for done, chunk in enumerate(mine, start=1):
+            batch = move(encoder.batch([pairs[i] for i in chunk], layout), model.device)
+            logps, mask = response_logps(model, batch, layout)
+            rows = [row[kept].float().cpu() for row, kept in zip(logps, mask, strict=True)]
+            for position, index in enumerate(chunk):
+                found[index] = PairLogps(rows[position], rows[len(chunk) + position])
+            if progress:
+                progress("reference", min(done * batch_size, len(pairs)), len(mine) * batch_size)
+    model.train(was_training)
+    whole = _gathered(found)
+    return [whole[index] for index in range(len(pairs))]
+
+
+def _gathered(found: dict[int, PairLogps]) -> dict[int, PairLogps]:
+    if _world() == 1:
+        return found
+    shares: list[Any] = [None] * _world()
+    torch.distributed.all_gather_object(shares, found)
+    return {index: logps for share in shares for index, logps in share.items()}
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def _world() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _write(path: Path, logps: ReferenceLogps) -> None:
+    rows = [row for pair in logps.pairs for row in (pair.chosen, pair.rejected)]
+    content = {"logps": torch.cat(rows), "lengths": torch.tensor([len(row) for row in rows])}
+    with replaced(path) as beside:
+        save_file(content, beside, {"seconds": str(logps.seconds)})
+
+
+def _read(path: Path, pairs: Sequence[TokenPair]) -> ReferenceLogps | None:
+    """What was stored; None if it is absent or torn."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            flat, lengths = file.get_tensor("logps"), file.get_tensor("lengths").tolist()
+            seconds = float(file.metadata()["seconds"])
+    except (SafetensorError, OSError):
+        return None  # written by a process that was killed on another file system; computed again
+    expected = [length for pair in pairs for length in (len(pair.chosen_ids), len(pair.rejected_ids))]
+    if lengths != expected:
+        return None
+    rows = list(flat.split(lengths))
+    found = (PairLogps(chosen, rejected) for chosen, rejected in zip(rows[::2], rows[1::2], strict=True))
+    return ReferenceLogps(tuple(found), seconds)

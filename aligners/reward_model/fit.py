@@ -1,0 +1,304 @@
+"""The reward model of fact-augmented RLHF: trained on comparisons, measured on held-out images, saved, loaded.
+
+LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): loss -log sigmoid(preferred - other) plus a small pull to zero. Facts
+are shown in a new order at every use. The folder holds an ordinary checkpoint (or adapter), `reward_head.safetensors`
+and `accuracy.json`: the held-out accuracy with facts and with the facts taken away, each with its interval.
+A batch counts groups of comparisons (see `aligners.reward_model.comparisons`). Differs from the released code: the
+learning rate follows a cosine.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from aligners.losses import reward_model_loss
+from aligners.reward_model.comparisons import (
+    Comparison,
+    Group,
+    comparisons_hash,
+    group_comparisons,
+    rating_batch,
+    ratings_of,
+    split_held_out,
+    usable_comparisons,
+)
+from aligners.reward_model.facts import Facts, facts_hash, rating_conversation
+from aligners.reward_model.model import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
+from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.training.policy import make_trainable, wants_lora
+from aligners.training.response_logps import bare
+from aligners.training.run_folder import finished_card
+from aligners.training.settings import TrainingSettings, check_kinds, check_range
+from aligners.training.trainer import fit
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.model.loading import load_checkpoint
+from evalkit.errors import DataError
+from evalkit.images import ImageFile
+from evalkit.metrics import Metric
+from evalkit.process.progress import Progress, as_stage
+from evalkit.schema import Json
+from evalkit.statistics.intervals import Interval, interval
+
+HEAD, ACCURACY = "reward_head.safetensors", "accuracy.json"
+_METRIC = Metric("accuracy", "100 * right / pairs", higher_is_better=True, role="rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModelSettings:
+    """How a reward model is trained.
+
+    training        see TrainingSettings; its epochs count passes over the comparisons
+    centre_weight   pull of the rewards towards zero; 1e-3 in LLaVA-RLHF
+    held_out        comparisons kept for measuring (whole images), at most a fifth of all
+    missing_facts   "error" or "skip": comparisons whose image has no facts; PPO's prompts alike
+    bad_images      "error" or "skip": comparisons whose image does not open; PPO's prompts alike
+    """
+
+    training: TrainingSettings
+    centre_weight: float = 1e-3
+    held_out: int = 500
+    missing_facts: Literal["error", "skip"] = "error"
+    bad_images: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "held_out", inclusive=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModelResult:
+    """A trained reward model.
+
+    accuracy           held-out comparisons whose preferred response earns more, percent, as it was trained
+    accuracy_no_facts  the same model with the facts taken out of its prompt; None if it was trained without
+    pairs              comparisons trained on
+    skipped            reason -> comparisons left out
+    """
+
+    folder: Path
+    accuracy: Interval
+    accuracy_no_facts: Interval | None
+    pairs: int
+    held_out: int
+    seconds: float
+    skipped: Mapping[str, int]
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def train_reward_model(
+    start: Path | str,
+    comparisons: Sequence[Comparison],
+    out: Path,
+    settings: RewardModelSettings,
+    *,
+    facts: Facts | None,
+    image_folder: Path,
+    style: RatingStyle = rating_conversation,
+    open_image: ImageOpener = ImageFile.open,
+    progress: Progress | None = None,
+) -> RewardModelResult:
+    """Train a reward model; the same call continues a run that was killed, or returns a finished one.
+
+    Args:
+        start: checkpoint of the backbone.
+        comparisons: the data.
+        out: becomes the reward model's folder.
+        settings: how to train.
+        facts: image file name -> true sentences; None trains without.
+        image_folder: where the comparisons' image names begin.
+        style, open_image: see RatingEncoder; a reward model must be used with the style it was trained with.
+        progress: called with (stage, done, total).
+    Raises:
+        DataError, TrainingError, EngineError: see `usable_comparisons`, `training.fit`, `load_checkpoint`.
+    """
+    out, begin = Path(out), time.perf_counter()
+    usable, skipped = usable_comparisons(comparisons, facts, image_folder, settings.missing_facts, settings.bad_images)
+    seed = settings.training.seed
+    training, held = split_held_out(usable, settings.held_out, seed)
+    checkpoint = load_checkpoint(start, dtype="auto")
+    model, processor = merged(checkpoint.model), checkpoint.processor
+    start_hash = weights_hash(model)
+    identity = {
+        "model": start_hash,
+        "comparisons": comparisons_hash(usable),
+        "facts": facts_hash(facts),
+        **asdict(settings),
+    }
+    done = _finished(out, identity)
+    if done is not None:
+        return done
+    lora = wants_lora(model, settings.training)
+    reward_model = _new_model(model if lora else model.float(), settings.training)
+    encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
+    epochs = range(math.ceil(settings.training.epochs))
+    rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in epochs]
+    _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
+    reward_model.eval()
+    accuracy = measure(reward_model, encoder, held, facts, image_folder, seed=seed)
+    without = measure(reward_model, encoder, held, None, image_folder, seed=seed) if facts is not None else None
+    seconds = round(time.perf_counter() - begin, 3)
+    card = Card(
+        parent=str(start),
+        parent_hash=start_hash,
+        method="reward model",
+        preset="",
+        data={"comparisons": identity["comparisons"], "facts": identity["facts"]},
+        settings=asdict(settings),
+        seeds={"training": seed},
+        cost={"pairs": len(training), "held_out": len(held), "seconds": seconds},
+        skipped=skipped,
+        adapter=lora and not settings.training.merge_adapter,
+    )
+    _save(reward_model, processor, out, card, accuracy, without)
+    return RewardModelResult(out, accuracy, without, len(training), len(held), seconds, skipped)
+
+
+def _fit_groups(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    epochs: Sequence[Sequence[Group]],
+    settings: RewardModelSettings,
+    out: Path,
+    identity: Mapping[str, Json],
+    progress: Progress | None,
+) -> None:
+    """Train on the groups of each epoch in turn."""
+    fit(
+        model,
+        [group for groups in epochs for group in groups],
+        lambda some: rating_batch(some, encoder),
+        _objective(settings.centre_weight),
+        _whole_run(settings.training, len(epochs[0])),
+        out,
+        identity=identity,
+        progress=as_stage("reward model", progress),
+    )
+
+
+def _new_model(backbone: Any, settings: TrainingSettings) -> RewardModel:
+    """A reward model to train, its head drawn by the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model = RewardModel(make_trainable(backbone, settings))
+    _freeze(bare(model.backbone).get_output_embeddings(), model.backbone)
+    return model
+
+
+def _objective(centre_weight: float) -> Any:
+    def objective(model: Any, batch: RatingBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rewards = model(batch.inputs)[batch.pairs]  # (P, 2)
+        found = reward_model_loss(rewards, batch.choice, centre_weight)
+        rows = rewards.detach()
+        preferred = rows.gather(1, batch.choice[:, None])[:, 0]
+        other = rows.gather(1, 1 - batch.choice[:, None])[:, 0]
+        metrics = {"accuracy": (preferred > other).float(), "margin": preferred - other, "reward": rows.mean(1)}
+        return found.loss, metrics
+
+    return objective
+
+
+def _whole_run(settings: TrainingSettings, n_rows: int) -> TrainingSettings:
+    """The rows already hold every epoch, each with its own order of facts; the number of steps stays the same."""
+    steps = settings.max_steps or math.ceil(settings.epochs * math.ceil(n_rows / settings.batch_size))
+    return replace(settings, epochs=1, max_steps=steps)
+
+
+def _freeze(unused: nn.Module | None, backbone: Any) -> None:
+    """The language-model head gets no gradient; where it is tied to the input embeddings it stays as they are."""
+    embeddings = bare(backbone).get_input_embeddings()
+    if unused is not None and unused.weight is not embeddings.weight:
+        unused.requires_grad_(False)
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def rewards_of(model: RewardModel, encoder: RatingEncoder, ratings: Sequence[Rating], batch_size: int = 32) -> Tensor:
+    """Rewards of ratings, on the CPU, (N,)."""
+    found = [
+        model(encoder.encode(ratings[start : start + batch_size])).cpu() for start in range(0, len(ratings), batch_size)
+    ]
+    return torch.cat(found) if found else torch.zeros(0)
+
+
+def measure(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    comparisons: Sequence[Comparison],
+    facts: Facts | None,
+    image_folder: Path,
+    *,
+    seed: int = 0,
+) -> Interval:
+    """Share of comparisons whose preferred response earns strictly more, percent; images are resampled."""
+    pairs = [ratings_of(row, facts, image_folder, seed=seed, use="measured") for row in comparisons]
+    first = rewards_of(model, encoder, [pair[0] for pair in pairs])
+    second = rewards_of(model, encoder, [pair[1] for pair in pairs])
+    choice = torch.tensor([row.preference for row in comparisons], dtype=torch.bool)
+    right = torch.where(choice, second > first, first > second)
+    rows = [{"right": float(value), "pairs": 1.0} for value in right.tolist()]
+    return interval(_METRIC, rows, [row.image for row in comparisons]) if rows else Interval(None)
+
+
+# --- folder -------------------------------------------------------------------------------------------------------
+
+
+def _save(
+    model: RewardModel, processor: Any, out: Path, card: Card, accuracy: Interval, without: Interval | None
+) -> None:
+    head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
+    save_file(head, out / HEAD)
+    report = {"accuracy": accuracy.as_dict(), "accuracy_no_facts": without.as_dict() if without else None}
+    (out / ACCURACY).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save_checkpoint(model.backbone if card.adapter else merged(model.backbone), processor, out, card)
+
+
+def load_reward_model(folder: Path) -> tuple[RewardModel, Any]:
+    """(reward model in evaluation mode without gradients, processor) of a folder written by `train_reward_model`.
+
+    Raises:
+        DataError: if the folder has no reward head, or it belongs to a backbone of another width.
+        EngineError: if the backbone does not load.
+    """
+    path = Path(folder) / HEAD
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{folder}: not a reward model, its {HEAD} cannot be read ({error})") from error
+    checkpoint = load_checkpoint(folder)
+    model = RewardModel(checkpoint.model)
+    if weights["weight"].shape != model.head.weight.shape:
+        raise DataError(
+            f"{folder}: the reward head reads {weights['weight'].shape[1]} numbers, the backbone has others"
+        )
+    nn.Module.load_state_dict(model.head, weights)
+    return model.eval().requires_grad_(False), checkpoint.processor
+
+
+def _finished(out: Path, identity: Mapping[str, Json]) -> RewardModelResult | None:
+    card = finished_card(out, identity)
+    if card is None:
+        return None
+    report = json.loads((out / ACCURACY).read_text(encoding="utf-8"))
+    without = report["accuracy_no_facts"]
+    return RewardModelResult(
+        out,
+        Interval(**report["accuracy"]),
+        Interval(**without) if without else None,
+        int(card.cost["pairs"]),
+        int(card.cost["held_out"]),
+        card.cost["seconds"],
+        card.skipped,
+    )

@@ -1,0 +1,165 @@
+"""What a reward model reads: a conversation, the response to rate, and facts; and its scalar reading of it.
+
+LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): the backbone of a vision-language model with a linear head on the last
+token. Facts stand in this model's prompt and nowhere else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aligners.reward_model.facts import Turn, rating_conversation
+from aligners.training.response_logps import bare, last_positions
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.errors import DataError
+from evalkit.images import ImageFile
+
+# (turns up to the user turn that was answered, response, facts or None) -> the conversation to read
+RatingStyle = Callable[[Sequence[Turn], str, Sequence[str] | None], Sequence[Turn]]
+ImageOpener = Callable[[ImageFile], Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """One response to rate; `facts` None: without."""
+
+    id: str
+    image: ImageFile
+    turns: tuple[Turn, ...]
+    response: str
+    facts: tuple[str, ...] | None
+
+
+class RatingEncoder:
+    """Turns ratings into model inputs, with a checkpoint's own chat template and image transform."""
+
+    def __init__(
+        self,
+        encoder: PromptEncoder,
+        style: RatingStyle = rating_conversation,
+        open_image: ImageOpener = ImageFile.open,
+    ) -> None:
+        """`style` words the request; `open_image` may degrade what the reward model sees."""
+        self.encoder, self.style, self.open_image = encoder, style, open_image
+
+    def encode(self, ratings: Sequence[Rating]) -> dict[str, Tensor]:
+        """Inputs of the backbone's forward, left-padded: the reward is read off the last column.
+
+        Raises:
+            DataError: if an image does not open, or a text holds a placeholder token of the model.
+        """
+        texts = [self._render(rating) for rating in ratings]
+        opened: dict[ImageFile, Image.Image] = {}
+        for rating in ratings:
+            if rating.image not in opened:
+                opened[rating.image] = self.open_image(rating.image)
+        bos = self.encoder.tokenizer.bos_token
+        keywords = {"add_special_tokens": False} if bos is not None and texts[0].startswith(bos) else {}
+        features = self.encoder.processor(
+            text=texts,
+            images=[[opened[rating.image]] for rating in ratings],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            **keywords,
+        )
+        return {name: value for name, value in features.items() if isinstance(value, Tensor)}
+
+    def _render(self, rating: Rating) -> str:
+        turns = self.style(rating.turns, rating.response, rating.facts)
+        placeholders: list[str] = self.encoder.tokenizer.convert_ids_to_tokens(list(self.encoder.placeholder_ids))
+        for token in placeholders:
+            if any(token in turn.text for turn in turns):
+                raise DataError(f"{rating.id}: its text holds {token!r}, a placeholder token of the model")
+        messages = [_message(turn, with_image=number == 0) for number, turn in enumerate(turns)]
+        text: str = self.encoder.processor.apply_chat_template(
+            messages,
+            chat_template=self.encoder.chat_template,
+            add_generation_prompt=turns[-1].role == "user",
+            tokenize=False,
+        )
+        return text
+
+
+def _message(turn: Turn, with_image: bool) -> dict[str, Any]:
+    content: list[dict[str, str]] = [{"type": "image"}] if with_image else []
+    return {"role": turn.role, "content": [*content, {"type": "text", "text": turn.text}]}
+
+
+@dataclass(frozen=True, slots=True)
+class RatingBatch:
+    """Ratings as tensors, and the comparisons among them.
+
+    inputs   of the backbone, (N, T)
+    pairs    rows of the first and the second response of each comparison, long (P, 2)
+    choice   1 where the second is preferred, else 0, long (P,)
+    """
+
+    inputs: Mapping[str, Tensor]
+    pairs: Tensor
+    choice: Tensor
+
+    def to(self, device: torch.device) -> "RatingBatch":
+        """The batch on another device."""
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        return RatingBatch(inputs, self.pairs.to(device), self.choice.to(device))
+
+
+class RewardModel(nn.Module):
+    """A vision-language model whose language-model head gave way to a scalar one; forward: inputs -> rewards (B,)."""
+
+    def __init__(self, backbone: Any, head: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        width = backbone.config.get_text_config().hidden_size
+        self.head = head or reward_head(width).to(bare(backbone).device)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Rewards, float32 (B,)."""
+        hidden = last_hidden(self.backbone, inputs).to(self.head.weight)
+        return read_rewards(hidden, inputs["attention_mask"].to(hidden.device), self.head)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """What is trained, and nothing else: the rest of the backbone is on disk already."""
+        kept = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in kept}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.head.weight.device
+
+
+def last_hidden(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Last hidden states of a vision-language model, PEFT adapters included, (B, T, D)."""
+    core = bare(model)
+    moved = {n: v.to(core.device, core.dtype if v.is_floating_point() else None) for n, v in inputs.items()}
+    states: Tensor = core.model(**moved, use_cache=False).last_hidden_state
+    return states
+
+
+def reward_head(hidden_size: int) -> nn.Linear:
+    """Scalar head of a reward model: linear, bias starts at zero."""
+    head = nn.Linear(hidden_size, 1)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def read_rewards(hidden: Tensor, attention_mask: Tensor, head: nn.Module) -> Tensor:
+    """Reward of each row: the head on the last attended token, left or right padded alike.
+
+    Args:
+        hidden: last hidden states, (B, T, D).
+        attention_mask: 1 on real tokens, (B, T).
+        head: D -> 1.
+    Returns:
+        (B,), at least float32.
+    """
+    last = last_positions(attention_mask.bool())
+    states = hidden[torch.arange(len(hidden), device=hidden.device), last]
+    rewards: Tensor = head(states).squeeze(-1)
+    return rewards if rewards.dtype is torch.float64 else rewards.float()

@@ -1,0 +1,277 @@
+"""PPO on a vision-language model: rollouts, rewards, clipped updates, resume.
+
+LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525). Per rollout: sample responses from the policy; log-probabilities of
+policy and frozen reference, values, rewards of the reward model (which alone sees the facts); advantages; a few passes
+of clipped updates. Numbers: `aligners.rl.ppo`; models, experience and updates: the other `ppo_` modules.
+
+In the run's folder: training.jsonl (one line a rollout) and training/state.pt, written every `save_rollouts` rollouts.
+Differs from the released code: values at padding are 0 there, where it runs the value model over padding.
+One process, on one device or several by device_map.
+
+The clipped updates of PPO: steps over a rollout's experience, the optimiser and its learning rate.
+"""
+
+import math
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aligners.rl.experience import Experience, Scorer, experience_of
+from aligners.rl.models import ActorCritic, build_models
+from aligners.rl.ppo import policy_loss, value_loss
+from aligners.rl.rollouts import (
+    RolloutPrompt,
+    RolloutSettings,
+    ScoringBatch,
+    question_mark_ids,
+    sample_rollouts,
+    scoring_batches,
+    widen,
+)
+from aligners.rl.settings import PpoSettings
+from aligners.training.run_folder import LOG, Journal, claim_folder
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.errors import TrainingError
+from evalkit.files.atomic import replaced
+from evalkit.process.progress import Progress
+from evalkit.schema import Json
+
+
+def train_ppo(
+    policy: Any,
+    processor: Any,
+    critic_source: Any,
+    prompts: Sequence[RolloutPrompt],
+    scorer: Scorer,
+    out: Path,
+    settings: PpoSettings,
+    *,
+    image_folder: Path,
+    end_id: int,
+    identity: Mapping[str, Json],
+    progress: Progress | None = None,
+) -> Any:
+    """Run PPO, or continue a run that was killed in this folder; returns the trained policy (PEFT-wrapped with LoRA).
+
+    Args:
+        policy: the start model, in memory; it is trained itself.
+        processor: of the policy.
+        critic_source: backbone that the value model copies (the reward model's); unused for rloo and "shared".
+        prompts: what to roll out on.
+        scorer: the reward model with its facts.
+        out: folder of the run.
+        settings: see PpoSettings.
+        image_folder: where the prompts' image names begin.
+        end_id: token that ends a response.
+        identity: what is trained besides the settings; a run of another identity in the same folder is refused.
+        progress: called with ("ppo", rollouts done, rollouts in all).
+    Raises:
+        TrainingError: if losses, gradients or rewards are not finite, or there are no prompts; the last saved state
+            stays in the folder.
+    """
+    if not prompts:
+        raise TrainingError("no prompts to roll out on")
+    claim_folder(out, identity)
+    models, reference = build_models(policy, critic_source, settings)
+    models.eval()  # no dropout: old and new log-probabilities must come from one function
+    optimizer = make_optimizer(models, settings)
+    total = settings.rollouts(len(prompts))
+    path = out / "training" / "state.pt"
+    done = _load_state(path, models, optimizer)
+    journal = Journal(out / LOG, done)
+    encoder = PromptEncoder(processor)
+    sampling = _sampling(settings, encoder, end_id)
+
+    def roll_out(number: int) -> dict[str, Json]:
+        """One rollout with its updates; returns its line of the log."""
+        per_rollout = settings.preset.rollout_size // settings.samples_per_prompt
+        chosen = prompts_of_rollout(prompts, number, per_rollout, settings.seed)
+        rng = random.Random(f"ppo:{settings.seed}:{number}")
+        torch.manual_seed(rng.getrandbits(32))
+        rollouts = sample_rollouts(models.policy, processor, chosen, image_folder, sampling, rng.getrandbits(31))
+        batches = scoring_batches(rollouts, encoder, image_folder, settings.micro_batch_size)
+        experience = experience_of(rollouts, batches, models, reference, scorer, settings, encoder.pad_id)
+        rate = set_learning_rate(optimizer, number, total, settings.preset.warmup_rollouts)
+        found = update(experience, models, optimizer, settings, rng)
+        return {
+            "step": number + 1,
+            "loss": found["policy_loss"] + settings.preset.value_weight * found.get("value_loss", 0.0),
+            **experience.log,
+            **found,
+            "learning_rate": rate * settings.preset.learning_rate,
+            "responses": len(rollouts.prompts),
+            "failed_prompts": rollouts.failed,
+        }
+
+    for number in range(done, total):
+        journal.write(roll_out(number))
+        if (number + 1) % settings.save_rollouts == 0 and number + 1 < total:
+            _save_state(path, number + 1, models, optimizer)
+        if progress:
+            progress("ppo", number + 1, total)
+    return models.policy
+
+
+def _sampling(settings: PpoSettings, encoder: PromptEncoder, end_id: int) -> RolloutSettings:
+    preset = settings.preset
+    return RolloutSettings(
+        samples=settings.samples_per_prompt,
+        temperature=preset.temperature,
+        limit=preset.response_limit,
+        end_id=end_id,
+        overriding=question_mark_ids(encoder.tokenizer) if preset.cut_at_question_mark else (),
+        full_width=not preset.masked,
+        batch_size=settings.generation_batch,
+    )
+
+
+def clear_state(out: Path) -> None:
+    """Remove the state for resuming, once the policy is saved."""
+    (out / "training" / "state.pt").unlink(missing_ok=True)
+    shutil.rmtree(out / "training" / "steps", ignore_errors=True)
+
+
+def prompts_of_rollout(prompts: Sequence[RolloutPrompt], number: int, size: int, seed: int) -> list[RolloutPrompt]:
+    """The prompts of one rollout: consecutive pieces of an endless stream of seeded shuffles of all prompts."""
+    return [prompts[i] for i in _stream(len(prompts), number * size, size, seed)]
+
+
+def _stream(count: int, start: int, size: int, seed: int) -> Iterator[int]:
+    known: dict[int, list[int]] = {}
+    for position in range(start, start + size):
+        lap, place = divmod(position, count)
+        if lap not in known:
+            known[lap] = list(range(count))
+            random.Random(f"prompts:{seed}:{lap}").shuffle(known[lap])
+        yield known[lap][place]
+
+
+def _save_state(path: Path, number: int, models: ActorCritic, optimizer: Any) -> None:
+    trained = {name: p.detach().cpu() for name, p in models.named_parameters() if p.requires_grad}
+    state = {
+        "rollouts": number,
+        "trained": trained,
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+    with replaced(path) as beside:
+        torch.save(state, beside)
+
+
+def _load_state(path: Path, models: ActorCritic, optimizer: Any) -> int:
+    """Rollouts done before; 0 for a new run."""
+    if not path.is_file():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    parameters = dict(models.named_parameters())
+    with torch.no_grad():
+        for name, value in state["trained"].items():
+            parameters[name].copy_(value)
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    return int(state["rollouts"])
+
+
+def update(
+    experience: Experience, models: ActorCritic, optimizer: Any, settings: PpoSettings, rng: random.Random
+) -> dict[str, float]:
+    """The clipped updates of one rollout; returns means of losses and clip fractions.
+
+    Raises:
+        TrainingError: if a loss or gradient is not finite; the step is not taken.
+    """
+    preset, batches = settings.preset, experience.batches
+    per_step = max(1, preset.step_size // settings.micro_batch_size)
+    sums: dict[str, float] = {}
+    count = steps = 0
+    for _ in range(preset.inner_epochs):
+        order = list(range(len(batches)))
+        rng.shuffle(order)
+        for start in range(0, len(order), per_step):
+            chosen = [batches[i] for i in order[start : start + per_step]]
+            share = _shares(chosen, experience)
+            for batch, weight in zip(chosen, share, strict=True):
+                parts, loss = _loss(batch, experience, models, settings)
+                if not bool(torch.isfinite(loss)):
+                    raise TrainingError(f"the PPO loss is {loss.item()}; a lower learning rate usually helps")
+                (loss * weight).backward()  # type: ignore[no-untyped-call]
+                count += 1
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            norm = nn.utils.clip_grad_norm_(trained, preset.max_grad_norm).item()
+            if not math.isfinite(norm):
+                raise TrainingError("the gradients of PPO are not finite; a lower learning rate usually helps")
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            steps += 1
+            sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm
+    return {name: value / (steps if name == "grad_norm" else count) for name, value in sums.items()} | {
+        "optimizer_steps": float(steps)
+    }
+
+
+def _shares(batches: Sequence[ScoringBatch], experience: Experience) -> list[float]:
+    """Weight of each micro-batch in a step's loss, so that the step is one mean over all its positions."""
+    sizes = [float(sum(batch.lengths) if experience.mask is not None else len(batch.rows)) for batch in batches]
+    return [size / sum(sizes) for size in sizes]
+
+
+def _loss(
+    batch: ScoringBatch, experience: Experience, models: ActorCritic, settings: PpoSettings
+) -> tuple[dict[str, float], Tensor]:
+    preset = settings.preset
+    found = models(batch, preset.temperature)
+    width = found.logps.shape[1] if experience.mask is not None else experience.old_logps.shape[1]
+    rows = torch.tensor(batch.rows)
+    device = found.logps.device
+
+    def here(values: Tensor) -> Tensor:
+        return values[rows, :width].to(device)
+
+    mask = here(experience.mask) if experience.mask is not None else None
+    policy = policy_loss(
+        widen(found.logps, width), here(experience.old_logps), here(experience.advantages), preset.clip, mask
+    )
+    parts = {
+        "policy_loss": policy.loss.item(),
+        "clip_fraction": policy.clip_fraction.item(),
+        "approximate_kl": policy.approximate_kl.item(),
+    }
+    if models.head is None:
+        return parts, policy.loss
+    value = value_loss(
+        widen(found.values, width), here(experience.old_values), here(experience.returns), preset.value_clip, mask
+    )
+    parts |= {"value_loss": value.loss.item(), "value_clip_fraction": value.clip_fraction.item()}
+    return parts, policy.loss + preset.value_weight * value.loss
+
+
+def make_optimizer(models: ActorCritic, settings: PpoSettings) -> torch.optim.AdamW:
+    """AdamW over policy and value model, each with its own learning rate."""
+    policy = [parameter for parameter in models.policy.parameters() if parameter.requires_grad]
+    own = {id(parameter) for parameter in policy}
+    value = [p for p in models.parameters() if p.requires_grad and id(p) not in own]
+    rate = settings.preset.learning_rate
+    groups: list[dict[str, Any]] = [{"params": policy, "lr": rate, "peak": rate}]
+    if value:
+        peak = settings.value_learning_rate or rate
+        groups.append({"params": value, "lr": peak, "peak": peak})
+    return torch.optim.AdamW(groups, weight_decay=0.0)
+
+
+def set_learning_rate(optimizer: Any, number: int, total: int, warmup: int) -> float:
+    """Linear over the first `warmup` rollouts, then a cosine to 0; returns the share of the peak."""
+    warmup = min(warmup, total // 2)
+    if number < warmup:
+        share = (number + 1) / (warmup + 1)
+    else:
+        share = 0.5 * (1 + math.cos(math.pi * (number - warmup) / max(1, total - warmup)))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+    return share

@@ -1,0 +1,1 @@
+"""Training a policy: settings, folder, trainer, checkpoint, log-probabilities."""

@@ -1,0 +1,146 @@
+"""Checkpoints: an ordinary model folder plus `card.json`, which says where the weights come from.
+
+What is saved loads in transformers, in the transformers engine and in vLLM. For the last one weight names of CLIP and
+SigLIP towers are written in their older form (`vision_tower.vision_model.*`), which transformers reads as well.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from evalkit.errors import DataError, TrainingError
+from evalkit.files.atomic import replace_text, replaced
+from evalkit.process.libraries import library_version
+from evalkit.schema import Json
+
+CARD = "card.json"
+_SHORT, _LONG = "vision_tower.", "vision_tower.vision_model."
+_TOWERS_WITH_OLDER_NAMES = ("clip_vision_model", "siglip_vision_model")
+_SOFTWARE = ("hallu-evalkit", "torch", "transformers", "peft", "accelerate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Where a checkpoint comes from; everything JSON.
+
+    parent     folder or hub name of the model that training started from, and the hash of its weights
+    method     "ddpo", "rlaif", "fact-rlhf", ...; preset: name of the published settings it began with
+    data       name of each input -> content hash
+    settings   every setting that training used
+    seeds      name -> seed
+    selection  data split on which this checkpoint was chosen among others; None: nothing was chosen
+    cost       pairs, steps, seconds, tokens ...
+    skipped    reason -> rows left out of training
+    adapter    True if the folder holds an adapter instead of a whole model
+    """
+
+    parent: str
+    parent_hash: str
+    method: str
+    preset: str
+    data: Mapping[str, str]
+    settings: Mapping[str, Json]
+    seeds: Mapping[str, int]
+    selection: str | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    adapter: bool = False
+    software: Mapping[str, str] = field(default_factory=lambda: software())
+
+
+def save_checkpoint(model: Any, processor: Any, folder: Path, card: Card | None = None) -> Path:
+    """Write model and processor as a folder that transformers and vLLM load, with its card.
+
+    A PEFT model is saved as an adapter; merge it first (`merged`) to get a whole model.
+    """
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    rename_for_vllm(folder)
+    if card is not None:
+        write_card(folder, card)
+    return folder
+
+
+def merged(model: Any) -> Any:
+    """The transformers model with a PEFT adapter folded into its weights; other models as they are."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write `card.json`, in one step."""
+    replace_text(folder / CARD, json.dumps(asdict(card), indent=1, sort_keys=True) + "\n")
+
+
+def read_card(folder: Path) -> Card | None:
+    """The card of a checkpoint folder; None if it has none.
+
+    Raises:
+        DataError: if the card is damaged.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        return None
+    try:
+        return Card(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a checkpoint card: {error}") from error
+
+
+def software() -> dict[str, str]:
+    """Versions of the packages that take part in training."""
+    return {name: version for name in _SOFTWARE if (version := library_version(name)) is not None}
+
+
+def weights_hash(model: Any) -> str:
+    """Hash over every weight's name and bytes, 16 hexadecimals: models of one size and family differ in it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\n".encode())
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(data.numpy().data)
+    return digest.hexdigest()[:16]
+
+
+# --- weight names -------------------------------------------------------------------------------------------------
+
+
+def rename_for_vllm(folder: Path) -> None:
+    """Give the vision tower's weights of a saved folder the names that vLLM expects; does nothing where they fit."""
+    if not _tower_has_older_names(folder):
+        return
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            names, metadata = list(file.keys()), file.metadata()
+            if all(older_name(name) == name for name in names):
+                continue
+            tensors = {older_name(name): file.get_tensor(name) for name in names}
+        with replaced(path) as beside:
+            save_file(tensors, beside, metadata or {"format": "pt"})
+    for path in folder.glob("*.safetensors.index.json"):
+        index = json.loads(path.read_text(encoding="utf-8"))
+        index["weight_map"] = {older_name(name): shard for name, shard in index["weight_map"].items()}
+        replace_text(path, json.dumps(index, indent=2) + "\n")
+
+
+def older_name(name: str) -> str:
+    """`vision_tower.encoder...` -> `vision_tower.vision_model.encoder...`; names that already have it stay."""
+    return name if _LONG in name else name.replace(_SHORT, _LONG)
+
+
+def _tower_has_older_names(folder: Path) -> bool:
+    path = folder / "config.json"
+    if not path.is_file():
+        return False  # an adapter: its names are those of the modules
+    try:
+        tower = json.loads(path.read_text(encoding="utf-8")).get("vision_config") or {}
+    except ValueError as error:
+        raise TrainingError(f"{path}: not JSON: {error}") from error
+    return tower.get("model_type") in _TOWERS_WITH_OLDER_NAMES

@@ -1,0 +1,102 @@
+"""Settings as a user gives them, from a command line or a dict: each value must be of its setting's kind.
+
+Without this a word such as "no" would pass for true, and a number as text would fail somewhere in the middle of a run.
+"""
+
+from dataclasses import dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from evalkit.errors import UsageError
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def check_kinds(settings: Any) -> None:
+    """Compare the fields of a dataclass with their annotations: plain kinds, Literal, dataclasses and unions of these.
+
+    Raises:
+        UsageError: if a value is of another kind (a whole number passes for a number).
+    """
+    hints = get_type_hints(type(settings))
+    for field in fields(settings):
+        value, options = getattr(settings, field.name), _options(hints[field.name])
+        if options and not any(_fits(value, option) for option in options):
+            words = " or ".join(_described(option) for option in options if option is not NoneType)
+            raise UsageError(f"{field.name} is {words}, not {value!r}")
+
+
+def check_range(settings: Any, *names: str, low: float = 0.0, inclusive: bool = False) -> None:
+    """Raise UsageError for a field that is not above `low` (with `inclusive`, below it); None passes."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (value > low or (inclusive and value == low)):
+            raise UsageError(f"{name} is {'at least' if inclusive else 'above'} {low:g}, not {value!r}")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The kinds a field may have; none where they are not plain (a mapping, say)."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return options if all(isinstance(o, type) or get_origin(o) is Literal for o in options) else ()
+
+
+def _fits(value: Any, option: Any) -> bool:
+    if get_origin(option) is Literal:
+        return value in get_args(option)
+    if isinstance(value, bool):
+        return option is bool
+    return isinstance(value, (int, float) if option is float else option)
+
+
+def _described(option: Any) -> str:
+    if get_origin(option) is Literal:
+        return " or ".join(map(repr, get_args(option)))
+    return _WORDS.get(option) or str(option.__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """How to train, whatever the loss.
+
+    learning_rate          peak; cosine schedule after `warmup_ratio` of the steps
+    epochs, max_steps      passes over the rows, or a number of steps instead
+    batch_size             rows per optimiser step, over all devices
+    micro_batch_size       rows in one forward pass on one device; None: all of a device's share
+    lora                   train an adapter; None: for models beyond 1e9 parameters
+    lora_rank, lora_alpha, lora_dropout   of the adapter
+    merge_adapter          fold the adapter into the weights when done, so that a whole model is saved
+    train_vision           train the vision tower too (full training only)
+    train_projector        train what joins tower and language model (full training only)
+    bf16                   autocast to bfloat16; None: on a GPU that has it
+    save_steps             steps between training checkpoints; None: a quarter of the run
+    log_steps              steps between lines of the log
+    workers                processes that prepare batches
+    """
+
+    learning_rate: float
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    micro_batch_size: int | None = None
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    lora: bool | None = None
+    lora_rank: int = 64
+    lora_alpha: int = 16
+    lora_dropout: float = 0.05
+    merge_adapter: bool = False
+    train_vision: bool = False
+    train_projector: bool = True
+    bf16: bool | None = None
+    gradient_checkpointing: bool = False
+    save_steps: int | None = None
+    log_steps: int = 1
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_range(self, "learning_rate", "epochs", "max_steps", "batch_size", "micro_batch_size", "lora_rank")
+        check_range(self, "lora_alpha", "save_steps", "log_steps")
+        check_range(self, "warmup_ratio", "weight_decay", "max_grad_norm", "lora_dropout", "workers", inclusive=True)

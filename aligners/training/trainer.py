@@ -1,0 +1,284 @@
+"""One training run of any of the methods, on transformers.Trainer: its settings and what happens around the loss.
+
+A method gives `fit` its rows, a collate function and a loss; the trainer adds metrics, a log, a NaN guard, and training
+checkpoints from which a killed run resumes (see `aligners.training.run_folder`).
+"""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from aligners.training.response_logps import bare
+from aligners.training.run_folder import LOG, Journal, claim_folder, last_complete_step, steps_folder
+from aligners.training.settings import TrainingSettings
+from evalkit.errors import TrainingError, UsageError
+from evalkit.process.progress import Progress
+from evalkit.schema import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What `fit` did: optimiser steps in all, seconds of this process, loss of each logged step of the whole run."""
+
+    steps: int
+    seconds: float
+    losses: tuple[float, ...]
+
+
+# (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
+LossFunction = Callable[[Any, Any], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+def fit(
+    model: Any,
+    rows: Sequence[Any],
+    collate: Callable[[list[Any]], Any],
+    loss: LossFunction,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    identity: Mapping[str, Json],
+    arguments: TrainingArguments | None = None,
+    progress: Progress | None = None,
+    report_to: Sequence[str] = (),
+    save: Callable[[Any], None] | None = None,
+) -> Fitted:
+    """Train, or continue a run that was killed in this folder.
+
+    Args:
+        model: as returned by `make_trainable`.
+        rows: training data; `collate` makes a batch (an object with `.to(device)`) of some.
+        loss: see LossFunction.
+        settings: how to train.
+        folder: of the run.
+        identity: what is trained besides the settings (hashes of model and data): a run under another identity in the
+            same folder is refused.
+        arguments: of `training_arguments`, if they were needed before (they start torch.distributed).
+        progress: called with ("training", steps done, steps in all).
+        report_to: "wandb", "trackio", "tensorboard".
+        save: called with the trainer when done, on every process, to save the model.
+    Raises:
+        TrainingError: if loss or gradients are not finite (the last good training checkpoint is kept and named), the
+            folder belongs to another run, or there are no rows.
+    """
+    if not rows:
+        raise TrainingError("no rows to train on")
+    arguments = arguments or training_arguments(settings, folder, len(rows), report_to)
+    if arguments.should_save:
+        claim_folder(folder, identity)
+    resumed = last_complete_step(folder)
+    journal = Journal(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
+    with quiet_warnings():
+        trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder)
+    if progress is not None and arguments.should_save:
+        trainer.add_callback(Reporter(progress))
+    # checkpoints written within a second of each other are no reason to doubt the file system's clock aloud
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
+    begin = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
+    if save is not None:
+        save(trainer)
+    if arguments.should_save:
+        shutil.rmtree(steps_folder(folder), ignore_errors=True)
+    return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
+
+
+def wants_bf16(settings: TrainingSettings) -> bool:
+    """Whether forward passes are autocast to bfloat16."""
+    if settings.bf16 is not None:
+        return settings.bf16
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def training_arguments(
+    settings: TrainingSettings, folder: Path, n_rows: int, report_to: Sequence[str] = ()
+) -> TrainingArguments:
+    """The Trainer's arguments; the batch is divided over the processes that torchrun or accelerate started.
+
+    Raises:
+        UsageError: if the batch size cannot be divided so.
+    """
+    on_gpu = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(steps_folder(folder)),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=wants_bf16(settings),
+        use_cpu=not on_gpu,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        logging_steps=settings.log_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_total_limit=1,
+        remove_unused_columns=False,
+        dataloader_num_workers=settings.workers,
+        report_to=list(report_to) or "none",
+        disable_tqdm=True,
+    )
+    world = arguments.world_size
+    share, left = divmod(settings.batch_size, world)
+    micro = settings.micro_batch_size or share
+    if left or share < 1 or share % micro:
+        raise UsageError(
+            f"batch size {settings.batch_size} cannot be divided over {world} processes in micro-batches of {micro}"
+        )
+    steps = settings.max_steps or math.ceil(settings.epochs * math.ceil(n_rows / settings.batch_size))
+    arguments.per_device_train_batch_size = micro
+    arguments.gradient_accumulation_steps = share // micro
+    arguments.save_steps = settings.save_steps or max(1, math.ceil(steps / 4))
+    return arguments
+
+
+class LossTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose loss is a function; it averages the function's metrics over rows, micro-batches and devices."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        rows: Sequence[Any],
+        collate: Callable[[list[Any]], Any],
+        loss: LossFunction,
+        journal: Journal,
+        folder: Path,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=lambda some: {"batch": collate(some)},
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_LogBeforeSaving())
+        self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch
+        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
+            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
+        self._loss, self._journal, self._folder = loss, journal, folder
+        self._sums: dict[str, float] = {}
+        self._rows_seen = 0
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The method's loss.
+
+        Raises:
+            TrainingError: if it is not finite.
+        """
+        loss, metrics = self._loss(model, inputs["batch"].to(self.args.device))
+        if not bool(torch.isfinite(loss)):
+            self._give_up(f"the loss of step {self.state.global_step + 1} is {loss.item()}")
+        for name, values in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum())
+        self._rows_seen += len(next(iter(metrics.values())))
+        return (loss, None) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the method's metrics, write the line.
+
+        Raises:
+            TrainingError: if the gradients are not finite; nothing is saved after that.
+        """
+        if not math.isfinite(logs.get("grad_norm", 0.0)):
+            self._give_up(f"the gradients of step {self.state.global_step} are not finite")
+        if "loss" in logs:
+            logs |= self._mean_metrics()
+            self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch})
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted."""
+        return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Training checkpoints keep the modules' own weight names.
+
+        The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names
+        when it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        inside = output_dir is not None and Path(output_dir).is_relative_to(steps_folder(self._folder))
+        if isinstance(model, PreTrainedModel) and inside:
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
+        if lost:
+            raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
+
+    def _mean_metrics(self) -> dict[str, float]:
+        names = sorted(self._sums)
+        local = torch.tensor([*(self._sums[name] for name in names), self._rows_seen], dtype=torch.float64)
+        if self.args.world_size > 1:
+            local = self.accelerator.reduce(local.to(self.args.device, torch.float32), "sum").cpu()
+        self._sums, self._rows_seen = {}, 0
+        rows = local[-1].item()
+        return {name: local[i].item() / rows for i, name in enumerate(names)} | {"rows": rows}
+
+    def _give_up(self, what: str) -> None:
+        last = last_complete_step(self._folder)
+        kept = f"the last good training checkpoint is {last[1]}" if last else "no training checkpoint was saved yet"
+        raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
+
+
+def layers_to_shard(model: Any) -> list[str]:
+    """Classes of the layers that FSDP shards one by one.
+
+    A model names them itself, but those of its unused parts too (the text half of CLIP), and accelerate 1.15 refuses a
+    class that does not occur.
+    """
+    present = {type(module).__name__ for module in model.modules()}
+    return sorted(present.intersection(bare(model)._no_split_modules or ()))
+
+
+class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]
+    """A step that is saved is logged first, so that broken gradients are seen before they reach a checkpoint."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if control.should_save:
+            control.should_log = True
+        return control
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Calls `progress` with ("training", steps done, steps in all)."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress("training", state.global_step, state.max_steps)
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """The Trainer's remarks about the model's special tokens are not about this training."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

@@ -1,0 +1,1 @@
+"""The benchmarks' part of the command line."""

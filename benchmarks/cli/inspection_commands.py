@@ -1,0 +1,152 @@
+"""Sub-commands that look: list, report, doctor, calibrate-judge."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks import BENCHMARKS
+from benchmarks.mmhal.ratings import is_hallucinated
+from evalkit.cli.arguments import EXIT_ABORTED, default_output
+from evalkit.cli.engines import ENGINES
+from evalkit.errors import DataError, UsageError
+
+REPORT_FORMATS = ("terminal", "markdown", "csv", "latex", "json", "card")
+RATINGS = {"mmhal": ("rating", is_hallucinated)}  # count that holds the verdict, what it means
+FLAGGED_RESPONSES = ("hallucinated_responses", lambda count: count > 0)
+
+
+def add_inspection_commands(commands: Any) -> None:
+    """Add the sub-commands that change nothing."""
+    listing = commands.add_parser("list", help="benchmarks and engines; with a name its options and metrics")
+    listing.add_argument("benchmark", nargs="?", metavar="NAME")
+    listing.set_defaults(command=list_benchmarks)
+
+    report = commands.add_parser("report", help="tables of scored runs")
+    report.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or folders above them")
+    report.add_argument("--format", choices=REPORT_FORMATS, default="terminal")
+    report.add_argument("--groups", action="store_true", help="also by group (AMBER type, MMHal question type, ...)")
+    report.add_argument("--signatures", action="store_true", help="long signatures, one per run")
+    report.add_argument("--published", action="store_true", help="published figures as labelled rows of their own")
+    report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, to send around")
+    report.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    report.set_defaults(command=show_report)
+
+    doctor = commands.add_parser("doctor", help="what this machine and a data folder have, lack, and where to get it")
+    doctor.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="default: all")
+    doctor.add_argument("--data", type=Path, default=os.environ.get("EVALKIT_DATA"), metavar="DIR")
+    doctor.add_argument("--base-url", metavar="URL", help="also ask this server one question")
+    doctor.add_argument("--model", metavar="M", help="name to ask the server for")
+    doctor.set_defaults(command=examine)
+
+    calibrate = commands.add_parser("calibrate-judge", help="agreement of a judge with stored reference verdicts")
+    calibrate.add_argument("run", type=Path, metavar="RUN", help="a run scored by the judge in question")
+    calibrate.add_argument(
+        "reference", type=Path, metavar="REFERENCE", help="another run of these responses, or a file with id and rating"
+    )
+    calibrate.set_defaults(command=calibrate_judge)
+
+
+def list_benchmarks(options: argparse.Namespace) -> int:
+    """`evalkit list`: what there is; with a name, its options and metrics."""
+    from benchmarks.cli.registry import benchmark_class, options_of
+
+    if options.benchmark:
+        cls = benchmark_class(options.benchmark)
+        print((import_module(cls.__module__).__doc__ or "").strip())
+        print("\nmetrics:")
+        for metric in cls.metrics:
+            print(f"  {metric.name:<28} {metric.formula}")
+        print(f"\noptions (--set {options.benchmark}.OPTION=VALUE):")
+        for key, shown in options_of(options.benchmark).items():
+            print(f"  {key:<18} {shown}")
+        return 0
+    for name in BENCHMARKS:
+        doc = (import_module(benchmark_class(name).__module__).__doc__ or "").strip()
+        print(f"{name:<16} {doc.splitlines()[0]}")
+    print(f"\nengines          {', '.join(ENGINES)}\nmore             evalkit list NAME")
+    return 0
+
+
+def show_report(options: argparse.Namespace) -> int:
+    """`evalkit report`."""
+    from benchmarks.published import published, with_figures
+    from evalkit.commands import write_text
+    from evalkit.reports.runs import report
+    from evalkit.reports.tables import terminal_width
+    from evalkit.runs.run import find_runs, load_run
+
+    folders = options.runs or [default_output()]
+    runs = [load_run(path) for path in find_runs(*folders)]
+    if not runs:
+        raise DataError(f"no scored runs at or below {', '.join(map(str, folders))}")
+    if options.html is not None:
+        from evalkit.reports.page import write_page
+
+        print(write_page(runs, options.html))
+        return 0
+    names = {run.benchmark for run in runs} & set(with_figures())
+    rows = [row for name in sorted(names) for row in published(name)] if options.published else []
+    width = terminal_width() if options.output is None else None
+    text = report(runs, options.format, options.groups, options.signatures, rows, width)
+    if options.output is not None:
+        write_text(options.output, text)
+    else:
+        print(text)
+    return 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """`evalkit doctor`: one line per finding; exit code 3 if a benchmark or a server that was named lacks something."""
+    from benchmarks.cli.layout import LAYOUT, images_found, missing
+    from evalkit.cli.doctor import Check, endpoint, environment
+    from evalkit.files.assets import all_assets, state
+
+    names = [name.replace("-", "_") for name in options.benchmarks]
+    unknown = [name for name in names if name not in LAYOUT]
+    if unknown:
+        raise UsageError(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(LAYOUT)}")
+    checks = list(environment()) if not names else []
+    if options.base_url:
+        checks.append(endpoint(options.base_url, options.model))
+    lacking = any(check.name == "endpoint" and check.state == "missing" for check in checks)
+    states = [state(wanted).state for wanted in all_assets().values()]
+    here = sum(found in ("mirror", "cache") for found in states)
+    checks.append(
+        Check("assets", "ok" if here else "note", f"{here} of {len(states)} official files here (evalkit assets list)")
+    )
+    for name in names or LAYOUT:
+        if options.data is None:
+            checks.append(Check(name, "note", "no data folder named: --data DIR or EVALKIT_DATA"))
+            continue
+        absent = missing(name, Path(options.data))
+        lacking |= bool(names and absent)
+        checks += [Check(name, "missing", f"{options.data}/{place.path}: {place.how}") for place in absent]
+        if not absent:
+            checks.append(Check(name, "ok", images_found(name, Path(options.data))))
+    marks = {"ok": "ok", "missing": "--", "note": ".."}
+    for check in checks:
+        print(f"{marks[check.state]} {check.name:<16} {check.text}")
+    return EXIT_ABORTED if lacking or (names and options.data is None) else 0
+
+
+def calibrate_judge(options: argparse.Namespace) -> int:
+    """`evalkit calibrate-judge`."""
+    from evalkit.analysis.calibration import check_same_responses, labels_of_records, read_labels
+    from evalkit.runs.run import load_run
+    from evalkit.statistics.agreement import agreement
+
+    run = load_run(options.run)
+    count, flagged = RATINGS.get(run.benchmark, FLAGGED_RESPONSES)
+    ours = labels_of_records(run.rows, lambda counts: counts.get(count))
+    if options.reference.is_dir():
+        reference = load_run(options.reference)
+        check_same_responses(run, reference)
+        theirs = labels_of_records(reference.rows, lambda counts: counts.get(count))
+    else:
+        theirs = read_labels(options.reference)
+    print(agreement(ours, theirs, flagged))
+    print(f"judge: {run.signature.long()}", file=sys.stderr)
+    return 0

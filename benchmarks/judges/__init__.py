@@ -1,0 +1,1 @@
+"""Judges: their prompts, and one made of rules."""

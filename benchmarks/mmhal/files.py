@@ -1,0 +1,139 @@
+"""Files of MMHal-Bench: the answer template (JSON), or the Hub's table (parquet, JSON lines)."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from evalkit.errors import DataError
+from evalkit.files.atomic import replaced
+from evalkit.files.cache import cache_folder
+from evalkit.files.fields import field, words
+from evalkit.files.rows import Row, read_rows
+from evalkit.images import ImageFile
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One question. `embedded`: the image's bytes, where the file holds them; `where`: file and entry, for errors."""
+
+    where: str
+    question_type: str
+    topic: str
+    image_id: str
+    image_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    question: str
+    human_answer: str
+    embedded: bytes | None
+
+
+def read_records(path: Path) -> list[Record]:
+    """All questions in file order.
+
+    Raises:
+        DataError: if the file is missing or malformed, or a field is missing.
+    """
+    records = [_record(row) for row in (_parquet_rows(path) if path.suffix == ".parquet" else read_rows(path))]
+    if not records:
+        raise DataError(f"{path}: holds no rows")
+    return records
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    import pandas
+
+    try:
+        table = pandas.read_parquet(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}") from error
+    return [
+        Row(f"{path}: row {number}", {str(name): _plain(value) for name, value in row.items()})
+        for number, row in enumerate(table.to_dict("records"), 1)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists; everything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _record(row: Row) -> Record:
+    source = field(row, "image_src", str)
+    try:
+        names = [PurePosixPath(urlsplit(source).path).name]
+    except ValueError as error:
+        raise DataError(f"{row.where}: 'image_src' is no address: {error}") from error
+    if isinstance(path := row.fields.get("image_path"), str):
+        names = [path, PurePosixPath(path).name, *names]
+    image_id = field(row, "image_id", str)
+    names += [f"{image_id}.jpg", f"{image_id}.png"]
+    question = field(row, "question", str)
+    if not question.strip():
+        raise DataError(f"{row.where}: the question is empty")
+    return Record(
+        where=row.where,
+        question_type=field(row, "question_type", str),
+        topic=field(row, "question_topic", str),
+        image_id=image_id,
+        image_names=tuple(dict.fromkeys(name for name in names if name)),
+        labels=tuple(words(row, "image_content")),
+        question=question,
+        human_answer=field(row, "gt_answer", str),
+        embedded=_embedded(row.where, row.fields.get("image")),
+    )
+
+
+def _embedded(where: str, image: Any) -> bytes | None:
+    """The image a row holds: {"bytes": ...} as in the Hub's tables, or base64 text."""
+    if isinstance(image, Mapping):
+        image = image.get("bytes")
+    if image is None or isinstance(image, bytes):
+        return image
+    if not isinstance(image, str):
+        raise DataError(f"{where}: 'image' must be bytes or base64 text, found {type(image).__name__}")
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"{where}: 'image' is not base64: {error}") from error
+
+
+def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
+    """The photograph of a question, as a file; an embedded one is written out once.
+
+    Raises:
+        DataError: if it is not in the folder.
+    """
+    if record.embedded is not None:
+        return _extracted(record.embedded, record.image_id, folder or cache_folder() / "images" / "mmhal")
+    if folder is None:
+        raise DataError(
+            f"{data} holds no images; name the folder of the photographs with `images`, "
+            "or set without_images to score responses made elsewhere"
+        )
+    for name in record.image_names:
+        if (image := ImageFile(folder, name)).is_there():
+            return image
+    raise DataError(f"{record.where}: no image {' or '.join(_shown(record.image_names))} in {folder}")
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [repr(name[:100]) for name in names[:3]]
+
+
+def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
+    name = f"{image_id}-{hashlib.sha256(content).hexdigest()[:8]}.jpg"
+    path = folder / name
+    if not path.is_file() or path.stat().st_size != len(content):
+        try:
+            with replaced(path, shared=True) as beside:
+                beside.write_bytes(content)
+        except OSError as error:
+            raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
+    return ImageFile(folder, name)

@@ -1,0 +1,1 @@
+"""COCO objects: named in a text, present in an image."""

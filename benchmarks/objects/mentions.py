@@ -1,0 +1,289 @@
+"""Mentions of COCO objects in a text, as CHAIR and Object HalBench find them (LisaAnne/Hallucination, utils/chair.py).
+
+A response is lower-cased, cut into tokens, every token is normalised (see VARIANTS), certain pairs of tokens are joined
+to double words ("hot dog" is no dog), and every word of the synonyms table is a mention of its category. There is no
+filter by part of speech: the colour orange is a fruit. Every mention keeps its span in the response.
+
+    pos_lemma   tag, then WordNet lemma for that part of speech: OPERA, HALC, PAI, lmms-eval, most published numbers
+    singularize pattern.en's singular of every token: the original script; needs no NLTK data
+    lemma_noun  WordNet lemma as a noun: the path of Object HalBench without a judge
+
+Tokens and lemmas are those of NLTK 3.9 and later. Releases before left a quote or a dash beside a word in its token and
+took endings off a word until WordNet knew the rest ("womens" was a woman); NLTK's version stands in the signature.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress, zip_longest
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from benchmarks.objects.singularise import singularise
+from evalkit.errors import DataError, UsageError
+from evalkit.text.tokens import CACHE_LIMIT, Span, Words, lemma, read_words, tag, tag_at, wordnet_pos
+
+Variant = Literal["pos_lemma", "singularize", "lemma_noun"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+_JOINED = """motor bike, motor cycle, air plane, traffic light, street light, traffic signal, stop light, fire hydrant,
+stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove, tennis racket, wine glass, hot dog,
+cell phone, mobile phone, teddy bear, hair drier, potted plant, bow tie, laptop computer, stove top oven, home plate,
+train track"""
+ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
+
+# Two tokens that are one word, and the word. "stove top oven" has three tokens and never joins.
+CHAIR_DOUBLE_WORDS: Mapping[str, str] = {
+    **{words: words for words in re.split(r",\s+", _JOINED)},
+    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS},
+    "passenger jet": "jet",
+    "passenger train": "train",
+    "bow tie": "tie",
+    "toilet seat": "toilet",
+    "wine glas": "wine glass",  # what `singularize` makes of "wine glass"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One naming of an object: response[start:end], the word of the synonyms table, its category.
+
+    index  the position that the authors' script reports: among the tokens before joining, but taken from the wrong
+           place of its list once a "seat" has been dropped
+    """
+
+    start: int
+    end: int
+    word: str
+    object: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A response as the scorer reads it: its mentions, and the number of words after joining."""
+
+    mentions: tuple[Mention, ...]
+    words: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Synonyms: word -> category; double words: "first second" -> the word they become."""
+
+    synonyms: Mapping[str, str]
+    double_words: Mapping[str, str]
+
+    @cached_property
+    def objects(self) -> frozenset[str]:
+        """All categories."""
+        return frozenset(self.synonyms.values())
+
+    @cached_property
+    def pairs(self) -> Mapping[tuple[str, str], str]:
+        """Double words by their two tokens."""
+        split = {tuple(words.split(" ")): joined for words, joined in self.double_words.items()}
+        return {(words[0], words[1]): joined for words, joined in split.items() if len(words) == 2}
+
+    @cached_property
+    def relevant(self) -> frozenset[str]:
+        """Every normalised token that can change what is found."""
+        return frozenset(self.synonyms) | {part for pair in self.pairs for part in pair} | {"toilet", "seat"}
+
+
+def read_synonyms(path: Path) -> dict[str, str]:
+    """Synonyms table: a category per line, then its synonyms, separated by comma and blank; word -> category.
+
+    Words keep any further blanks, as in the authors' script: " motor bike" and " cheesecake" of the official table
+    are found in no text. A word of two lines belongs to the later one.
+
+    Raises:
+        DataError: if the file is absent, empty, or no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").strip().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"synonyms table {path} cannot be read: {error}") from error
+    rows = [line.strip().split(", ") for line in lines if line.strip()]
+    if not rows:
+        raise DataError(f"synonyms table {path} is empty; expected a line 'category, synonym, ...' per category")
+    return {word: row[0] for row in rows for word in row}
+
+
+def check_variant(variant: str) -> Variant:
+    """The variant of that name.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    for known in VARIANTS:
+        if variant == known:
+            return known
+    raise UsageError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
+
+
+class MentionFinder:
+    """Finds mentions in texts with one vocabulary and one normaliser.
+
+    >>> finder = MentionFinder(Vocabulary({"dog": "dog", "hot dog": "hot dog"}, CHAIR_DOUBLE_WORDS), "singularize")
+    >>> [(mention.word, mention.start, mention.end) for mention in finder.find("Hot dogs and dogs.").mentions]
+    [('hot dog', 0, 8), ('dog', 13, 17)]
+    """
+
+    def __init__(self, vocabulary: Vocabulary, variant: Variant = "pos_lemma") -> None:
+        self.vocabulary = vocabulary
+        self.variant = check_variant(variant)
+        self._forms = _Forms(vocabulary.relevant, _FORMS[variant])
+
+    def read(self, response: str) -> Words:
+        """The lower-cased tokens of a response; without NLTK data for `singularize`."""
+        return read_words(response.lower(), plain=self.variant == "singularize")
+
+    def find(self, response: str) -> Reading:
+        """All mentions, in order.
+
+        Raises:
+            AssetError: if the variant needs NLTK data that are not installed.
+        """
+        words = self.read(response)
+        forms = list(map(self._forms.__getitem__, words.texts))
+        found = list(compress(enumerate(forms), forms))
+        joined, joins = _join(self._settle(words.texts, found), self.vocabulary.pairs)
+        named = self._named(joined)
+        synonyms = self.vocabulary.synonyms
+        spans = _response_spans(response, words, named)
+        mentions = [
+            Mention(start, end, entry.word, synonyms[entry.word], entry.reported)
+            for entry, (start, end) in zip(named, spans, strict=True)
+        ]
+        return Reading(tuple(mentions), len(words.texts) - joins)
+
+    def joined_words(self, response: str) -> list[str]:
+        """All words after normalising and joining, as the authors' script returns them."""
+        return join_words(normalise(self.read(response).texts, self.variant), self.vocabulary)
+
+    def _settle(self, words: Sequence[str], found: "list[tuple[int, _Form]]") -> list[tuple[int, str]]:
+        """Tag the tokens whose form depends on their part of speech, and only those."""
+        unsettled = [position for position, form in found if not isinstance(form, str)]
+        tags = iter(tag_at(words, unsettled) if unsettled else ())
+        settled = [
+            (position, form if isinstance(form, str) else form[wordnet_pos(next(tags))])
+            for position, form in found
+            if form is not None
+        ]
+        return [entry for entry in settled if entry[1]]
+
+    def _named(self, joined: "list[_Joined]") -> "list[_Joined]":
+        """The words of the synonyms table; no seat counts where there is a toilet."""
+        present = {entry.word for entry in joined}
+        if "toilet" in present and "seat" in present:
+            joined = _without_seats(joined)
+        synonyms = self.vocabulary.synonyms
+        return [entry for entry in joined if entry.word in synonyms]
+
+
+def normalise(words: Sequence[str], variant: Variant) -> list[str]:
+    """The normalised form of every token."""
+    if variant == "pos_lemma":
+        return [lemma(word, wordnet_pos(tagged)) for word, tagged in zip(words, tag(words), strict=True)]
+    return [_FORMS[variant](word)["n"] for word in words]
+
+
+def join_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Normalised words with double words joined."""
+    return [entry.word for entry in _join(list(enumerate(words)), vocabulary.pairs)[0]]
+
+
+_Form = str | Mapping[str, str] | None
+_FORMS: Mapping[Variant, Callable[[str], Mapping[str, str]]] = {
+    "pos_lemma": lambda word: {pos: lemma(word, pos) for pos in "nvar"},
+    "singularize": lambda word: {"n": singularise(word)},
+    "lemma_noun": lambda word: {"n": lemma(word, "n")},
+}
+
+
+class _Forms(dict[str, _Form]):
+    """Token -> its form if that is relevant, else None; part of speech -> form ("" irrelevant) where that decides."""
+
+    def __init__(self, relevant: frozenset[str], forms: Callable[[str], Mapping[str, str]]) -> None:
+        super().__init__()
+        self.relevant, self.forms = relevant, forms
+
+    def __missing__(self, word: str) -> _Form:
+        if len(self) >= CACHE_LIMIT:
+            self.clear()
+        forms = {pos: form if form in self.relevant else "" for pos, form in self.forms(word).items()}
+        distinct = set(forms.values())
+        self[word] = found = forms if len(distinct) > 1 else distinct.pop() or None
+        return found
+
+
+class _Joined(NamedTuple):
+    """A word after joining: the positions of its first and last token, and the index that the script reports."""
+
+    word: str
+    first: int
+    last: int
+    reported: int
+
+
+def _join(forms: Sequence[tuple[int, str]], pairs: Mapping[tuple[str, str], str]) -> tuple[list[_Joined], int]:
+    """Join neighbours to double words, greedily from the left; also how many pairs were joined.
+
+    Args:
+        forms: (position, normalised token), ascending; tokens that can neither join nor count may be left out.
+    """
+    joined: list[_Joined] = []
+    joins = 0
+    taken = -1
+    for (position, form), following in zip_longest(forms, forms[1:]):
+        if position == taken:
+            continue
+        word = pairs.get((form, following[1])) if following and following[0] == position + 1 else None
+        if word is None:
+            joined.append(_Joined(form, position, position, position))
+        else:
+            taken = position + 1
+            joins += 1
+            joined.append(_Joined(word, position, taken, position))
+    return joined, joins
+
+
+def _without_seats(joined: Sequence[_Joined]) -> list[_Joined]:
+    """Drop every "seat".
+
+    The script drops them from its words but not from its list of positions, so the position it reports afterwards
+    is that of the word as many places earlier as seats were dropped before.
+    """
+    kept: list[_Joined] = []
+    dropped = 0
+    doubles = [entry.last for entry in joined if entry.last > entry.first]
+    for entry in joined:
+        if entry.word == "seat":
+            dropped += 1
+        else:
+            kept.append(entry._replace(reported=_back(entry.first, dropped, doubles)))
+    return kept
+
+
+def _back(position: int, places: int, doubles: Sequence[int]) -> int:
+    """The position of the first token `places` joined words before the one at `position`."""
+    for _ in range(places):
+        position -= 1
+        if position in doubles:
+            position -= 1
+    return position
+
+
+def _response_spans(response: str, words: Words, entries: Sequence[_Joined]) -> list[Span]:
+    """Spans of joined words in the response itself; lower() makes one letter longer, "İ"."""
+    if not entries:
+        return []
+    places = words.spans([place for entry in entries for place in (entry.first, entry.last)])
+    spans = [(start, end) for (start, _), (_, end) in zip(places[::2], places[1::2], strict=True)]
+    if "İ" not in response:
+        return spans
+    lengths = [len(letter.lower()) for letter in response]
+    origin = [place for place, length in enumerate(lengths) for _ in range(length)] + [len(response)]
+    return [(origin[start], origin[end - 1] + 1) for start, end in spans]

@@ -1,0 +1,1 @@
+"""Tables behind the pages: pandas and plain data, no streamlit."""

@@ -1,0 +1,35 @@
+"""What one record says: its objects, hallucinated or present."""
+
+from collections.abc import Mapping
+
+from evalkit.reports.markup import clean
+from evalkit.schema import Json
+
+PRESENT = ("objects", "truth", "labels")  # keys of `reference` that list what is truly in the image
+
+
+SHOWN_TEXT = 240  # characters of a response in a list
+
+
+Row = Mapping[str, Json]
+
+
+def noted_objects(row: Row, *labels: str) -> list[str]:
+    """Objects that a record's findings with these labels stand for, one per mention: notes up to the reason, if any."""
+    findings = row["score"].get("findings") or []
+    notes = [str(finding["note"]) for finding in findings if finding["label"] in labels and finding.get("note")]
+    return [clean(note.partition(": ")[0]) for note in notes]
+
+
+def hallucinated_objects(row: Row) -> frozenset[str]:
+    """Objects that are named and not there."""
+    return frozenset(noted_objects(row, "hallucinated"))
+
+
+def present_objects(row: Row) -> list[str]:
+    """Objects truly in the image, by the benchmark's annotation; empty where a record lists none."""
+    reference = row.get("reference") or {}
+    for key in PRESENT:
+        if isinstance(reference.get(key), list):
+            return [clean(name) for name in reference[key] if isinstance(name, str)]
+    return []

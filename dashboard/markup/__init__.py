@@ -1,0 +1,1 @@
+"""Escaped HTML of the pages."""

@@ -1,0 +1,196 @@
+"""Run directories and unfinished runs, as the pages read them.
+
+Nothing here may be trusted to be well formed: a folder that cannot be read becomes a sentence among `problems`, and
+the others stay usable. No streamlit in this package.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from dashboard.reading.alignments import CARD, TRAINING
+from dashboard.reading.cache import Row, cached
+from dashboard.reading.shown import Shown
+from evalkit.errors import EvalkitError, RecordError
+from evalkit.metrics import Metric
+from evalkit.reports.markup import clean
+from evalkit.runs.checks import Flag, flags_of
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_journal, read_json, read_manifest
+from evalkit.runs.signature import Signature
+from evalkit.schema import Json
+from evalkit.statistics.intervals import Interval
+
+SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules"}
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A scored run as the overview needs it: manifest and metrics.json, not the records.
+
+    name  its path below the folder shown, as in URLs
+    """
+
+    name: str
+    path: Path
+    manifest: Mapping[str, Json]
+    results: Mapping[str, Json]
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return clean(self.manifest["benchmark"])
+
+    @property
+    def label(self) -> str:
+        """Name of the model as shown."""
+        return clean(self.manifest.get("label") or self.path.name)
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """The benchmark's metrics, the headline first."""
+        return [Metric(**fields) for fields in self.manifest["metrics"]]
+
+    @cached_property
+    def values(self) -> dict[str, Interval]:
+        """Metrics with intervals."""
+        return {name: Interval(**fields) for name, fields in self.results["metrics"].items()}
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What the scores depend on."""
+        return Signature.of(self.manifest)
+
+    @cached_property
+    def flags(self) -> list[Flag]:
+        """Warnings of the run's checks."""
+        return flags_of(self.results.get("checks") or {})
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether a flag keeps it below the others."""
+        return any(flag.disqualifies for flag in self.flags)
+
+    @property
+    def words(self) -> float | None:
+        """Mean length of its responses in words."""
+        mean = ((self.results.get("checks") or {}).get("words") or {}).get("mean")
+        return None if mean is None else float(mean)
+
+    @cached_property
+    def counted(self) -> tuple[int, int]:
+        """Scored and all samples."""
+        return int(self.results["n_scored"]), int(self.results["n_total"])
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """Stage -> failed samples."""
+        return {clean(stage): int(count) for stage, count in (self.results.get("failures") or {}).items()}
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that is not scored yet: it goes on, or it was stopped.
+
+    done     responses in its journal, failed ones included
+    wanted   responses in all
+    verdicts, failed   lines of the judge's journal; responses that failed
+    changed  time of the last response, seconds since 1970
+    rows     the latest line of each response, in the order in which they first came
+    """
+
+    name: str
+    path: Path
+    manifest: Mapping[str, Json]
+    done: int
+    wanted: int
+    failed: int
+    verdicts: int
+    changed: float
+    rows: Sequence[Row]
+
+    @property
+    def label(self) -> str:
+        """Name of the model as shown."""
+        return clean(self.manifest.get("label") or self.path.name)
+
+
+@dataclass
+class Found:
+    """Everything below the folders shown; `problems` are sentences about what could not be read."""
+
+    runs: list[RunInfo] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
+    alignments: dict[str, Path] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def run(self, name: str) -> RunInfo:
+        """A run by its name."""
+        return next(run for run in self.runs if run.name == name)
+
+
+def find(shown: Shown) -> Found:
+    """Look through the folders."""
+    found = Found()
+    for root in shown.folders:
+        if not root.is_dir():
+            found.problems.append(f"{root}: no such folder")
+            continue
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
+            _look(Path(folder), set(files), _name(Path(folder), root, shown.folders), found)
+    found.runs.sort(key=lambda run: (run.benchmark, run.name))
+    return found
+
+
+def _name(folder: Path, root: Path, roots: Sequence[Path]) -> str:
+    below = folder.relative_to(root).as_posix()
+    if below == ".":
+        return clean(root.name or str(root))
+    return clean(f"{root.name}/{below}" if len(roots) > 1 else below)
+
+
+def _look(folder: Path, files: set[str], name: str, found: Found) -> None:
+    if MANIFEST in files:
+        try:
+            if RECORDS in files:
+                found.runs.append(_run_info(name, folder))
+            elif RESPONSES in files:
+                found.unfinished.append(_unfinished(name, folder))
+        except EvalkitError as error:
+            found.problems.append(str(error))
+    if TRAINING in files or CARD in files:
+        found.alignments[name] = folder
+
+
+def _run_info(name: str, folder: Path) -> RunInfo:
+    manifest = cached(folder / MANIFEST, lambda path: read_manifest(path.parent))
+    if not (folder / METRICS).exists():
+        raise RecordError(f"{folder}: {METRICS} is missing; `evalkit score {folder}` writes it")
+    info = RunInfo(name, folder, manifest, cached(folder / METRICS, read_json))
+    try:
+        info.values, info.metrics, info.signature, info.flags, info.counted, info.failures, info.words  # noqa: B018
+        if not info.metrics or not all(metric.counts is not None for metric in info.metrics):
+            raise KeyError("metrics")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"{folder}: {MANIFEST} or {METRICS} is damaged ({type(error).__name__}: {error})") from error
+    return info
+
+
+def _unfinished(name: str, folder: Path) -> Unfinished:
+    manifest = cached(folder / MANIFEST, lambda path: read_manifest(path.parent))
+    rows = cached(folder / RESPONSES, read_journal)
+    verdicts = cached(folder / VERDICTS, read_journal) if (folder / VERDICTS).exists() else []
+    try:
+        wanted = int(manifest["items"]) * int((manifest.get("sampling") or {}).get("n") or 1)
+        latest = {(str(row["id"]), int(row["sample"])): row for row in rows}
+        failed = sum(row.get("failure") is not None for row in latest.values())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(
+            f"{folder}: {MANIFEST} or {RESPONSES} is damaged ({type(error).__name__}: {error})"
+        ) from error
+    changed = (folder / RESPONSES).stat().st_mtime
+    return Unfinished(
+        name, folder, manifest, len(latest), wanted, failed, len(verdicts), changed, list(latest.values())
+    )

@@ -1,0 +1,1 @@
+"""What runs say beside each other: comparison, leaderboard, calibration, published figures."""

@@ -1,0 +1,1 @@
+"""The command line: shared arguments, engines, options, the doctor."""

@@ -1,0 +1,1 @@
+"""Pieces of the transformers engine: loading, encoding, batching, running."""

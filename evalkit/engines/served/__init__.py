@@ -1,0 +1,1 @@
+"""Pieces of the OpenAI-compatible engine: messages, endpoints, a fleet of servers."""

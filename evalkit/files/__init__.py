@@ -1,0 +1,1 @@
+"""Files: rows in any format, atomic writes, caches, pinned assets."""

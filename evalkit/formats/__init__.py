@@ -1,0 +1,1 @@
+"""Formats of other tools: answers read, runs imported and exported."""

@@ -1,0 +1,119 @@
+"""From scored samples to records.jsonl and metrics.json."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evalkit.benchmark import Benchmark, Official, WithBaselines
+from evalkit.metrics import sum_counts
+from evalkit.runs.checks import check_samples
+from evalkit.runs.records import METRICS, RECORDS, write_json, write_jsonl
+from evalkit.runs.run import MAX_GROUPS, failed_stage
+from evalkit.schema import Json, Sample
+from evalkit.statistics.intervals import Interval, intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a command prints of a run: its numbers, how many samples stand behind them, how many failed, where, why."""
+
+    run_dir: Path
+    signature: str
+    n_scored: int
+    n_total: int
+    failures: Mapping[str, int]
+    metrics: Mapping[str, Interval]
+    first_failure: str | None = None
+
+
+def write_results(
+    run_dir: Path,
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    manifest: Mapping[str, Json],
+    progress: Callable[[str, int, int], None],
+) -> Summary:
+    """Write records.jsonl and metrics.json of scored samples."""
+    rows = [sample_row(sample) for sample in samples]
+    write_jsonl(run_dir / RECORDS, iter(rows))
+    progress("records", len(rows), len(rows))
+    scored = [sample for sample in samples if sample.score.counts is not None]
+    metrics = _intervals(benchmark, scored)
+    items = list({sample.item.id: sample.item for sample in samples}.values())
+    baselines = benchmark.baselines(items) if isinstance(benchmark, WithBaselines) else None
+    failures = Counter(filter(None, map(failed_stage, rows)))
+    write_json(
+        run_dir / METRICS,
+        {
+            "benchmark": benchmark.name,
+            "signature": manifest["signature"],
+            "n_scored": len(scored),
+            "n_total": len(samples),
+            "failures": dict(failures),
+            "sums": sum_counts(sample.score.counts or {} for sample in scored),
+            "metrics": {name: value.as_dict() for name, value in metrics.items()},
+            "groups": _groups(benchmark, scored),
+            "official": dict(benchmark.official(samples)) if isinstance(benchmark, Official) else None,
+            "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
+            "checks": check_samples(rows, benchmark.metrics, baselines),
+        },
+    )
+    first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
+    return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first)
+
+
+def _intervals(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, Interval]:
+    rows = [sample.score.counts or {} for sample in scored]
+    return intervals(benchmark.metrics, rows, [sample.item.cluster or sample.item.id for sample in scored])
+
+
+def _groups(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, dict[str, Json]]:
+    """Group name -> value -> {"n", "metrics"}; metrics that the group leaves undefined are left out."""
+    members: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in scored:
+        for name, value in sample.item.groups.items():
+            members[name][value].append(sample)
+    tables: dict[str, dict[str, Json]] = {}
+    for name, values in members.items():
+        if len(values) <= MAX_GROUPS:
+            tables[name] = {
+                value: {
+                    "n": len(group),
+                    "metrics": {
+                        metric: number.as_dict()
+                        for metric, number in _intervals(benchmark, group).items()
+                        if number.value is not None
+                    },
+                }
+                for value, group in values.items()
+            }
+    return tables
+
+
+def sample_row(sample: Sample) -> dict[str, Json]:
+    """A sample as a line of records.jsonl."""
+    item, response, score = sample.item, sample.response, sample.score
+    return {
+        "id": item.id,
+        "sample": response.sample,
+        "question": item.question,
+        "prompt": sample.prompt.text,
+        "image": {"folder": str(item.image.folder.absolute()), "name": item.image.name} if item.image else None,
+        "groups": dict(item.groups),
+        "cluster": item.cluster or item.id,
+        "reference": dict(item.reference),
+        "response": {
+            "text": response.text,
+            "failure": response.failure,
+            "finish": response.finish,
+            "tokens": response.tokens,
+        },
+        "verdict": dict(sample.verdict) if sample.verdict is not None else None,
+        "score": {
+            "counts": dict(score.counts) if score.counts is not None else None,
+            "failure": score.failure,
+            "findings": [asdict(finding) for finding in score.findings],
+            "details": dict(score.details),
+        },
+    }

@@ -1,0 +1,403 @@
+"""One benchmark, one engine, one run directory: generate, then score.
+
+    item -> prompt -> engine -> response -> (judge) -> score -> record -> metrics
+
+The two stages are separate: a machine without network generates, another one judges. Both continue where an earlier
+process stopped; finished responses and verdicts are never asked for again. The harness names no benchmark.
+"""
+
+import hashlib
+import platform
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import evalkit
+from evalkit.benchmark import Benchmark, Judged, WithLibraries
+from evalkit.engines import Engine
+from evalkit.engines.base import NOT_IDENTITY
+from evalkit.errors import DataError, RecordError, StoppedError, UsageError
+from evalkit.harness.judge import Judge, JudgeRequest
+from evalkit.harness.results import Summary, write_results
+from evalkit.process.interrupt import finishing_in_flight
+from evalkit.process.libraries import library_version
+from evalkit.process.progress import Progress, silent
+from evalkit.runs.records import (
+    MANIFEST,
+    RESPONSES,
+    SAMPLE_KEY,
+    SCHEMA,
+    VERDICTS,
+    Journal,
+    check_rows,
+    locked,
+    read_journal,
+    read_manifest,
+    write_json,
+)
+from evalkit.runs.signature import Signature
+from evalkit.sampling import Sampling
+from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
+
+GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
+VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run asks: the selected items with their prompts, and how the engine decodes."""
+
+    benchmark: Benchmark
+    items: tuple[Item, ...]
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
+    decoding_known: bool = True  # False for responses made elsewhere: nothing is claimed about their decoding
+
+
+def plan(
+    benchmark: Benchmark,
+    sampling: Sampling | None = None,
+    limit: int | None = None,
+    shard: tuple[int, int] | None = None,
+    origin: Mapping[str, Json] | None = None,
+    only: Collection[str] | None = None,
+    decoding_known: bool = True,
+) -> Plan:
+    """Select items and write their prompts.
+
+    Args:
+        sampling: instead of the benchmark's own decoding settings.
+        limit: the first so many items only.
+        shard: (i, n), 1 <= i <= n: every n-th item, starting with the i-th, for job arrays.
+        origin: what a later `evalkit score` needs to build the benchmark again; kept in the manifest.
+        only: ids of the items to keep, before the limit and the shard.
+        decoding_known: False for responses made elsewhere.
+    Raises:
+        DataError: if the benchmark has no items, or two share an id.
+        UsageError: if the shard or the limit makes no sense.
+    """
+    items = list(benchmark.items())
+    if only is not None:
+        kept = set(only)
+        items = [item for item in items if item.id in kept]
+    if limit is not None:
+        if limit < 1:
+            raise UsageError(f"--limit must be at least 1, got {limit}")
+        items = items[:limit]
+    if shard is not None:
+        index, count = shard
+        if not 1 <= index <= count:
+            raise UsageError(f"--shard i/n needs 1 <= i <= n, got {index}/{count}")
+        items = items[index - 1 :: count]
+    if not items:
+        raise DataError(f"{benchmark.name}: no items to score")
+    repeated = _repeated(item.id for item in items)
+    if repeated:
+        raise DataError(f"{benchmark.name}: item ids must be unique; repeated: {', '.join(repeated[:5])}")
+    prompts = tuple(benchmark.prompt(item) for item in items)
+    selection: dict[str, Json] = {
+        "limit": limit,
+        "shard": list(shard) if shard else None,
+        "only": list(only) if only is not None else None,
+    }
+    return Plan(
+        benchmark,
+        tuple(items),
+        prompts,
+        sampling or benchmark.sampling,
+        {**(origin or {}), **selection},
+        decoding_known,
+    )
+
+
+def generate(
+    work: Plan,
+    engine: Engine,
+    run_dir: Path,
+    label: str | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Ask the engine for every response that the run's journal does not hold yet.
+
+    Failed responses of an earlier process are asked for again; finished ones never.
+
+    Raises:
+        RecordError: if the directory is in use, unwritable, or holds a run with other settings.
+        EngineError: if the engine breaks; what was finished before stays.
+        StoppedError: after SIGINT or SIGTERM, once what was in flight is in the journal.
+    """
+    with locked(run_dir):
+        model = engine.describe()
+        manifest = _manifest(work, model, label or str(model.get("model", engine.name)))
+        _write_or_match(run_dir, manifest, GENERATION_FIELDS)
+        with Journal(run_dir / RESPONSES) as journal:
+            done = {key for key, row in _latest(journal.rows, journal.path).items() if row.get("failure") is None}
+            wanted = [(prompt.id, sample) for prompt in work.prompts for sample in range(work.sampling.n)]
+            missing = set(wanted) - done
+            pending = [prompt for prompt in work.prompts if any((prompt.id, s) in missing for s in _samples(work))]
+            finished = len(wanted) - len(missing)
+            progress("responses", finished, len(wanted))
+            with finishing_in_flight(engine.stop) as interrupted:
+                for response in engine.generate(pending, work.sampling) if pending else ():
+                    key = (response.prompt_id, response.sample)
+                    if key not in missing:
+                        continue  # another sample of its prompt was missing; this one was finished before
+                    missing.discard(key)
+                    journal.append(_response_row(response))
+                    finished += 1
+                    progress("responses", finished, len(wanted))
+                if missing and interrupted():
+                    raise StoppedError(
+                        f"{run_dir}: stopped with {finished} of {len(wanted)} responses; the same command continues"
+                    )
+            if missing:
+                named = ", ".join(f"{name}#{sample}" for name, sample in sorted(missing)[:5])
+                raise RecordError(
+                    f"{run_dir}: the engine ended without {len(missing)} of {len(wanted)} responses ({named}); "
+                    "the same command continues"
+                )
+
+
+def score(
+    work: Plan,
+    run_dir: Path,
+    judge: Judge | None = None,
+    progress: Progress = silent,
+    rescore: bool = False,
+) -> Summary:
+    """Judge what needs judging, score every response, write records and metrics.
+
+    Args:
+        judge: needed by a `Judged` benchmark as soon as one of its responses needs a call.
+        rescore: allow other scoring settings than the ones this directory was scored with.
+    Raises:
+        RecordError: if responses are missing, or the directory was scored with other settings.
+        UsageError: if a judge is needed and there is none.
+    """
+    with locked(run_dir):
+        manifest = read_manifest(run_dir)
+        benchmark = work.benchmark
+        if manifest["benchmark"] != benchmark.name:
+            raise RecordError(f"{run_dir} is a run of {manifest['benchmark']}, not of {benchmark.name}")
+        scoring: dict[str, Json] = {
+            "settings": dict(benchmark.settings()),
+            "judge": judge.describe() if judge is not None and isinstance(benchmark, Judged) else None,
+        }
+        if "signature" in manifest and not rescore:
+            _match_scoring(run_dir, manifest, scoring)
+        responses = _responses(work, run_dir)
+        verdicts = _verdicts(work, run_dir, responses, judge, progress)
+        samples = [
+            _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
+            for item, prompt in zip(work.items, work.prompts, strict=True)
+            for index in _samples(work)
+        ]
+        manifest |= scoring | {
+            "metrics": [metric.as_dict() for metric in benchmark.metrics],
+            "versions": _versions(benchmark),
+            "evalkit": evalkit.__version__,
+        }
+        manifest["signature"] = str(Signature.of(manifest))
+        write_json(run_dir / MANIFEST, manifest)
+        return write_results(run_dir, benchmark, samples, manifest, progress)
+
+
+def judge_requests(work: Plan, run_dir: Path) -> list[JudgeRequest]:
+    """What `score` would put to the judge about the responses of a run; nobody is asked.
+
+    Raises:
+        RecordError: if responses are missing.
+    """
+    return _requests(work, _responses(work, run_dir))
+
+
+def evaluate(
+    benchmark: Benchmark,
+    engine: Engine,
+    run_dir: Path,
+    judge: Judge | None = None,
+    *,
+    sampling: Sampling | None = None,
+    limit: int | None = None,
+    label: str | None = None,
+    progress: Progress = silent,
+) -> Summary:
+    """`generate` and `score` in one go: the whole life of a run. The same call continues an interrupted one."""
+    work = plan(benchmark, sampling, limit)
+    generate(work, engine, run_dir, label, progress)
+    return score(work, run_dir, judge, progress)
+
+
+def _samples(work: Plan) -> range:
+    return range(work.sampling.n)
+
+
+def _repeated(ids: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return list(dict.fromkeys(name for name in ids if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+
+
+def _hash(parts: Iterable[str]) -> str:
+    """First 8 hexadecimal digits of the sha256 over the parts, order kept."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", errors="surrogatepass") + b"\x00")
+    return digest.hexdigest()[:8]
+
+
+def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Json]:
+    images = {image.name: image for prompt in work.prompts for image in prompt.images}
+    return {
+        "schema": SCHEMA,
+        "evalkit": evalkit.__version__,
+        "benchmark": work.benchmark.name,
+        "label": label,
+        "model": dict(model),
+        "sampling": work.sampling.as_dict() if work.decoding_known else {"n": work.sampling.n},
+        "settings": dict(work.benchmark.settings()),
+        "judge": None,
+        "prompts": _hash(part for prompt in work.prompts for part in (prompt.id, prompt.system or "", prompt.text)),
+        "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)) if images else None,
+        "ids": _hash(sorted(item.id for item in work.items)),
+        "items": len(work.items),
+        "origin": dict(work.origin),
+        "versions": _versions(work.benchmark),
+    }
+
+
+def _versions(benchmark: Benchmark) -> dict[str, str]:
+    """Versions of what may run a model, and of the libraries that this benchmark scores with."""
+    scoring = benchmark.libraries() if isinstance(benchmark, WithLibraries) else ()
+    found = {"python": platform.python_version()}
+    for name in dict.fromkeys((*VERSIONS, *scoring)):
+        installed = library_version(name)
+        if installed is not None:
+            found[name] = installed
+    return found
+
+
+def _write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[str]) -> None:
+    if (run_dir / MANIFEST).exists():
+        _match(run_dir, read_manifest(run_dir), manifest, fields, "choose another output folder")
+    else:
+        write_json(run_dir / MANIFEST, manifest)
+
+
+def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fields: Sequence[str], remedy: str) -> None:
+    for name in fields:
+        there, here = _without_plumbing(old.get(name)), _without_plumbing(new.get(name))
+        if there != here:
+            raise RecordError(f"{run_dir} holds a run with another {name}: {_difference(there, here)}; {remedy}")
+
+
+def _match_scoring(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json]) -> None:
+    """A scored run is scored again with the settings and the judge that it was scored with."""
+    remedy = "use --rescore to score it again with these settings"
+    _match(run_dir, old, new, ("settings",), remedy)
+    if old.get("judge") and not new["judge"]:
+        raise RecordError(f"{run_dir} was scored with the judge {old['judge'].get('model')!r}; name it with --judge")
+    _match(run_dir, old, new, ("judge",), remedy)
+
+
+def _without_plumbing(description: Json) -> Json:
+    """A description without what leaves the answers alone: a run may go on with another batch size."""
+    if not isinstance(description, dict):
+        return description
+    return {name: value for name, value in description.items() if name not in NOT_IDENTITY}
+
+
+def _difference(old: Json, new: Json) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return "; ".join(f"{name} {old.get(name)!r} there, {new.get(name)!r} here" for name in names[:3])
+    return f"{old!r} there, {new!r} here"
+
+
+def _response_row(response: Response) -> dict[str, Json]:
+    row = {"id": response.prompt_id, "sample": response.sample}
+    if response.failure is not None:
+        return row | {"failure": response.failure}
+    return row | {"text": response.text, "finish": response.finish, "tokens": response.tokens}
+
+
+def _latest(rows: Sequence[Mapping[str, Any]], path: Path) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """The last line of every (id, sample): a response that failed first and was generated later counts as generated."""
+    check_rows(rows, path, SAMPLE_KEY)
+    for number, row in enumerate(rows, 1):
+        told = [row[name] for name in ("text", "failure") if row.get(name) is not None]
+        if len(told) != 1 or not isinstance(told[0], str):
+            raise RecordError(f"{path}:{number}: expected a 'text' or a 'failure'; remove the line and generate again")
+    return {(row["id"], row["sample"]): row for row in rows}
+
+
+def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
+    path = run_dir / RESPONSES
+    rows = _latest(read_journal(path), path)
+    wanted = [(item.id, index) for item in work.items for index in _samples(work)]
+    missing = [key for key in wanted if key not in rows]
+    if missing:
+        raise RecordError(
+            f"{path}: {len(missing)} of {len(wanted)} responses are missing, e.g. of item {missing[0][0]!r}; "
+            "run the generate stage again (the same command continues)"
+        )
+    return {
+        key: Response(
+            prompt_id=key[0],
+            sample=key[1],
+            text=rows[key].get("text"),
+            finish=rows[key].get("finish"),
+            tokens=rows[key].get("tokens"),
+            failure=rows[key].get("failure"),
+        )
+        for key in wanted
+    }
+
+
+def _requests(work: Plan, responses: Mapping[tuple[str, int], Response]) -> list[JudgeRequest]:
+    benchmark = work.benchmark
+    requests: list[JudgeRequest] = []
+    if not isinstance(benchmark, Judged):
+        return requests
+    for item in work.items:
+        for index in _samples(work):
+            text = responses[item.id, index].text
+            prompt = benchmark.judge_prompt(item, text) if text is not None else None
+            if prompt is not None:
+                requests.append(JudgeRequest(item.id, index, replace(prompt, id=f"{item.id}#{index}")))
+    return requests
+
+
+def _verdicts(
+    work: Plan,
+    run_dir: Path,
+    responses: Mapping[tuple[str, int], Response],
+    judge: Judge | None,
+    progress: Progress,
+) -> dict[tuple[str, int], Mapping[str, Json]]:
+    """The judge's row for every response that needs one: from the journal where it is there, else by asking."""
+    benchmark = work.benchmark
+    requests = _requests(work, responses)
+    if not requests or not isinstance(benchmark, Judged):
+        return {}
+    if judge is None:
+        raise UsageError(
+            f"{benchmark.name}: {len(requests)} responses need a judge; name one with --judge, "
+            "or choose a variant that needs none"
+        )
+    with Journal(run_dir / VERDICTS) as journal:
+        check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str})
+        return judge.rule(requests, benchmark, journal, progress)
+
+
+def _sample(
+    benchmark: Benchmark, item: Item, prompt: Prompt, response: Response, verdict: Mapping[str, Json] | None
+) -> Sample:
+    if response.text is None:
+        result = Score(counts=None, failure=f"generation: {response.failure}")
+    elif verdict is not None and verdict.get("failure") is not None:
+        result = Score(counts=None, failure=f"judge: {verdict['failure']}")
+    else:
+        result = benchmark.score(item, response.text, verdict["reply"] if verdict is not None else None)
+    return Sample(item, prompt, response, result, verdict)

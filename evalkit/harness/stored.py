@@ -1,0 +1,150 @@
+"""Scoring what exists: the responses of a run directory, of shards, or of files made elsewhere."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from evalkit.benchmark import Benchmark, OpenItems
+from evalkit.engines.replay import StoredResponses
+from evalkit.errors import DataError, RecordError, UsageError
+from evalkit.formats.importers import import_responses
+from evalkit.harness.stages import Plan, generate, plan
+from evalkit.runs.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Response
+
+Build = Callable[[str, Mapping[str, Json]], Benchmark]  # (name, the manifest's "origin") -> benchmark
+SHARED_BY_SHARDS = ("benchmark", "label", "model", "sampling", "settings", "origin")
+
+
+def plan_of_run(run_dir: Path, build: Build) -> Plan:
+    """The plan of a run whose responses are there: benchmark, selection and decoding from its manifest.
+
+    Raises:
+        RecordError: if the directory holds no run.
+    """
+    manifest = read_manifest(run_dir)
+    origin = _origin(manifest, run_dir)
+    shard = origin.get("shard")
+    return plan(
+        build(manifest["benchmark"], origin),
+        _sampling(manifest, run_dir),
+        origin.get("limit"),
+        (shard[0], shard[1]) if shard else None,
+        origin,
+        only=origin.get("only"),
+        decoding_known="temperature" in manifest["sampling"],
+    )
+
+
+def _origin(manifest: Mapping[str, Json], run_dir: Path) -> dict[str, Json]:
+    """What the manifest says of how to make the benchmark and the selection again."""
+    where = run_dir / MANIFEST
+    if "benchmark" not in manifest:
+        raise RecordError(f"{where}: no 'benchmark'")
+    origin = manifest.get("origin") or {}
+    if not isinstance(origin, dict):
+        raise RecordError(f"{where}: 'origin' must be an object, found {origin!r:.60}")
+    shard, limit, only = origin.get("shard"), origin.get("limit"), origin.get("only")
+    if shard is not None and not (isinstance(shard, list) and [type(part) for part in shard] == [int, int]):
+        raise RecordError(f"{where}: 'shard' must be two integers, found {shard!r:.60}")
+    if limit is not None and type(limit) is not int:
+        raise RecordError(f"{where}: 'limit' must be an integer, found {limit!r:.60}")
+    if only is not None and not (isinstance(only, list) and all(isinstance(name, str) for name in only)):
+        raise RecordError(f"{where}: 'only' must be a list of item ids, found {only!r:.60}")
+    options = origin.get("options") or {}
+    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
+        raise RecordError(f"{where}: 'options' must be an object of texts, found {options!r:.60}")
+    return origin
+
+
+def _sampling(manifest: Mapping[str, Json], run_dir: Path) -> Sampling:
+    try:
+        return Sampling(**manifest["sampling"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise RecordError(f"{run_dir / MANIFEST}: 'sampling' cannot be read: {error}") from error
+
+
+def import_run(
+    benchmark: Benchmark,
+    paths: Sequence[Path],
+    run_dir: Path,
+    label: str,
+    *,
+    format_name: str = "auto",
+    partial: bool = False,
+    origin: Mapping[str, Json] | None = None,
+) -> Plan:
+    """Make a run directory from responses made elsewhere; how they were decoded is not known and not claimed.
+
+    Args:
+        paths: one file, or one per part of the items.
+        partial: allow items without a response.
+    Raises:
+        DataError: if a file cannot be read, or its responses don't fit the items one to one.
+    """
+    items = benchmark.items()
+    open_items = isinstance(benchmark, OpenItems) and benchmark.open_items
+    responses = import_responses(list(paths), items, format_name, partial=partial or open_items)
+    answered = list(dict.fromkeys(response.prompt_id for response in responses))
+    only = answered if len(answered) < len(items) else None
+    samples = 1 + max(response.sample for response in responses)
+    work = plan(benchmark, Sampling(n=samples), origin=origin, only=only, decoding_known=False)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()[:8]
+    generate(work, StoredResponses(responses, {"engine": "import", "model": label, "file": digest}), run_dir, label)
+    return work
+
+
+def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
+    """Join the runs of a job array into one run directory; judge calls that were made are kept.
+
+    Raises:
+        RecordError: if the shards are not parts of one run, overlap, or leave items without a response.
+    """
+    manifests = [read_manifest(shard) for shard in shards]
+    for shard, manifest in zip(shards, manifests, strict=True):
+        for name in SHARED_BY_SHARDS:
+            if _whole(manifest.get(name)) != _whole(manifests[0].get(name)):
+                raise RecordError(f"{shard} and {shards[0]} are not parts of one run: their {name} differs")
+    origin = _origin(manifests[0], shards[0]) | {"shard": None}
+    sampling = _sampling(manifests[0], shards[0])
+    work = plan(build(manifests[0]["benchmark"], origin), sampling, origin.get("limit"), None, origin)
+    rows: dict[tuple[str, int], Path] = {}
+    responses = []
+    for shard in shards:
+        stored = read_journal(shard / RESPONSES)
+        check_rows(stored, shard / RESPONSES, SAMPLE_KEY)
+        for key, row in {(row["id"], row["sample"]): row for row in stored}.items():
+            if key in rows:
+                raise RecordError(f"item {key[0]!r} is in {rows[key]} and in {shard}; shards must not overlap")
+            rows[key] = shard
+            responses.append(
+                Response(
+                    key[0], row.get("text"), key[1], row.get("finish"), None, row.get("tokens"), row.get("failure")
+                )
+            )
+    generate(work, StoredResponses(responses, manifests[0]["model"]), run_dir, manifests[0]["label"])
+    journals = [shard / VERDICTS for shard in shards if (shard / VERDICTS).exists()]
+    if journals and not (run_dir / VERDICTS).exists():
+        with (run_dir / VERDICTS).open("wb") as joined:
+            for journal in journals:
+                with journal.open("rb") as part:
+                    shutil.copyfileobj(part, joined)
+    return work
+
+
+def _whole(value: Json) -> Json:
+    """A manifest's field without what tells one shard from another."""
+    return {key: part for key, part in value.items() if key != "shard"} if isinstance(value, dict) else value
+
+
+def default_label(paths: Sequence[Path]) -> str:
+    """A model's name from the files its responses came in.
+
+    Raises:
+        DataError: if there is no file.
+    """
+    if not paths:
+        raise DataError("no file of responses was named")
+    return paths[0].name.split(".json")[0].split(".csv")[0]

@@ -1,0 +1,189 @@
+"""One self-contained HTML page of runs: the tables and the most telling samples, images embedded. To send to someone.
+
+No script, no style sheet, font or image from elsewhere; a policy in its head forbids the browser to load any. Every
+text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded anew (`evalkit.reports.thumbnails`).
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from evalkit import __version__
+from evalkit.analysis.leaderboard import Board, Entry, boards
+from evalkit.errors import DataError, RecordError
+from evalkit.reports.markup import STYLE, escaped, legend, marked
+from evalkit.reports.tables import arrow
+from evalkit.reports.thumbnails import thumbnail
+from evalkit.runs.run import Run
+from evalkit.schema import Json
+from evalkit.statistics.intervals import Interval
+
+SAMPLES = 12  # telling samples per board
+THUMBNAIL = 240  # pixels
+Row = Mapping[str, Json]
+
+_STYLE = (
+    """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+.wide { overflow-x: auto; }
+th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #8884; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; min-width: 7rem; overflow-wrap: anywhere; }
+th { white-space: nowrap; }
+ul { padding-left: 1.2rem; }
+.small { font-size: .82rem; opacity: .75; overflow-wrap: anywhere; }
+.limits { display: block; font-size: .8rem; opacity: .7; white-space: nowrap; }
+.sample { display: flex; gap: 1.2rem; border-top: 1px solid #8884; padding: 1rem 0; }
+.sample > div:first-child { flex: 0 0 15rem; }
+.sample > div:last-child { flex: 1; min-width: 0; }
+.sample img { width: 100%; border-radius: 6px; }
+.response { border-left: 3px solid #8886; padding-left: .8rem; margin: .6rem 0; }
+.flag { color: #c62828; }
+@media (max-width: 40rem) { .sample { flex-direction: column; } }
+@page { size: landscape; margin: 12mm; }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 13px; }
+  table { font-size: .66rem; }
+  th, td { padding: .2rem .3rem; }
+  th:first-child, td:first-child { min-width: 4rem; }
+  .limits { font-size: .54rem; }
+  .sample { break-inside: avoid; }
+  mark.hk { print-color-adjust: exact; }
+}
+"""
+    + STYLE
+)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write_page(runs: Sequence[Run], path: Path) -> str:
+    """Write the page; returns a sentence that says where it is.
+
+    Raises:
+        RecordError: if the file cannot be written.
+    """
+    shown = boards(runs)
+    body = "".join(part for board in shown for part in _board_html(board))
+    page = (
+        "<!DOCTYPE html>\n"
+        '<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>hallucination report</title><style>{_STYLE}</style></head><body>"
+        f"<h1>Hallucination report</h1>{body}"
+        f'<p class="small">evalkit {escaped(__version__)}. Values with 95 % intervals; n: samples scored / all; '
+        "bold: better than every other run that is not disqualified, after Holm's correction.</p>"
+        "</body></html>\n"
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
+    return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
+
+
+def _board_html(board: Board) -> Iterator[str]:
+    yield f"<h2>{escaped(board.benchmark)}</h2>"
+    metrics = [metric for metric in board.metrics if not metric.detail]
+    head = "".join(f"<th>{escaped(arrow(metric))}</th>" for metric in metrics)
+    rows = "".join(_entry_html(entry, [metric.name for metric in metrics]) for entry in board.entries)
+    yield f'<div class="wide"><table><tr><th>model</th>{head}<th>n</th><th>failed</th></tr>{rows}</table></div>'
+    yield from map(_flags_html, board.entries)
+    yield f'<p class="small">{escaped(board.signature)}</p>'
+    chosen = telling(board.entries)
+    if chosen:
+        labels = {f["label"] for row in chosen for entry in board.entries for f in _findings(_same(entry.run, row))}
+        yield f"<h3>Samples</h3><p>{legend(sorted(labels))}</p>"
+        yield from (_sample_html(row, board.entries) for row in chosen)
+
+
+def _entry_html(entry: Entry, metrics: Sequence[str]) -> str:
+    cells = []
+    for name in metrics:
+        text, bracket, limits = entry.values.get(name, Interval(None)).text().partition(" [")
+        bold = f"<b>{text}</b>" if name in entry.best else text
+        cells.append(f"<td>{bold}" + (f' <span class="limits">[{limits}</span>' if bracket else "") + "</td>")
+    run = entry.run
+    failed = ", ".join(f"{escaped(stage)} {count}" for stage, count in run.failures.items()) or "–"
+    mark = ' <span class="flag">!</span>' if entry.flags else ""
+    n = f"{len(run.scored):,}/{len(run.rows):,}"
+    return f"<tr><td>{escaped(entry.label)}{mark}</td>{''.join(cells)}<td>{n}</td><td>{failed}</td></tr>"
+
+
+def _flags_html(entry: Entry) -> str:
+    """The flags of a run, the disqualifying ones first; folded where they are many."""
+    flags = sorted(entry.flags, key=lambda flag: not flag.disqualifies)
+    shown = [f"<li{' class=flag' if flag.disqualifies else ''}>{escaped(flag.text)}</li>" for flag in flags]
+    if not shown:
+        return ""
+    head = f"<summary>! {escaped(entry.label)}: {len(shown)} flag{'s' if len(shown) > 1 else ''}</summary>"
+    return f'<details class="small"{"" if len(shown) > 4 else " open"}>{head}<ul>{"".join(shown)}</ul></details>'
+
+
+def telling(entries: Sequence[Entry]) -> list[Row]:
+    """Samples worth a look: where the runs' hallucinations differ most, then where there are most of them.
+
+    Runs that are flagged as degenerate have no say, unless all are.
+    """
+    sound = [entry for entry in entries if not entry.disqualified] or list(entries)
+    counts = [{_key(row): _hallucinated(row) for row in entry.run.rows} for entry in sound]
+    scored = []
+    for place, row in enumerate(sound[0].run.rows):
+        own = [count.get(_key(row), 0) for count in counts]
+        if max(own) > 0:
+            scored.append((max(own) - min(own), max(own), -place, row))
+    scored.sort(key=lambda entry: entry[:3], reverse=True)
+    return [row for *_, row in scored[:SAMPLES]]
+
+
+def _sample_html(row: Row, entries: Sequence[Entry]) -> str:
+    responses = []
+    for entry in entries:
+        own = _same(entry.run, row)
+        if own is None:
+            continue
+        text, failure = own["response"]["text"], own["response"].get("failure") or own["score"].get("failure")
+        body = marked(text, _findings(own)) if text is not None else ""
+        note = f'<div class="small flag">not scored: {escaped(failure)}</div>' if failure else ""
+        verdict = (own.get("verdict") or {}).get("reply")
+        judge = f'<div class="small hk-text">judge: {escaped(verdict)}</div>' if verdict else ""
+        name = f"<b>{escaped(entry.label)}</b>"
+        responses.append(f'<div class="response">{name}<div class="hk-text">{body}</div>{note}{judge}</div>')
+    question = (
+        f'<div class="small">{escaped(row["id"])}</div><div class="hk-text">{escaped(row.get("prompt", ""))}</div>'
+    )
+    picture = _image_html(row.get("image"))
+    return f'<div class="sample"><div>{picture}</div><div>{question}{"".join(responses)}</div></div>'
+
+
+def _image_html(image: Mapping[str, Json] | None) -> str:
+    if image is None:
+        return ""
+    try:
+        data = base64.b64encode(thumbnail(image, THUMBNAIL)).decode("ascii")
+    except DataError as error:
+        return f'<div class="small">{escaped(error)}</div>'
+    name = escaped(image["name"])
+    return f'<img alt="" src="data:image/jpeg;base64,{data}"><div class="small">{name}</div>'
+
+
+def _same(run: Run, row: Row) -> Row | None:
+    key = _key(row)
+    return next((own for own in run.rows if _key(own) == key), None)
+
+
+def _key(row: Row) -> tuple[str, int]:
+    return str(row["id"]), int(row.get("sample") or 0)
+
+
+def _findings(row: Row | None) -> list[Mapping[str, Json]]:
+    return list(row["score"].get("findings") or []) if row is not None else []
+
+
+def _hallucinated(row: Row) -> int:
+    """Hallucinated spans; 1 for a response that is counted as hallucinated without any."""
+    counts = row["score"]["counts"] or {}
+    spans: int = sum(finding["label"] == "hallucinated" for finding in _findings(row))
+    return max(spans, int(bool(counts.get("hallucinated_responses"))))

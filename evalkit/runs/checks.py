@@ -1,0 +1,298 @@
+"""Checks of what the numbers cannot show: degenerate text, one-sided answers, silence that looks like honesty.
+
+An empty caption holds no hallucinated object, so a collapsed model gets a perfect rate; a model that answers "No" to
+everything gets two thirds of AMBER right. Every run is checked for such things. A *flag* is a plain sentence; one that
+`disqualifies` keeps the run from being ranked above any run without.
+
+Shares are of the responses that exist (generation failures have no text and are counted in `coverage`).
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from evalkit.metrics import Metric, sum_counts
+from evalkit.schema import Json
+
+NOTE_SHARE = 0.05  # from here on a kind of degenerate text is worth a line
+DISQUALIFYING_SHARE = 0.20  # from here on it moves a rate by more than alignment methods do
+ONE_SIDED_SHARE = 0.95  # yes/no questions are 34-50 % "yes" in the benchmarks there are
+SILENT_QUALITY = 10.0  # percent; a model that hallucinates nothing and covers less than this says nothing
+FEWEST = 10  # below so many responses a share says little
+LOOP_WORDS = 12
+LOOP_GRAM = 4
+
+_YES_NO_QUESTION = re.compile(
+    r"\s*(is|are|was|were|do|does|did|can|could|has|have|had|will|would|should)\b", re.IGNORECASE
+)
+_REFUSAL = re.compile(
+    r"\b(i'?m sorry|i am sorry|i apologi[sz]e|as an ai\b|i can ?not|i can'?t"
+    r"|i('?m| am) (unable|not able)|unable to (see|view|process|describe|provide)"
+    r"|no image (was|is|has been) (provided|attached|uploaded))",
+    re.IGNORECASE,
+)
+_REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is no refusal
+_FUNCTION_WORDS = {
+    "en": "the of and is are in on with to it that this there which",
+    "de": "der die das und ist ein eine mit auf den dem im nicht sind",
+    "fr": "le la les des et est une dans sur avec un du qui sont",
+    "es": "el los las una y es en con que un del se hay son",
+    "pt": "o os as uma e em com que um do da no na são",
+    "it": "il gli una e di che con un nel della sono su è",
+    "nl": "de het een en is van op met in zijn er dat aan",
+}
+_LANGUAGES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A warning about a run: its kind, a plain sentence, and whether it keeps the run from being ranked."""
+
+    kind: str
+    text: str
+    disqualifies: bool = False
+
+
+def check_samples(
+    rows: Sequence[Mapping[str, Json]],
+    metrics: Sequence[Metric] = (),
+    baselines: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> dict[str, Json]:
+    """All checks of a run, as JSON for `metrics.json`.
+
+    Args:
+        rows: samples as in records.jsonl: `question`, `prompt`, `response`, `score`.
+        metrics: of the run; with them a run that is good because it is silent is found.
+        baselines: what constant answers reach, name -> metric -> value.
+    Returns:
+        shares    "empty", "repeated", "truncated", "refused", "off_language", "identical" -> 0..1, None without text
+        answers   {"questions", "yes", "no", "other"} over yes/no questions, None without any
+        words     {"mean", "p5", "median", "p95"} words per response, None without text
+        coverage  scored samples / all samples
+        flags     [{"kind", "text", "disqualifies"}]
+    """
+    spoken = [row for row in rows if row["response"]["text"] is not None]
+    scored = [row["score"]["counts"] for row in rows if row["score"]["counts"] is not None]
+    shares = _shares(spoken)
+    answers = _answers(spoken)
+    coverage = len(scored) / len(rows) if rows else None
+    values = {metric.name: metric.value(sum_counts(scored)) for metric in metrics}
+    flags = [
+        *_share_flags(shares),
+        *_answer_flags(answers, len(spoken)),
+        *_coverage_flags(coverage),
+        *_silence_flags(metrics, values),
+        *_baseline_flags(metrics, values, baselines or {}),
+    ]
+    return {
+        "shares": shares,
+        "answers": answers,
+        "words": _word_counts([row["response"]["text"] for row in spoken]),
+        "coverage": coverage,
+        "flags": [asdict(flag) for flag in flags],
+    }
+
+
+def flags_of(checks: Mapping[str, Json]) -> list[Flag]:
+    """The flags of a stored check."""
+    return [Flag(**flag) for flag in checks.get("flags", [])]
+
+
+def disqualified(checks: Mapping[str, Json]) -> bool:
+    """Whether a run must not be ranked above runs without such a flag."""
+    return any(flag.disqualifies for flag in flags_of(checks))
+
+
+def is_empty(text: str) -> bool:
+    """No letter or digit in it: "", ".", "!!!"."""
+    return not any(character.isalnum() for character in text)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a response begins with an apology or "I cannot"."""
+    return _REFUSAL.search(text[:_REFUSAL_WINDOW].replace("’", "'")) is not None
+
+
+def is_repeated(text: str) -> bool:
+    """Whether a response runs in a loop.
+
+    Half of its word 4-grams have been seen before in it, or its last words are one phrase three times in a row.
+    """
+    words = text.lower().split()
+    if len(words) < LOOP_WORDS:
+        return False
+    grams = list(zip(*(words[start:] for start in range(LOOP_GRAM)), strict=False))
+    if len(set(grams)) <= len(grams) / 2:
+        return True
+    periods = range(LOOP_WORDS // 3, len(words) // 3 + 1)
+    return any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in periods)
+
+
+@lru_cache(maxsize=1024)
+def language_of(text: str) -> str | None:
+    """Script of most letters, or of Latin letters the language by its function words; None if unsure."""
+    if not text.isascii():
+        scripts = Counter(_script(character) for character in text if character.isalpha())
+        script = scripts.most_common(1)[0][0] if scripts else "LATIN"
+        if script != "LATIN":
+            return script.lower()
+    words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
+    found = {language: sum(words[word] for word in words.keys() & known) for language, known in _LANGUAGES.items()}
+    best = max(found.values())
+    leading = [language for language, count in found.items() if count == best]
+    return leading[0] if best >= 2 and len(leading) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str:
+    word = unicodedata.name(character, "UNKNOWN").split()[0]
+    return "CJK" if word in ("HIRAGANA", "KATAKANA", "HANGUL") else word
+
+
+def yes_or_no(text: str) -> str:
+    """Reading of an answer by its first word: "yes", "no" or "other"."""
+    word = re.search(r"[^\W\d_]+", text)
+    return word.group().lower() if word and word.group().lower() in ("yes", "no") else "other"
+
+
+def is_yes_no_question(question: str) -> bool:
+    """Whether a question opens with is, are, does, ..."""
+    return _YES_NO_QUESTION.match(question) is not None
+
+
+def _shares(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | None]:
+    texts = [row["response"]["text"] for row in rows]
+    free = [text.strip() for row, text in zip(rows, texts, strict=True) if not is_yes_no_question(row["question"])]
+    return {
+        "empty": _share([is_empty(text) for text in texts]),
+        "repeated": _share([is_repeated(text) for text in texts]),
+        "truncated": _share([row["response"].get("finish") == "length" for row in rows]),
+        "refused": _share([is_refusal(text) for text in texts]),
+        "off_language": _share([_off_language(row) for row in rows]),
+        "identical": Counter(free).most_common(1)[0][1] / len(free) if len(free) >= FEWEST else None,
+    }
+
+
+def _share(truths: Sequence[bool]) -> float | None:
+    return sum(truths) / len(truths) if truths else None
+
+
+def _off_language(row: Mapping[str, Json]) -> bool:
+    asked, answered = language_of(str(row.get("prompt") or row["question"])), language_of(row["response"]["text"])
+    return asked is not None and answered is not None and asked != answered
+
+
+def _answers(rows: Sequence[Mapping[str, Json]]) -> dict[str, float] | None:
+    read = Counter(yes_or_no(row["response"]["text"]) for row in rows if is_yes_no_question(row["question"]))
+    total = read.total()
+    if not total:
+        return None
+    return {"questions": total, **{answer: read[answer] / total for answer in ("yes", "no", "other")}}
+
+
+def _word_counts(texts: Sequence[str]) -> dict[str, float] | None:
+    if not texts:
+        return None
+    lengths = np.array([len(text.split()) for text in texts])
+    low, middle, high = np.quantile(lengths, [0.05, 0.5, 0.95]).tolist()
+    return {"mean": lengths.mean().item(), "p5": low, "median": middle, "p95": high}
+
+
+_SENTENCES = {
+    "empty": "{share} of the responses are empty: an empty response cannot hallucinate",
+    "repeated": "{share} of the responses run in a loop",
+    "truncated": "{share} of the responses were cut at the token limit",
+    "refused": "{share} of the responses refuse to answer",
+    "off_language": "{share} of the responses are in another language than the question",
+    "identical": "{share} of the free-text responses are one and the same text",
+}
+
+
+def _share_flags(shares: Mapping[str, float | None]) -> list[Flag]:
+    return [
+        Flag(kind, _SENTENCES[kind].format(share=_percent(share)), kind != "truncated" and share >= DISQUALIFYING_SHARE)
+        for kind, share in shares.items()
+        if share is not None and share >= NOTE_SHARE and not (kind == "identical" and share < DISQUALIFYING_SHARE)
+    ]
+
+
+def _answer_flags(answers: Mapping[str, float] | None, responses: int) -> list[Flag]:
+    """Of benchmarks that mostly ask yes/no questions; elsewhere "no" may be the right answer to the few there are."""
+    if answers is None or answers["questions"] < max(FEWEST, responses / 2):
+        return []
+    flags = [
+        Flag(
+            "one_sided", f"answers {answer.capitalize()!r} to {_percent(answers[answer])} of the yes/no questions", True
+        )
+        for answer in ("yes", "no")
+        if answers[answer] >= ONE_SIDED_SHARE
+    ]
+    if answers["other"] >= NOTE_SHARE:
+        text = f"{_percent(answers['other'])} of the answers to yes/no questions begin with neither word"
+        flags.append(Flag("unread_answers", text))
+    return flags
+
+
+def _coverage_flags(coverage: float | None) -> list[Flag]:
+    if coverage is None or coverage > 1 - NOTE_SHARE:
+        return []
+    text = f"only {_percent(coverage)} of the samples were scored: the number describes those alone"
+    return [Flag("coverage", text, coverage <= 1 - DISQUALIFYING_SHARE)]
+
+
+def _silence_flags(metrics: Sequence[Metric], values: Mapping[str, float | None]) -> list[Flag]:
+    """Nothing hallucinated because nothing is said: every rate at its best, and a quality near zero."""
+    rates = [values[metric.name] for metric in metrics if metric.role == "rate" and metric.higher_is_better is False]
+    poor = [
+        metric.name
+        for metric in metrics
+        if metric.role == "quality" and metric.unit == "percent" and metric.higher_is_better
+        if (value := values[metric.name]) is not None and value <= SILENT_QUALITY
+    ]
+    if not rates or any(rates) or not poor:
+        return []
+    shown = ", ".join(f"{name} {values[name]:.1f}" for name in poor)
+    return [Flag("silent", f"hallucinates nothing because it says next to nothing ({shown})", True)]
+
+
+def _baseline_flags(
+    metrics: Sequence[Metric],
+    values: Mapping[str, float | None],
+    baselines: Mapping[str, Mapping[str, float | None]],
+) -> list[Flag]:
+    """Constant answers that do as well as the run: everywhere (disqualifies), or on its first quality metric.
+
+    The first only: somewhere down the list a constant answer is always perfect, as constant "yes" has full recall.
+    """
+    flags = []
+    for name, reached in baselines.items():
+        shared = [
+            (metric, value, constant)
+            for metric in metrics
+            if metric.higher_is_better is not None
+            and (value := values[metric.name]) is not None
+            and (constant := reached.get(metric.name)) is not None
+        ]
+        beaten = [
+            (metric, value, constant)
+            for metric, value, constant in shared
+            if (constant >= value) == metric.higher_is_better or constant == value
+        ]
+        if shared and len(beaten) == len(shared):
+            flags.append(Flag("baseline", f"no better than a constant model ({name}) on any metric", True))
+            continue
+        first = next((found for found in shared if found[0].role == "quality" and not found[0].detail), None)
+        if first in beaten and first is not None:
+            metric, value, constant = first
+            text = f"{metric.name} {value:.1f} is no better than a constant model's {constant:.1f} ({name})"
+            flags.append(Flag("baseline", text))
+    return flags
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,220 @@
+"""Run directories: an append-only journal per stage, a manifest, and files derived from them.
+
+    run.json         manifest: everything that moves the numbers, and the signature
+    responses.jsonl  journal of the generate stage, one line per finished response
+    verdicts.jsonl   journal of judge calls, one line per finished call
+    records.jsonl    derived: one line per sample, in item order
+    metrics.json     derived: metrics with intervals, groups, failures, checks
+
+A journal line is flushed when its response is finished, so a killed process loses only what was in flight. A torn last
+line is dropped when the journal is opened again; a broken line anywhere else is an error that names it. Derived files
+are replaced as a whole (written beside, then renamed).
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from evalkit.errors import RecordError
+from evalkit.files.atomic import replaced
+from evalkit.schema import Json
+
+SCHEMA = 1
+
+MANIFEST = "run.json"
+RESPONSES = "responses.jsonl"
+VERDICTS = "verdicts.jsonl"
+RECORDS = "records.jsonl"
+METRICS = "metrics.json"
+
+MANIFEST_TYPES = {"benchmark": str, "label": str, "model": dict, "sampling": dict, "settings": dict, "metrics": list}
+MANIFEST_TYPES_OR_NULL = {"judge": dict, "versions": dict}
+SAMPLE_KEY = {"id": str, "sample": int}  # what every line of a journal has
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a journal; a torn last line is left out, an absent file is empty.
+
+    Raises:
+        RecordError: if a line that is not the last one cannot be read.
+    """
+    return [row for row, _ in _journal_rows(path)]
+
+
+def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
+    """(row, offset of its end) of every complete line."""
+    if not path.exists():
+        return []
+    if not path.is_file():
+        raise RecordError(f"{path}: a journal is a regular file, and this is none")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+    rows: list[tuple[dict[str, Any], int]] = []
+    offset = 0
+    for number, line in enumerate(data.split(b"\n"), 1):
+        end = offset + len(line) + 1
+        torn = end > len(data)  # the last piece of the split has no newline behind it
+        offset = end
+        if torn:
+            break
+        try:
+            row = json.loads(line.decode("utf-8", errors="surrogatepass"))
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"{path}:{number}: journal line is not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise RecordError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+        rows.append((row, end))
+    return rows
+
+
+class Journal:
+    """An append-only JSONL file; every line is on its way to the disk before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        rows = _journal_rows(path)
+        self.rows = [row for row, _ in rows]
+        self._end = rows[-1][1] if rows else 0
+        try:
+            self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def append(self, row: Mapping[str, Json]) -> None:
+        """Add one line.
+
+        Raises:
+            RecordError: if it cannot be written (disk full); the journal is left with its complete lines only.
+        """
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="surrogatepass")
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            raise RecordError(f"{self.path}: cannot be written: {error.strerror}; finished lines are kept") from error
+        self._end += len(line)
+        self.rows.append(dict(row))
+
+    def close(self) -> None:
+        """Close the file. What was appended stays."""
+        self._file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Replace a JSON file as a whole."""
+    with _replaced(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
+        file.write("\n")
+
+
+def write_jsonl(path: Path, rows: Iterator[Mapping[str, Json]]) -> None:
+    """Replace a JSONL file as a whole."""
+    with _replaced(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[str]]:
+    if not path.parent.is_dir():  # removed under a running program: not made anew without its journals
+        raise RecordError(f"{path}: cannot be written: no such folder")
+    try:
+        with replaced(path) as beside, beside.open("w", encoding="utf-8", errors="surrogatepass") as file:
+            yield file
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror}; the earlier file is untouched") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run directory.
+
+    Raises:
+        RecordError: if the file is absent or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.parent.exists():
+            raise RecordError(f"{path.parent}: no such folder") from error
+        below = sorted(str(found.parent) for found in path.parent.glob(f"*/{path.name}"))
+        hint = f"; there is one below: {', '.join(below[:5])}" if below else ""
+        raise RecordError(f"{path.parent} is not a finished run: {path.name} is missing{hint}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """The manifest of a run.
+
+    Raises:
+        RecordError: if there is none, it is of another schema version, or one of its fields is of another type.
+    """
+    manifest = read_json(run_dir / MANIFEST)
+    if manifest.get("schema") != SCHEMA:
+        raise RecordError(
+            f"{run_dir / MANIFEST}: schema version {manifest.get('schema')!r}; this evalkit reads {SCHEMA}"
+        )
+    null = {name for name in MANIFEST_TYPES_OR_NULL if manifest.get(name) is None}
+    for name, kind in (MANIFEST_TYPES | MANIFEST_TYPES_OR_NULL).items():
+        if name in manifest and name not in null and not isinstance(manifest[name], kind):
+            raise RecordError(f"{run_dir / MANIFEST}: {name!r} must be a {kind.__name__}, found {manifest[name]!r:.60}")
+    return manifest
+
+
+def check_rows(rows: Iterable[Mapping[str, Any]], path: Path, fields: Mapping[str, type]) -> None:
+    """Whether every row of a journal has these fields, of these types.
+
+    Raises:
+        RecordError: naming file and line of the first that has not.
+    """
+    for number, row in enumerate(rows, 1):
+        for name, kind in fields.items():
+            if type(row.get(name)) is not kind:
+                raise RecordError(
+                    f"{path}:{number}: {name!r} must be a {kind.__name__}, found {row.get(name)!r:.60}; "
+                    "remove the line, the same command makes it again"
+                )
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Make the directory and hold it against a second process.
+
+    Raises:
+        RecordError: if another process holds it, or it cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = (run_dir / ".lock").open("w")
+    except OSError as error:
+        raise RecordError(f"{run_dir}: cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecordError(
+                f"{run_dir} is in use by another process; wait for it or choose another folder"
+            ) from error
+        yield

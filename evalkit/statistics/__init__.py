@@ -1,0 +1,1 @@
+"""Statistics of summed counts: intervals, paired tests, power, agreement."""

@@ -1,0 +1,187 @@
+"""Paired statistics of two runs on the same items: counts in, differences and p-values out.
+
+Rows of the two matrices belong together: row k of `base` and of `other` are the counts of the same cluster (an item, or
+all items that share an image). Everything else is kept in pairs, so that what both runs find hard cancels.
+
+bootstrap      the pairs are resampled; gives the interval of a difference
+randomisation  under the hypothesis that the runs are alike, a pair may be swapped (Noreen 1989); gives the p-value,
+               a mid-p: on yes/no items ties are many, and counting them whole makes the test reject too rarely
+McNemar        exact and mid-p, for items that are right or wrong (McNemar 1947; Fagerland et al. 2013)
+Holm           p-values of a family of tests, so that the chance of any false finding stays below the level (Holm 1979)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.metrics import Array, Metric
+from evalkit.statistics.intervals import BLOCK, DISTINCT_SHARE, Interval, Method, evaluate, read_limits, resampled_sums
+
+
+def difference(metric: Metric, names: Sequence[str], base: Array, other: Array) -> Array:
+    """other - base of a metric, from sums whose last axis is `names`."""
+    result: Array = evaluate(metric, names, other) - evaluate(metric, names, base)
+    return result
+
+
+def difference_intervals(
+    metrics: Sequence[Metric],
+    names: Sequence[str],
+    base: Array,
+    other: Array,
+    level: float,
+    resamples: int,
+    method: Method,
+    seed: int,
+) -> list[Interval]:
+    """Paired bootstrap of other - base for every metric, from shared resamples.
+
+    Args:
+        names: of the counts, the columns of `base` and `other`.
+        base: counts per cluster, shape (clusters, counts).
+        other: counts of the other run, same shape, same clusters.
+    """
+    if len(base) < 2:
+        return [
+            Interval(_defined(difference(metric, names, base.sum(axis=0), other.sum(axis=0)))) for metric in metrics
+        ]
+    draws = resampled_sums(np.hstack([base, other]), resamples, np.random.default_rng(seed))
+    return [_interval(metric, names, base, other, draws, level, method) for metric in metrics]
+
+
+def _defined(value: Array) -> float | None:
+    return None if np.isnan(value) else value.item()
+
+
+def _interval(
+    metric: Metric, names: Sequence[str], base: Array, other: Array, draws: Array, level: float, method: Method
+) -> Interval:
+    value = _defined(difference(metric, names, base.sum(axis=0), other.sum(axis=0)))
+    values = difference(metric, names, draws[:, : len(names)], draws[:, len(names) :])
+    defined = values[~np.isnan(values)]
+    if value is None or len(defined) < level * len(values):
+        return Interval(value)
+    return read_limits(
+        value, defined, lambda: left_out_differences(metric, names, base, other), len(base), level, method
+    )
+
+
+def left_out_differences(metric: Metric, names: Sequence[str], base: Array, other: Array) -> Array:
+    """Jackknife: other - base with each cluster left out in turn, shape (clusters,)."""
+    return difference(metric, names, base.sum(axis=0) - base, other.sum(axis=0) - other)
+
+
+def randomisation_p(
+    metrics: Sequence[Metric], names: Sequence[str], base: Array, other: Array, resamples: int, seed: int
+) -> list[float | None]:
+    """Two-sided p-value of other - base for every metric by approximate randomisation.
+
+    Each cluster's counts are swapped between the runs with probability 1/2; p is the share of swaps whose difference is
+    larger, plus half the share of those as large (the observed one among them). A swap that leaves the metric undefined
+    counts as larger.
+    """
+    observed = [_defined(difference(m, names, base.sum(axis=0), other.sum(axis=0))) for m in metrics]
+    moves = _swapped_moves(other - base, resamples, np.random.default_rng(seed))
+    base_sums, other_sums = base.sum(axis=0) + moves, other.sum(axis=0) - moves
+    p_values: list[float | None] = []
+    for metric, value in zip(metrics, observed, strict=True):
+        if value is None:
+            p_values.append(None)
+            continue
+        swapped = np.abs(difference(metric, names, base_sums, other_sums))
+        slack = 1e-9 * max(1.0, abs(value))  # sums of fractions in another order
+        smaller = np.sum(swapped < abs(value) - slack).item()
+        equal = 1 + np.sum(np.abs(swapped - abs(value)) <= slack).item()
+        p_values.append((1 + resamples - smaller - equal / 2) / (1 + resamples) if value else 1.0)
+    return p_values
+
+
+def _swapped_moves(moves: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Sum of a random half of the rows, shape (resamples, columns); rows that are alike are drawn together."""
+    distinct, multiplicity = np.unique(moves, axis=0, return_counts=True)
+    kept = np.any(distinct != 0, axis=1)
+    distinct, multiplicity = distinct[kept], multiplicity[kept]
+    if not len(distinct):
+        return np.zeros((resamples, moves.shape[1]))
+    alike = len(distinct) * DISTINCT_SHARE <= multiplicity.sum()
+    if not alike:
+        distinct = np.repeat(distinct, multiplicity, axis=0)
+    width = len(distinct)
+    sums = np.empty((resamples, moves.shape[1]))
+    step = max(1, BLOCK // width)
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        if alike:
+            weights: Array = rng.binomial(multiplicity, 0.5, size=(size, width)).astype(float)
+        else:
+            bits = np.frombuffer(rng.bytes(-(-size * width // 8)), dtype=np.uint8)
+            weights = np.unpackbits(bits, count=size * width).reshape(size, width).astype(float)
+        sums[start : start + size] = weights @ distinct
+    return sums
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Items that only one of two runs has right.
+
+    only_base, only_other  discordant items
+    exact                  two-sided binomial p-value
+    mid_p                  the same with half the weight of the observed table: less conservative, the recommended one
+    """
+
+    only_base: int
+    only_other: int
+    exact: float
+    mid_p: float
+
+
+def mcnemar(base: Array, other: Array) -> McNemar | None:
+    """McNemar's test from per-item values of a metric that is 0 or 100; None where it is anything else.
+
+    Args:
+        base: value of each item in percent, nan where it has none, shape (items,).
+        other: of the other run.
+    """
+    known = ~np.isnan(base)
+    if not np.array_equal(known, ~np.isnan(other)) or not known.any():
+        return None
+    base, other = base[known], other[known]
+    if not np.isin(base, (0.0, 100.0)).all() or not np.isin(other, (0.0, 100.0)).all():
+        return None
+    only_base, only_other = int(np.sum(base > other)), int(np.sum(base < other))
+    exact, mid_p = discordant_p(only_base, only_other)
+    return McNemar(only_base, only_other, exact, mid_p)
+
+
+def discordant_p(first: int, second: int) -> tuple[float, float]:
+    """Exact and mid-p two-sided p-values of McNemar's test.
+
+    >>> discordant_p(1, 8)
+    (0.0390625, 0.021484375)
+    """
+    total, fewer = first + second, min(first, second)
+    if total == 0:
+        return 1.0, 1.0
+    ways = at_most = 1  # integers of any size, so that 10,000 discordant items are exact too
+    for count in range(fewer):
+        ways = ways * (total - count) // (count + 1)
+        at_most += ways
+    exact = min(1.0, 2 * at_most / 2**total)
+    mid_p = 1.0 if first == second else (2 * at_most - ways) / 2**total
+    return exact, mid_p
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment; None stays None and is not counted.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, index) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        adjusted[index] = largest
+    return adjusted

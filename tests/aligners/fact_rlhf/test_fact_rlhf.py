@@ -1,0 +1,204 @@
+"""The pipeline of fact-augmented RLHF, from LLaVA-RLHF's files to a checkpoint."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rlhf_world import asked, write_rlhf_world
+from tiny_models import build_tiny, save_tiny
+
+from aligners.fact_rlhf.files import read_rollout_prompts
+from aligners.fact_rlhf.inputs import reward_scorer, usable_prompts
+from aligners.fact_rlhf.recipe import align_fact_rlhf, fact_rlhf_settings
+from aligners.fact_rlhf.supervised import read_answered, supervised_start
+from aligners.reward_model.model import RatingEncoder, RewardModel
+from aligners.rl.rollouts import RolloutSettings, sample_rollouts
+from aligners.training.run_folder import LOG, read_log
+from aligners.training.settings import TrainingSettings
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.transformers import TransformersEngine
+from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.images import ImageFile
+from evalkit.sampling import Sampling
+from evalkit.schema import Prompt
+
+SMALL = {
+    "response_limit": 8,
+    "rollout_size": 4,
+    "step_size": 4,
+    "max_rollouts": 2,
+    "samples_per_prompt": 2,
+    "micro_batch_size": 2,
+    "reward_batch_size": 2,
+    "reward_epochs": 1,
+    "lora_rank": 4,
+    "held_out": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_rlhf_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return save_tiny("llava", tmp_path_factory.mktemp("tiny"))
+
+
+def align(tiny, world, out, preset="fact-rlhf-masked", facts="facts.json", supervised=None, **overrides):
+    return align_fact_rlhf(
+        tiny,
+        world / "comparisons.json",
+        world / "prompts.json",
+        world / facts if facts else None,
+        out,
+        preset,
+        SMALL | overrides,
+        image_folder=world / "images",
+        supervised=world / supervised if supervised else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "options"),
+    [
+        ("fact-rlhf-masked", {"lora": False, "supervised": "conversations.json"}),
+        ("fact-rlhf-masked", {"lora": True}),
+        ("fact-rlhf-masked", {"lora": True, "merge_adapter": True, "advantage": "rloo"}),
+        ("fact-rlhf-reference", {"lora": False}),
+    ],
+)
+def test_the_pipeline_ends_in_a_checkpoint_that_the_engine_loads(tiny, world, tmp_path, preset, options):
+    result = align(tiny, world, tmp_path / "out", preset, **options)
+    assert result.rollouts == 2
+    card = json.loads((tmp_path / "out/card.json").read_text())
+    assert (card["method"], card["preset"], card["parent"]) == ("fact-rlhf", preset, str(tiny))
+    assert card["adapter"] is (options["lora"] and not options.get("merge_adapter", False))
+    assert card["cost"]["rollouts"] == 2
+    assert not (tmp_path / "out/training/state.pt").exists()
+    engine = TransformersEngine(tmp_path / "out")
+    prompt = Prompt("p", "Describe the image.", (ImageFile(world / "images", "000000000000.jpg"),))
+    (response,) = engine.generate([prompt], Sampling(max_new_tokens=3))
+    assert response.failure is None
+    stages = json.loads((tmp_path / "out/stages.json").read_text())
+    assert set(stages) == {"reward", "ppo"}
+
+
+@pytest.mark.parametrize(("family", "lora"), [("llava_next", True), ("idefics3", False), ("gemma3", True)])
+def test_every_family_gets_a_reward_model_and_two_rollouts(world, tmp_path, family, lora):
+    start = save_tiny(family, tmp_path / "start")
+    result = align(start, world, tmp_path / "out", lora=lora)
+    assert len(read_log(tmp_path / "out/reward" / LOG)) == 3
+    assert [line["step"] for line in result.log] == [1, 2]
+    assert TransformersEngine(tmp_path / "out").model is not None
+
+
+def test_a_finished_run_is_returned_and_another_refused(tiny, world, tmp_path):
+    first = align(tiny, world, tmp_path / "out")
+    written = (tmp_path / "out/model.safetensors").stat().st_mtime_ns
+    again = align(tiny, world, tmp_path / "out")
+    assert (again.rollouts, again.reward_model) == (first.rollouts, first.reward_model)
+    assert (tmp_path / "out/model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(TrainingError, match="another"):
+        align(tiny, world, tmp_path / "out", kl_coefficient=0.7)
+
+
+def test_facts_must_be_there_unless_they_are_declined(tiny, world, tmp_path):
+    with pytest.raises(UsageError, match="use_facts"):
+        align(tiny, world, tmp_path / "a", facts=None)
+    result = align(tiny, world, tmp_path / "b", facts=None, use_facts=False)
+    assert json.loads((result.checkpoint / "card.json").read_text())["method"] == "rlhf"
+
+
+def test_several_processes_are_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    absent = tmp_path / "absent"
+    with pytest.raises(UsageError, match="in one process"):
+        align_fact_rlhf(absent, absent, absent, absent, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_the_reward_model_reads_facts(world):
+    model, processor = build_tiny("llava")
+    read = []
+
+    class Spy(RatingEncoder):
+        def encode(self, ratings):
+            inputs = super().encode(ratings)
+            read.extend(self.encoder.tokenizer.decode(row) for row in inputs["input_ids"])
+            return inputs
+
+    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json")[:2]]
+    sampling = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
+    rollouts = sample_rollouts(model, processor, prompts, world / "images", sampling, 0)
+    facts = {prompt.image: ["A striped wall."] for prompt in prompts}
+    encoder = Spy(PromptEncoder(processor))
+    reward_model = RewardModel(model).eval()
+    torch.nn.init.normal_(reward_model.head.weight)
+    with_facts = reward_scorer(reward_model, encoder, facts, world / "images")(rollouts)
+    assert len(read) == 2
+    assert all("A striped wall." in text for text in read)
+    without = reward_scorer(reward_model, encoder, None, world / "images")(rollouts)
+    assert not any("A striped wall." in text for text in read[2:])
+    assert not torch.allclose(with_facts, without)
+    assert all("striped" not in prompt.text for prompt in rollouts.prompts)
+
+
+def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
+    _, processor = build_tiny("llava")
+    encoder = PromptEncoder(processor)
+    prompts = read_rollout_prompts(world / "prompts.json")
+    bad = [replace(prompts[0], image="absent.jpg"), replace(prompts[0], text="word " * 300)]
+    facts = {prompts[0].image: ["A wall."], "absent.jpg": ["A wall."]}
+    lenient = {"missing_facts": "skip", "bad_images": "skip"}
+    kept, skipped = usable_prompts([prompts[0], *bad, prompts[1]], facts, encoder, world / "images", 128, **lenient)
+    assert [prompt.id for prompt in kept] == [prompts[0].id]
+    assert skipped == {
+        "prompts: image does not open": 1,
+        "prompts: longer than 128 tokens": 1,
+        "prompts: no facts for its image": 1,
+    }
+    for wrong in (bad[0], prompts[1]):
+        with pytest.raises(DataError, match=wrong.id):
+            usable_prompts([wrong], facts, encoder, world / "images", 128)
+    with pytest.raises(TrainingError, match="no prompt is left"):
+        usable_prompts([bad[1]], facts, encoder, world / "images", 128, **lenient)
+
+
+def test_overrides_reach_their_stage_and_unknown_ones_are_refused():
+    settings = fact_rlhf_settings(
+        "fact-rlhf-reference", length_weight=0.0, gamma=0.9, advantage="rloo", samples_per_prompt=2, lora=True, seed=3
+    )
+    assert settings.ppo.preset.reward.length_weight == 0.0
+    assert settings.ppo.preset.gamma == 0.9
+    assert settings.ppo.advantage == "rloo"
+    assert (settings.ppo.seed, settings.reward.training.seed, settings.supervised.seed) == (3, 3, 3)
+    assert settings.reward.training.lora is settings.ppo.training.lora is True
+    assert settings.reward.training.lora_rank == settings.ppo.preset.lora_rank == 64
+    with pytest.raises(UsageError, match="gama"):
+        fact_rlhf_settings(gama=1.0)
+    with pytest.raises(UsageError, match="unknown preset"):
+        fact_rlhf_settings("fact-rlhf")
+
+
+# --- supervised start -------------------------------------------------------------------------------------------------
+
+
+def test_the_supervised_start_learns_its_answers(tiny, world, tmp_path):
+    chosen = TrainingSettings(learning_rate=1e-2, batch_size=6, max_steps=5, merge_adapter=True)
+    out = supervised_start(tiny, world / "conversations.json", tmp_path / "sft", chosen, image_folder=world / "images")
+    log = read_log(out / LOG)
+    assert log[-1]["nll"] < 0.7 * log[0]["nll"]
+    assert TransformersEngine(out).model is not None
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    supervised_start(tiny, world / "conversations.json", out, chosen, image_folder=world / "images")
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_conversations_without_an_answer_are_refused(tmp_path):
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps([asked("a", "x.jpg", "What?", "A dog."), asked("b", "x.jpg", "What?")]))
+    with pytest.raises(DataError, match="row 1"):
+        read_answered(path)

@@ -1,0 +1,144 @@
+import base64
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from aligners.preference.datasets import read_preferences
+from aligners.preference.pairs import Pair, write_pairs
+from evalkit.errors import DataError
+from evalkit.images import ImageFile
+
+
+def png(colour: str = "red", side: int = 12) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path, rows):
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+
+
+def rlhf_v_row(**changes):
+    """A row with the columns of RLHF-V-Dataset."""
+    text = {"question": "What is it?", "chosen": "A red square.", "rejected": "A dog."}
+    row = {
+        "ds_name": "RLHF-V",
+        "image": {"bytes": png(), "path": "x.png"},
+        "text": json.dumps(text),
+        "origin_dataset": "made up",
+        "origin_split": json.dumps({"model": "m", "type": "question answering"}),
+        "idx": 7,
+        "image_path": "x.png",
+    }
+    return row | changes
+
+
+def rlaif_v_row(**changes):
+    """A row with the columns of RLAIF-V-Dataset."""
+    row = {
+        "ds_name": "RLAIF-V",
+        "image": {"bytes": png("blue"), "path": "y.png"},
+        "question": "What is it?",
+        "chosen": "A blue square.",
+        "rejected": "A cat.",
+        "origin_dataset": "made up",
+        "idx": 3,
+        "image_path": "y.png",
+    }
+    return row | changes
+
+
+@pytest.mark.parametrize(("make", "chosen", "name"), [
+    (rlhf_v_row, "A red square.", "RLHF-V-7"),
+    (rlaif_v_row, "A blue square.", "RLAIF-V-3"),
+])  # fmt: skip
+def test_both_data_sets_are_read_from_parquet(make, chosen, name, tmp_path):
+    write_parquet(tmp_path / "data.parquet", [make()])
+    (pair,), folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    assert (pair.id, pair.prompt, pair.chosen) == (name, "What is it?", chosen)
+    assert ImageFile(folder, pair.image).open().size == (12, 12)
+    assert pair.meta["origin_dataset"] == "made up"
+
+
+def test_the_older_form_holds_a_list(tmp_path):
+    text = json.dumps(["What is it?", "A red square.", "A dog.", [0.0]])
+    write_parquet(tmp_path / "data.parquet", [rlhf_v_row(text=text)])
+    (pair,), _ = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    assert (pair.chosen, pair.rejected) == ("A red square.", "A dog.")
+
+
+def test_a_folder_of_files_is_one_data_set_and_equal_images_are_stored_once(tmp_path):
+    for number in range(2):
+        write_parquet(tmp_path / f"{number}.parquet", [rlaif_v_row(idx=number), rlaif_v_row(idx=9)])
+    pairs, folder = read_preferences(tmp_path, tmp_path / "images")
+    assert len({pair.id for pair in pairs}) == len(pairs) == 4
+    assert len({pair.image for pair in pairs}) == len(list(folder.iterdir())) == 1
+
+
+def test_json_lines_hold_paths_or_base64(tmp_path):
+    (tmp_path / "z.png").write_bytes(png())
+    large = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(large, "PNG")
+    embedded = base64.b64encode(large.getvalue()).decode()
+    rows = [
+        {"idx": 0, "question": "<image>\nWhat?", "chosen": "a", "rejected": "b", "image": "z.png"},
+        {"idx": 1, "question": "What?", "chosen": "a", "rejected": "b", "image": embedded},
+        {"question": "What?", "chosen": "a", "rejected": "b", "image": None},
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs, folder = read_preferences(tmp_path / "rows.jsonl", tmp_path / "images")
+    assert pairs[0].prompt == "What?"
+    assert pairs[0].image == str(tmp_path / "z.png")
+    assert ImageFile(folder, pairs[1].image).open().size == (64, 64)
+    assert pairs[2].image is None
+
+
+def test_our_own_pairs_file_is_read_as_it_is(tmp_path):
+    pairs = [Pair("1", "a.png", "What is it?", "x", "y", {"from": "here"})]
+    write_pairs(tmp_path / "pairs.jsonl", pairs)
+    assert read_preferences(tmp_path / "pairs.jsonl", tmp_path / "unused") == (pairs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (rlaif_v_row(chosen=None), "data.parquet: row 1: .*wrong or missing: chosen"),
+        ({"image": None, "question": "?", "chosen": "a"}, "wrong or missing: rejected"),
+        ({"question": "?", "chosen": "a", "rejected": "b"}, "no column image"),
+        (rlhf_v_row(text="{"), "column text: not JSON"),
+        (rlhf_v_row(text="[1]"), "wrong or missing: chosen, question, rejected"),
+        (rlaif_v_row(image=5, image_path=None), "neither bytes nor a path"),
+    ],
+)
+def test_malformed_rows_are_named(row, message, tmp_path):
+    write_parquet(tmp_path / "data.parquet", [row])
+    with pytest.raises(DataError, match=message):
+        read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.parquet", b"PAR1 torn", "cannot be read as Parquet"),
+        ("data.txt", b"?", "unknown kind of file"),
+    ],
+)
+def test_unreadable_files_are_named(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_preferences(tmp_path / name, tmp_path / "images")
+
+
+def test_what_is_neither_file_nor_data_set_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_preferences(tmp_path / "absent.parquet", tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no Parquet file"):
+        read_preferences(tmp_path / "empty", tmp_path)
+    with pytest.raises(DataError, match="cannot be fetched"):
+        read_preferences("nobody/nothing-here", tmp_path)

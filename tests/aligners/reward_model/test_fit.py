@@ -1,0 +1,230 @@
+"""The reward model: what it reads, what it trains on, what is stored."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rlhf_world import write_rlhf_world
+from tiny_models import build_tiny, save_tiny
+
+from aligners.fact_rlhf.files import read_comparisons
+from aligners.reward_model.comparisons import (
+    Comparison,
+    group_comparisons,
+    rating_batch,
+    ratings_of,
+    split_held_out,
+    usable_comparisons,
+)
+from aligners.reward_model.facts import Turn, load_facts
+from aligners.reward_model.fit import RewardModelSettings, load_reward_model, measure, rewards_of, train_reward_model
+from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
+from aligners.training.run_folder import LOG, read_log
+from aligners.training.settings import TrainingSettings
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.images import ImageFile
+
+QUESTION = (Turn("user", "Describe the image."),)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_rlhf_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return save_tiny("llava", tmp_path_factory.mktemp("tiny"))
+
+
+def settings(**changes):
+    training = {"learning_rate": 1e-3, "batch_size": 2, "lora_rank": 4} | changes.pop("training", {})
+    return RewardModelSettings(training=TrainingSettings(**training), **changes)
+
+
+def rating(world, response, facts=None):
+    return Rating("r", ImageFile(world / "images", "000000000000.jpg"), QUESTION, response, facts)
+
+
+def row(i, image, responses=("a dog", "a cat")):
+    return Comparison(f"c{i}", image, QUESTION, responses, 0)
+
+
+# --- what it reads --------------------------------------------------------------------------------------------------
+
+
+def test_facts_stand_in_the_prompt_of_the_reward_model(world):
+    _, processor = build_tiny("llava")
+    encoder = RatingEncoder(PromptEncoder(processor))
+    with_facts, without = (
+        encoder.encoder.tokenizer.decode(encoder.encode([rating(world, "A dog.", facts)])["input_ids"][0])
+        for facts in (("A red wall.",), None)
+    )
+    assert "A red wall." in with_facts
+    assert "A red wall." not in without
+    assert "A dog." in without
+
+
+def test_padding_does_not_change_rewards(world):
+    model, processor = build_tiny("llava")
+    encoder = RatingEncoder(PromptEncoder(processor))
+    reward_model = RewardModel(model).eval()
+    ratings = [rating(world, "A dog."), rating(world, "A dog and a very long list of other things.")]
+    together = rewards_of(reward_model, encoder, ratings)
+    alone = [rewards_of(reward_model, encoder, [one]).item() for one in ratings]
+    assert together.tolist() == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_placeholder_in_a_response_is_refused(world):
+    _, processor = build_tiny("llava")
+    with pytest.raises(DataError, match="placeholder"):
+        RatingEncoder(PromptEncoder(processor)).encode([rating(world, "An <image> of a dog.")])
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_used_are_counted(world):
+    name = "000000000000.jpg"
+    rows = [
+        row(0, name),
+        row(1, name, ("", "a cat")),
+        row(2, name, ("a cat", "a cat ")),
+        row(3, "absent.jpg"),
+        row(4, "000000000001.jpg"),
+    ]
+    kept, skipped = usable_comparisons(
+        rows, {name: ["A wall."], "absent.jpg": ["x"]}, world / "images", missing_facts="skip", bad_images="skip"
+    )
+    assert [comparison.id for comparison in kept] == ["c0"]
+    assert skipped == {
+        "an empty response": 1,
+        "both responses are the same text": 1,
+        "image does not open": 1,
+        "no facts for its image": 1,
+    }
+
+
+@pytest.mark.parametrize(("facts", "image"), [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
+def test_missing_facts_and_images_are_errors_that_name_the_row(world, facts, image):
+    with pytest.raises(DataError, match="c7"):
+        usable_comparisons([row(7, image)], facts, world / "images")
+
+
+def test_nothing_left_is_an_error(world):
+    with pytest.raises(TrainingError, match="no comparison is left"):
+        usable_comparisons([row(0, "000000000000.jpg", ("a", "a"))], None, world / "images")
+
+
+def test_unknown_policies_for_bad_rows_are_refused():
+    with pytest.raises(UsageError, match="missing_facts"):
+        settings(missing_facts="ignore")
+
+
+def test_held_out_images_are_not_trained_on():
+    rows = [row(i, f"{i // 3}.jpg") for i in range(60)]
+    training, held = split_held_out(rows, 9, seed=0)
+    assert not {one.image for one in training} & {one.image for one in held}
+    assert 6 <= len(held) <= 9
+    assert len(training) + len(held) == len(rows)
+    assert split_held_out(rows, 9, seed=0) == (training, held)
+
+
+def test_a_fifth_is_held_out_at_most():
+    assert len(split_held_out([row(i, f"{i}.jpg") for i in range(10)], 500, seed=0)[1]) == 2
+
+
+def test_facts_come_in_another_order_at_another_use(world):
+    facts = {"000000000000.jpg": [f"fact {i}" for i in range(8)]}
+    first, second = (
+        ratings_of(row(0, "000000000000.jpg"), facts, world, seed=0, use=use)[0].facts for use in ("0", "1")
+    )
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+def test_comparisons_of_one_conversation_rate_each_response_once(world):
+    name = "000000000000.jpg"
+    rows = [
+        row(0, name, ("a", "b")),
+        replace(row(1, name, ("c ", "a")), preference=1),
+        row(2, "000000000001.jpg", ("a", "b")),
+    ]
+    first, second = group_comparisons(rows, None, world / "images", seed=0, use="0")
+    assert [one.response for one in first.ratings] == ["a", "b", "c"]
+    assert first.pairs == ((0, 1, 0), (2, 0, 1))
+    assert second.pairs == ((0, 1, 0),)
+    _, processor = build_tiny("llava")
+    batch = rating_batch([first, second], RatingEncoder(PromptEncoder(processor)))
+    assert batch.inputs["input_ids"].shape[0] == 5
+    assert batch.pairs.tolist() == [[0, 1], [2, 0], [3, 4]]
+    assert batch.choice.tolist() == [0, 1, 0]
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def trained(tiny, world, out, **changes):
+    return train_reward_model(
+        tiny,
+        read_comparisons(world / "comparisons.json"),
+        out,
+        settings(**changes),
+        facts=load_facts(world / "facts.json"),
+        image_folder=world / "images",
+    )
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_trained_reward_model_loads_with_the_rewards_it_had(tiny, world, tmp_path, lora):
+    result = trained(tiny, world, tmp_path / "rm", training={"lora": lora, "max_steps": 2}, held_out=1)
+    assert (result.pairs, result.held_out) == (5, 1)
+    assert result.accuracy.value in (0.0, 100.0)
+    assert result.accuracy_no_facts is not None
+    assert len(read_log(tmp_path / "rm" / LOG)) == 2
+    card = json.loads((tmp_path / "rm" / "card.json").read_text())
+    assert card["adapter"] is lora
+    model, processor = load_reward_model(tmp_path / "rm")
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    encoder = RatingEncoder(PromptEncoder(processor))
+    rows = read_comparisons(world / "comparisons.json")
+    _, held = split_held_out(rows, 1, seed=0)
+    again = measure(model, encoder, held, load_facts(world / "facts.json"), world / "images")
+    assert again.value == result.accuracy.value
+    fresh, _ = build_tiny("llava")
+    moved = [
+        not torch.equal(a, b)
+        for (name, a), b in zip(model.head.named_parameters(), RewardModel(fresh).head.parameters(), strict=True)
+        if name == "weight"
+    ]
+    assert moved == [True]
+
+
+def test_a_finished_reward_model_is_not_trained_again_and_another_is_refused(tiny, world, tmp_path):
+    first = trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1)
+    assert trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1) == first
+    with pytest.raises(TrainingError, match="another training run"):
+        trained(tiny, world, tmp_path / "rm", training={"max_steps": 2}, held_out=1)
+
+
+def test_training_learns_a_preference(tiny, world, tmp_path):
+    """Shorter responses preferred throughout: the reward model finds out."""
+    rows = [replace(one, preference=0) for one in read_comparisons(world / "comparisons.json")] * 4
+    rows = [
+        replace(one, id=f"{one.id}-{i}", turns=(Turn("user", f"Describe the image, {i}."),))
+        for i, one in enumerate(rows)
+    ]
+    out = tmp_path / "rm"
+    chosen = settings(training={"epochs": 3, "batch_size": 4, "learning_rate": 3e-3}, held_out=4)
+    result = train_reward_model(tiny, rows, out, chosen, facts=None, image_folder=world / "images")
+    assert result.accuracy.value == 100.0
+    assert result.accuracy_no_facts is None
+    log = read_log(out / LOG)
+    assert log[-1]["loss"] < 0.9 * log[0]["loss"]
+
+
+def test_a_folder_without_a_head_is_no_reward_model(tiny):
+    with pytest.raises(DataError, match="not a reward model"):
+        load_reward_model(tiny)

@@ -1,0 +1,140 @@
+"""What every method shares: folders, logs, killed runs, freezing, dividing the batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from preference_data import make_pairs
+from safetensors.torch import load_file
+from tiny_models import FAMILIES, build_tiny, save_tiny
+
+from aligners.preference.pairs import write_pairs
+from aligners.training.policy import make_trainable, wants_lora
+from aligners.training.run_folder import Journal, claim_folder, last_complete_step, read_log
+from aligners.training.settings import TrainingSettings
+from aligners.training.trainer import training_arguments
+from evalkit.errors import TrainingError, UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def train_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """One training in a process of its own, see train_here.py."""
+    command = [sys.executable, str(ROOT / "tests" / "aligners" / "train_here.py"), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [((), "model.safetensors"), (("lora=true", "lora_rank=4", "lora_dropout=0.2"), "adapter_model.safetensors")],
+    ids=["full", "adapter"],
+)
+def test_a_killed_training_continues_and_ends_like_an_uninterrupted_one(settings, weights, tmp_path):
+    start, pairs = save_tiny("llava", tmp_path / "model"), tmp_path / "images" / "pairs.jsonl"
+    write_pairs(pairs, make_pairs(tmp_path / "images"))
+    whole = train_here(start, pairs, tmp_path / "whole", 0, *settings)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    killed = train_here(start, pairs, tmp_path / "killed", 3, *settings)
+    assert killed.returncode == -signal.SIGKILL
+    assert last_complete_step(tmp_path / "killed")[0] == 2
+    torn = tmp_path / "killed" / "training" / "steps" / "checkpoint-3"
+    torn.mkdir()
+    (torn / weights).write_bytes(b"torn")
+    resumed = train_here(start, pairs, tmp_path / "killed", 0, *settings)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    lines = [read_log(tmp_path / name / "training.jsonl") for name in ("whole", "killed")]
+    assert [line["step"] for line in lines[1]] == [1, 2, 3, 4]
+    assert [line["loss"] for line in lines[0]] == pytest.approx([line["loss"] for line in lines[1]], abs=1e-6)
+    first, second = (load_file(tmp_path / name / weights) for name in ("whole", "killed"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    assert not (tmp_path / "killed" / "training" / "steps").exists()
+
+
+def test_a_torn_training_checkpoint_is_not_continued(tmp_path):
+    steps = tmp_path / "training" / "steps"
+    for step in (2, 10):
+        (steps / f"checkpoint-{step}").mkdir(parents=True)
+        (steps / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (steps / "checkpoint-12").mkdir()
+    assert last_complete_step(tmp_path) == (10, steps / "checkpoint-10")
+    assert last_complete_step(tmp_path / "elsewhere") is None
+
+
+def test_lines_after_the_resumed_step_are_dropped_and_seconds_go_on(tmp_path):
+    path = tmp_path / "training.jsonl"
+    lines = [{"step": step, "loss": 1.0 / step, "seconds": 10.0 * step} for step in (1, 2, 3)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "lo')
+    journal = Journal(path, resumed_step=2)
+    journal.write({"step": 3, "loss": 0.25})
+    found = read_log(path)
+    assert [line["step"] for line in found] == [1, 2, 3]
+    assert found[2]["seconds"] >= 20.0
+    assert journal.losses() == (1.0, 0.5, 0.25)
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    (tmp_path / "training.jsonl").write_text('{"step": 1\n{"step": 2}\n')
+    with pytest.raises(TrainingError, match=r"training\.jsonl:1"):
+        read_log(tmp_path / "training.jsonl")
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+    claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
+    claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
+    with pytest.raises(TrainingError, match="differs in beta"):
+        claim_folder(tmp_path, {"beta": 0.2, "epochs": 1})
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize(
+    ("choice", "trained"),
+    [
+        ({"lora": False}, {"language", "projector"}),
+        ({"lora": False, "train_projector": False}, {"language"}),
+        ({"lora": False, "train_vision": True}, {"language", "projector", "vision"}),
+        ({"lora": True, "lora_rank": 2}, {"adapter"}),
+    ],
+)
+def test_what_is_trained(family, choice, trained):
+    model = make_trainable(build_tiny(family)[0], TrainingSettings(learning_rate=1e-3, **choice))
+
+    def part(name: str) -> str:
+        if "lora_" in name:
+            return "adapter"
+        if any(word in name for word in ("vision_tower", "vision_model")):
+            return "vision"
+        return "language" if any(word in name for word in ("language_model", "text_model", "lm_head")) else "projector"
+
+    found = {part(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert found == trained
+    adapted = [name for name, _ in model.named_parameters() if "lora_" in name]
+    assert not any("vision" in name or "lm_head" in name for name in adapted)
+
+
+def test_lora_is_the_default_of_large_models_only(monkeypatch):
+    model, _ = build_tiny("llava")
+    settings = TrainingSettings(learning_rate=1e-3)
+    assert not wants_lora(model, settings)
+    monkeypatch.setattr("aligners.training.policy.LARGE_MODEL", 1000)
+    assert wants_lora(model, settings)
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "expected"), [(8, None, (8, 1)), (8, 2, (2, 4)), (1, None, (1, 1)), (6, 3, (3, 2))]
+)
+def test_the_batch_is_divided_into_micro_batches(batch, micro, expected, tmp_path):
+    settings = TrainingSettings(learning_rate=1e-3, batch_size=batch, micro_batch_size=micro)
+    arguments = training_arguments(settings, tmp_path, 100)
+    assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == expected
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
+    settings = TrainingSettings(learning_rate=1e-3, batch_size=8, micro_batch_size=3)
+    with pytest.raises(UsageError, match="batch size 8"):
+        training_arguments(settings, tmp_path, 100)

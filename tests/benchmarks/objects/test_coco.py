@@ -1,0 +1,230 @@
+"""Reference objects from COCO's files, read as a stream."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.objects import json_stream
+from benchmarks.objects.coco import (
+    Annotations,
+    find_image,
+    parse_image_id,
+    read_captions,
+    read_image_ids,
+    read_instances,
+    read_reference_objects,
+    sample_image_ids,
+)
+from benchmarks.objects.json_stream import stream_arrays
+from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary
+from evalkit.errors import DataError
+
+SYNONYMS = {"dog": "dog", "cat": "cat", "couch": "couch", "sofa": "couch", "bus": "bus"}
+INSTANCES = {
+    "info": {"year": 2014, "nested": [1, [2]]},
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}, {"id": 3, "file_name": "c.jpg"}],
+    "annotations": [
+        {"image_id": 1, "category_id": 18, "segmentation": [[1.5, 2.0]], "iscrowd": 0},
+        {"image_id": 1, "category_id": 18},
+        {"image_id": 2, "category_id": 17, "segmentation": {"counts": [1, 2], "size": [3, 4]}},
+    ],
+    "categories": [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}],
+}
+CAPTIONS = {
+    "annotations": [
+        {"image_id": 1, "caption": "A dog on the sofa.", "id": 1},
+        {"image_id": 2, "caption": "Some “fur” ]}, \\ and\nnothing more."},
+        {"image_id": 2, "caption": "Buses outside."},
+    ]
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    (tmp_path / "instances_mini.json").write_text(json.dumps(INSTANCES, indent=1))
+    (tmp_path / "captions_mini.json").write_text(json.dumps(CAPTIONS))
+    return tmp_path
+
+
+@pytest.fixture
+def finder():
+    return MentionFinder(Vocabulary(SYNONYMS, CHAIR_DOUBLE_WORDS), "singularize")
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_stream_yields_what_json_load_gives(tmp_path, monkeypatch, block, indent):
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({**INSTANCES, "captions": CAPTIONS["annotations"], "empty": []}, indent=indent) + "\n")
+    found = list(stream_arrays(path, {"images", "annotations", "captions", "empty"}))
+    assert [value for key, value in found if key == "annotations"] == INSTANCES["annotations"]
+    assert [value for key, value in found if key == "images"] == INSTANCES["images"]
+    assert [value for key, value in found if key == "captions"] == CAPTIONS["annotations"]
+
+
+@pytest.mark.parametrize("block", [3, 1 << 20])
+def test_a_file_cut_off_anywhere_is_an_error(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    whole = json.dumps(CAPTIONS)
+    path = tmp_path / "cut.json"
+    for length in range(len(whole)):
+        path.write_text(whole[:length])
+        with pytest.raises(DataError, match=r"cut\.json"):
+            list(stream_arrays(path, {"annotations"}))
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"annotations": [1 2]}', '{"a" 1}', '{"annotations": [1], 3}', "x"])
+def test_other_json_is_an_error(tmp_path, content):
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"other\.json"):
+        list(stream_arrays(path, {"annotations"}))
+
+
+def test_reference_objects_join_instances_and_captions(folder, finder):
+    source = Annotations(folder, ["mini"])
+    assert source.reference_objects([1, 2, 3], finder) == {1: {"dog", "couch"}, 2: {"cat", "bus"}, 3: set()}
+    assert source.file_names == {1: "a.jpg", 2: "b.jpg", 3: "c.jpg"}
+
+
+def test_splits_are_merged(folder, finder):
+    (folder / "instances_more.json").write_text(
+        json.dumps({**INSTANCES, "annotations": [{"image_id": 3, "category_id": 17}]})
+    )
+    (folder / "captions_more.json").write_text(json.dumps({"annotations": [{"image_id": 1, "caption": "a cat"}]}))
+    source = Annotations(folder, ["mini", "more"])
+    assert source.reference_objects([1, 3], finder) == {1: {"dog", "couch", "cat"}, 3: {"cat"}}
+
+
+def test_an_unknown_image_id_is_an_error(folder, finder):
+    with pytest.raises(DataError, match=r"2 of 3 image ids are not in the splits mini .*: 5, 4"):
+        Annotations(folder, ["mini"]).reference_objects([5, 1, 4], finder)
+
+
+def test_a_category_outside_the_table_is_an_error(folder):
+    finder = MentionFinder(Vocabulary({"cat": "cat"}, {}), "singularize")
+    with pytest.raises(DataError, match="'dog'"):
+        Annotations(folder, ["mini"]).reference_objects([1], finder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"categories": []}, "no 'images' or no 'categories'"),
+        ({"annotations": [{"image_id": 1}]}, "category_id"),
+        ({"annotations": [{"image_id": 1, "category_id": 99}]}, r"\[99\]"),
+        ({"annotations": [3]}, "TypeError"),
+        ({"images": [{"id": "x", "file_name": "a"}]}, "ValueError"),
+    ],
+)
+def test_malformed_instances_are_an_error(folder, changes, problem):
+    (folder / "instances_mini.json").write_text(json.dumps({**INSTANCES, **changes}))
+    with pytest.raises(DataError, match=rf"instances_mini\.json.*{problem}"):
+        read_instances(folder / "instances_mini.json")
+
+
+def test_a_missing_annotation_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="instances_val2014"):
+        read_instances(tmp_path / "instances_val2014.json")
+    with pytest.raises(DataError, match="captions_val2014"):
+        read_captions(tmp_path / "captions_val2014.json", [1])
+
+
+def test_a_large_instances_file_is_read_once(folder, cache, monkeypatch):
+    monkeypatch.setattr("benchmarks.objects.coco.SMALL", 0)
+    path = folder / "instances_mini.json"
+    first = read_instances(path)
+    monkeypatch.setattr("benchmarks.objects.coco.stream_arrays", None)  # reading again would fail
+    assert read_instances(path) == first
+    monkeypatch.undo()
+    monkeypatch.setenv("EVALKIT_CACHE", str(cache))
+    monkeypatch.setattr("benchmarks.objects.coco.SMALL", 0)
+    path.write_text(json.dumps({**INSTANCES, "annotations": []}))  # another file: read anew
+    assert read_instances(path).categories_of == {}
+    for kept in (cache / "coco").iterdir():
+        kept.write_bytes(kept.read_bytes()[:20])  # damaged: read anew
+    assert read_instances(path).categories_of == {}
+
+
+def test_ready_reference_objects(tmp_path):
+    path = tmp_path / "gt.json"
+    path.write_text('{"9": ["dog", "cat"], "10": []}')
+    assert read_reference_objects(path, {"dog", "cat"}) == {9: {"dog", "cat"}, 10: set()}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"9": "dog"}', '{"9": [1]}', '{"x": []}', '{"9": ["unicorn"]}', '{"9']
+)
+def test_malformed_reference_objects_are_an_error(tmp_path, content):
+    path = tmp_path / "gt.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"gt\.json"):
+        read_reference_objects(path, {"dog"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[3, 1, 20]",
+        "3\n1\n\n20\n",
+        '["3", "1", "COCO_val2014_000000000020.jpg"]',
+        '{"image_id": 3}\n{"image_id": 1}\n20',
+        "COCO_val2014_000000000003.jpg\n000000000001.jpg\n20",
+    ],
+)
+def test_image_ids_in_every_form(tmp_path, content):
+    path = tmp_path / "ids"
+    path.write_text(content)
+    assert read_image_ids(path) == [3, 1, 20]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "empty"),
+        ("[]", "no image ids"),
+        ("3\nx", r"ids:2.*'x'"),
+        ("[3, true]", "entry 2"),
+        ("3\n4\n3", r"ids:3: image id 3 stands at .*ids:1"),
+        ('{"caption": "a"}', r"ids:1"),
+        ("-4", "'-4'"),
+    ],
+)
+def test_malformed_image_ids_are_an_error(tmp_path, content, problem):
+    path = tmp_path / "ids"
+    path.write_text(content)
+    with pytest.raises(DataError, match=problem):
+        read_image_ids(path)
+
+
+def test_parse_image_id_takes_no_fraction():
+    with pytest.raises(DataError, match=r"here.*1\.5"):
+        parse_image_id(1.5, "here")
+
+
+def test_the_seed_decides_the_sample():
+    known = range(1000)
+    sample = sample_image_ids(known, 50, seed=1)
+    assert sample == sorted(set(sample))
+    assert len(sample) == 50
+    assert sample == sample_image_ids(reversed(known), 50, seed=1)
+    assert sample != sample_image_ids(known, 50, seed=2)
+    assert sample_image_ids([3, 1], 50, seed=1) == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["COCO_val2014_000000000042.jpg", "000000000042.jpg", "COCO_val2014_000000000042.png"])
+def test_images_are_found_by_cocos_names(tmp_path, name):
+    (tmp_path / name).touch()
+    assert find_image(tmp_path, 42, ["val2014"]).name == name
+    with pytest.raises(DataError, match="image 43 is not in"):
+        find_image(tmp_path, 43, ["val2014"])
+    with pytest.raises(DataError, match=r"other\.jpg"):
+        find_image(tmp_path, 42, ["val2014"], "other.jpg")
