@@ -19,7 +19,7 @@ RLAIF_PRESETS = ("rlaifv",)
 FACT_RLHF_PRESETS = ("fact-rlhf-masked", "fact-rlhf-reference")
 
 ALIGN = """a training takes a checkpoint that transformers loads and makes a folder with another;
-the same command continues a run that was stopped. Settings are those of a preset,
+Rerun the same command to resume a stopped run. Settings are those of a preset,
 --set changes them; an unknown name lists them all.
 
 examples:
@@ -99,7 +99,7 @@ def _add_method(methods: Any, name: str, about: str, text: str, presets: Sequenc
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder of the new checkpoint; the same command continues",
+        help="folder of the new checkpoint; rerun the same command to resume",
     )
     parser.add_argument(
         "--preset", default=presets[0], help=f"published settings: {', '.join(presets)} (default {presets[0]})"

@@ -242,7 +242,7 @@ def settings_json(settings: DpoSettings) -> dict[str, Json]:
 
 
 def pairs_hash(pairs: Sequence[Pair]) -> str:
-    """Hash of the pairs' texts and image names, 16 hexadecimals."""
+    """Hash of the pairs' texts and image names, 16 hex digits."""
     content = [[pair.image, pair.prompt, pair.chosen, pair.rejected] for pair in pairs]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

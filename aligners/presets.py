@@ -383,7 +383,7 @@ FACT_RLHF_MASKED = replace(
     sources={
         **FACT_RLHF_REFERENCE.sources,
         "masked": "[own] padding must not dilute the gradient, and a reward belongs to the end token",
-        "cut_at_question_mark": "[own] asking back is no failure to end",
+        "cut_at_question_mark": "[own] asking back is not a failure to end",
         "kl_estimator": "[own] never negative like the clamp, but unbiased",
         "reward_scale": "[own] a factor of 10 against a value clip of 0.2 leaves the value model behind",
     },

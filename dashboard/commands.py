@@ -15,7 +15,7 @@ from evalkit.errors import UsageError
 ADDRESS = "127.0.0.1"
 FIRST_PORT, PORTS_TRIED = 8501, 100
 
-# never a word to anybody: no statistics, no remote fonts or links; no theme file of the user's folder is needed
+# No telemetry, no remote fonts or links; no theme file of the user's folder is needed
 SETTINGS = {
     "server.address": ADDRESS,
     "server.allowedHosts": ["localhost", ADDRESS],

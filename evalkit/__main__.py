@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evalkit: {error}", file=sys.stderr)
         return EXIT_ABORTED
     except KeyboardInterrupt:
-        print("evalkit: interrupted; what was finished is kept, the same command continues", file=sys.stderr)
+        print("evalkit: interrupted; what was finished is kept, rerun the same command to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `evalkit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

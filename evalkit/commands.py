@@ -127,7 +127,7 @@ def _difference(word: str) -> float:
     """A size for --power.
 
     Raises:
-        UsageError: if it is no number above 0.
+        UsageError: if it is not a number above 0.
     """
     try:
         size = float(word)

@@ -34,4 +34,4 @@ class TrainingError(EvalkitError):
 
 
 class StoppedError(EvalkitError):
-    """A signal asked the program to stop; what was finished is kept and the same command continues."""
+    """A signal asked the program to stop; what was finished is kept; the same command resumes."""

@@ -84,7 +84,7 @@ class Metric:
         """Whether the fields are what they should be.
 
         Raises:
-            TypeError: if name or formula is no text.
+            TypeError: if name or formula is not text.
             DataError: if the formula cannot be read.
         """
         if not isinstance(self.name, str) or not isinstance(self.formula, str):

@@ -48,7 +48,7 @@ class Response:
 
     sample  index among the n responses of the prompt
     finish  "stop" | "length" | other words an engine reports; None for a failure
-    tokens  number of generated tokens, None where the engine does not tell
+    tokens  number of generated tokens, None if the engine does not report it
     """
 
     prompt_id: str

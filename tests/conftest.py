@@ -10,7 +10,7 @@ import pytest
 if importlib.util.find_spec("hypothesis"):  # not in the environment of the vLLM tests
     from hypothesis import settings
 
-    settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+    settings.register_profile("unhurried", deadline=None)  # a busy machine is not a failure
     settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent

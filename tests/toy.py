@@ -35,7 +35,7 @@ class ToyBenchmark:
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         if "?" in response:
-            return Score(None, failure="a question is no answer")
+            return Score(None, failure="a question is not an answer")
         words = response.split()
         wrong = [word for word in words if word not in item.reference["words"]]
         findings = tuple(Finding(response.index(w), response.index(w) + len(w), "hallucinated") for w in wrong)

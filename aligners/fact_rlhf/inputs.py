@@ -77,6 +77,6 @@ def reward_scorer(
 
 
 def prompts_hash(prompts: Sequence[RolloutPrompt]) -> str:
-    """Hash of prompts, 16 hexadecimals."""
+    """Hash of prompts, 16 hex digits."""
     content = [[p.id, p.image, p.text, int(p.kind), p.length_multiplier] for p in prompts]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -39,8 +39,8 @@ def read_instructions(path: Path) -> list[Instruction]:
     """Instructions of a prompts file, in order.
 
     Raises:
-        DataError: if the file is absent or empty, a line is no instruction, an id occurs twice, or images are missing
-            (how many, and the first few of them).
+        DataError: if the file is absent or empty, a line is not an instruction, an id occurs twice, or images are
+            missing (how many, and the first few of them).
     """
     path = Path(path)
     if not path.is_file():
@@ -94,7 +94,7 @@ def _check_images(path: Path, instructions: Sequence[Instruction]) -> None:
 
 
 def instructions_hash(instructions: Sequence[Instruction]) -> str:
-    """Hash of ids, texts and image bytes, 16 hexadecimals."""
+    """Hash of ids, texts and image bytes, 16 hex digits."""
     digest = hashlib.sha256()
     for row in instructions:
         digest.update(json.dumps([row.id, row.prompt, [image.sha256() for image in row.images]]).encode())

@@ -185,7 +185,7 @@ def _sampled(work: Round, sampling: Sampling, missing: set[str], folder: Path) -
             yield _candidate_row(by_id[response.prompt_id], response, sampling)
             missing.discard(_key(response.prompt_id, response.sample))
         if missing and interrupted():
-            raise StoppedError(f"{folder}: stopped while sampling candidates; the same command continues")
+            raise StoppedError(f"{folder}: stopped while sampling candidates; rerun the same command to resume")
 
 
 def _key(prompt_id: str, sample: int) -> str:

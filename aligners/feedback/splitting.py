@@ -73,7 +73,7 @@ class ModelSplitter:
     """A language model lists the claims, then writes a question for each; both raw replies are kept.
 
     Args:
-        engine: needs no eyes.
+        engine: a text-only model is enough.
         sampling: of both requests; the released pipeline uses temperature 0.2, top_p 0.9, 256 tokens.
     """
 

@@ -58,7 +58,7 @@ def read_pairs(path: Path) -> Iterator[Pair]:
     """Pairs of a file, in order.
 
     Raises:
-        DataError: if the file is absent, or a line is no pair (the line number is named) or repeats an id.
+        DataError: if the file is absent, or a line is not a pair (the line number is named) or repeats an id.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such pairs file")

@@ -83,7 +83,7 @@ def reference_logps(
 def content_key(
     model: Any, encoder: PairEncoder, pairs: Sequence[TokenPair], model_hash: str | None = None, bf16: bool = False
 ) -> str:
-    """Hash of what determines the numbers, 16 hexadecimals."""
+    """Hash of what determines the numbers, 16 hex digits."""
     images = encoder.encoder.processor.image_processor.to_dict()
     digest = hashlib.sha256((model_hash or weights_hash(bare(model))).encode())
     digest.update(encoder.encoder.chat_template.encode())

@@ -184,6 +184,6 @@ def rating_batch(groups: Sequence[Group], encoder: RatingEncoder) -> RatingBatch
 
 
 def comparisons_hash(comparisons: Sequence[Comparison]) -> str:
-    """Hash of all that training reads of the comparisons, 16 hexadecimals."""
+    """Hash of all that training reads of the comparisons, 16 hex digits."""
     content = [[row.id, row.image, row.turns, row.responses, row.preference] for row in comparisons]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

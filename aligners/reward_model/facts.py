@@ -108,7 +108,7 @@ def rating_conversation(turns: Sequence[Turn], response: str, facts: Sequence[st
 
 
 def facts_hash(facts: Facts | None) -> str:
-    """Hash of a facts table, 16 hexadecimals; "none" without one."""
+    """Hash of a facts table, 16 hex digits; "none" without one."""
     if facts is None:
         return "none"
     content = {image: list(sentences) for image, sentences in facts.items()}

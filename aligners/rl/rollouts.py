@@ -151,7 +151,7 @@ def sample_rollouts(
 
 
 def cut_rows(ids: Tensor, lengths: Sequence[int], settings: RolloutSettings, pad_id: int) -> Cut:
-    """`cut_after_end`, with padding that may equal the end token: what lies beyond a row's length is no response."""
+    """`cut_after_end`, with padding that may equal the end token: what lies beyond a row's length is not a response."""
     cut = cut_after_end(ids, settings.end_id, pad_id, settings.overriding)
     inside = torch.arange(ids.shape[1]) < torch.tensor(list(lengths))[:, None]
     ended = ((cut.ids == settings.end_id) & inside).any(-1)

@@ -48,7 +48,7 @@ class PpoSettings:
             raise UsageError("advantage 'rloo' compares responses to one prompt: set samples_per_prompt to 2 or more")
         if self.preset.rollout_size % self.samples_per_prompt:
             raise UsageError(
-                f"rollout_size {self.preset.rollout_size} is no multiple of "
+                f"rollout_size {self.preset.rollout_size} is not a multiple of "
                 f"samples_per_prompt {self.samples_per_prompt}"
             )
 

@@ -100,7 +100,7 @@ def software() -> dict[str, str]:
 
 
 def weights_hash(model: Any) -> str:
-    """Hash over every weight's name and bytes, 16 hexadecimals: models of one size and family differ in it."""
+    """Hash over every weight's name and bytes, 16 hex digits: models of one size and family differ in it."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\n".encode())

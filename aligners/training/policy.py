@@ -1,4 +1,4 @@
-"""The policy of a training run: the model that it begins with, and how what became of it is saved.
+"""The policy of a training run: loading the start model and saving the trained one.
 
 Which parameters of a vision-language model a run trains: all of its language model, or an adapter on it.
 """

@@ -1,7 +1,7 @@
-"""What lies in the folder of a training run besides the checkpoint: whose it is, its log, where to go on.
+"""Bookkeeping of a training run: ownership, log, resume point.
 
 training.jsonl                    one line per logged step: loss, metrics of the method, learning rate, seconds
-training/settings.json            what this run trains, so that the same command continues it and no other
+training/settings.json            what this run trains, so that the same command resumes it and no other
 training/steps/checkpoint-N       for going on after a kill; removed when training is finished
 """
 

@@ -24,12 +24,12 @@ Row = dict[str, Any]
 
 
 def settings_hash(settings: Mapping[str, Json]) -> str:
-    """Hash of settings as JSON, 16 hexadecimals."""
+    """Hash of settings as JSON, 16 hex digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def content_hash(rows: Iterable[Mapping[str, Json]]) -> str:
-    """Hash of rows in order, 16 hexadecimals."""
+    """Hash of rows in order, 16 hex digits."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")

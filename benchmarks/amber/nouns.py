@@ -7,11 +7,11 @@ vocabulary of that table are not looked at. The authors' script decides noun by 
     a safe word of the list                 ignored: neither covers nor hallucinates
     equal to a word of the truth            covers that word of the truth
     equal or similar to a word of hallu     hits that word of hallu (cognition), and goes on:
-    similar to a word of the truth          covers it, is no hallucination
+    similar to a word of the truth          covers it, is not a hallucination
     none of these                           hallucinated
 
 "A word of the truth" is one of its associations or the word itself. Associations come first, so with the truth [person,
-man] the noun "man" credits "person". Nouns keep their case ("Trees" is no "tree").
+man] the noun "man" credits "person". Nouns keep their case ("Trees" is not a "tree").
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -79,11 +79,11 @@ def rebuild(options: argparse.Namespace) -> "Callable[[str, Mapping[str, Any]], 
 
 
 def check_settings(pairs: list[str], names: list[str]) -> None:
-    """A --set for a benchmark that is not asked for is a slip of the pen."""
+    """A --set for a benchmark that is not asked for is probably a typo."""
     for pair in pairs:
         task = pair.partition("=")[0].rpartition(".")[0]
         if task and task.replace("-", "_") not in {*names, *(name.replace("-", "_") for name in names)}:
-            raise UsageError(f"--set {pair!r}: {task!r} is none of the benchmarks asked for: {', '.join(names)}")
+            raise UsageError(f"--set {pair!r}: {task!r} is not among --tasks: {', '.join(names)}")
 
 
 def _task_settings(pairs: list[str], name: str) -> dict[str, str]:

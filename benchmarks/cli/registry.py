@@ -28,7 +28,7 @@ def benchmark_class(name: str) -> type[Any]:
         raise UsageError(f"benchmark {name!r} cannot be imported: {error}") from error
     lacking = [part for part in ("name", "items", "prompt", "score", "settings") if not hasattr(found, part)]
     if lacking:
-        raise UsageError(f"{name!r} is no benchmark: it has no {', '.join(lacking)}")
+        raise UsageError(f"{name!r} is not a benchmark: it has no {', '.join(lacking)}")
     return cast("type[Any]", found)
 
 

@@ -69,7 +69,7 @@ def _record(row: Row) -> Record:
     try:
         names = [PurePosixPath(urlsplit(source).path).name]
     except ValueError as error:
-        raise DataError(f"{row.where}: 'image_src' is no address: {error}") from error
+        raise DataError(f"{row.where}: 'image_src' is not an address: {error}") from error
     if isinstance(path := row.fields.get("image_path"), str):
         names = [path, PurePosixPath(path).name, *names]
     image_id = field(row, "image_id", str)

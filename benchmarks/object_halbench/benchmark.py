@@ -381,7 +381,7 @@ def _image_cache(data: Path) -> Path:
 
 
 class _RunStoppedError(ValueError):
-    """A reply that the authors' script accepts and then dies of; the message names the stage."""
+    """A reply that the authors' script accepts but crashes on; the message names the stage."""
 
 
 def _hash8(rows: Iterable[str]) -> str:

@@ -34,7 +34,7 @@ def read_questions(path: Path) -> list[Question]:
     """The file as published: JSON lines with `image_id`, `question` and, unless it is the metadata only, `image`.
 
     Raises:
-        DataError: if a line is no such object, an image id repeats, or only some lines hold an image.
+        DataError: if a line is not such an object, an image id repeats, or only some lines hold an image.
     """
     questions = [_question(row) for row in read_rows(path)]
     seen: dict[int, str] = {}
@@ -68,7 +68,7 @@ def extract_images(questions: Sequence[Question], folder: Path) -> list[ImageFil
     """Write the embedded images as files into a folder; those already there with the same content stay.
 
     Raises:
-        DataError: if an image is no base64, or not an image, or the folder cannot be written.
+        DataError: if an image is not base64, or not an image, or the folder cannot be written.
     """
     images = []
     for question in questions:
@@ -95,7 +95,7 @@ def _decoded(question: Question) -> tuple[bytes, str]:
         with Image.open(io.BytesIO(data)) as image:
             ending = (image.format or "").lower()
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where} is no image ({len(data)} bytes)") from error
+        raise DataError(f"{where} is not an image ({len(data)} bytes)") from error
     return data, "jpg" if ending == "jpeg" else ending
 
 
@@ -159,7 +159,7 @@ def read_ground_truth(path: Path, table: ObjectTable, image_ids: Collection[int]
     """Reference objects from a ready file, JSON {image id: [categories]}.
 
     Raises:
-        DataError: if it is malformed, misses an image, or names something that is no category.
+        DataError: if it is malformed, misses an image, or names something that is not a category.
     """
     rows = read_object(path)
     if not all(isinstance(names, list) for names in rows.values()):
@@ -171,7 +171,7 @@ def read_ground_truth(path: Path, table: ObjectTable, image_ids: Collection[int]
     truth = {image_id: frozenset(rows[str(image_id)]) for image_id in image_ids}
     for image_id, names in truth.items():
         if unknown := sorted(map(str, names - known)):
-            raise DataError(f"{path}: image_id {image_id}: {unknown[0]!r} is no category of the synonym table")
+            raise DataError(f"{path}: image_id {image_id}: {unknown[0]!r} is not a category of the synonym table")
     return truth
 
 

@@ -1,7 +1,7 @@
 """Reading the noun phrases that an extractor lists: "two large birthday cakes" -> tokens with lemma and tag.
 
 Object HalBench reads each phrase with an article in front ("a " + phrase) through spaCy's en_core_web_trf. That model
-is no index package, so the analyser is a plug-in and its name stands in the signature:
+is in no package index, so the analyser is a plug-in and its name stands in the signature:
 
     spacy     en_core_web_trf, as the authors
     nltk      NLTK's tagger and WordNet, helped where they fail on single phrases

@@ -39,7 +39,7 @@ def read_strict(reply: str) -> Json:
             return json.loads(text)
         except (ValueError, RecursionError):
             continue
-    raise UnreadableReplyError(f"the reply is no JSON: {reply[:80]!r}")
+    raise UnreadableReplyError(f"the reply is not JSON: {reply[:80]!r}")
 
 
 def strict_names(value: Json) -> list[str]:
@@ -99,7 +99,7 @@ def _bracketed(text: str) -> Iterator[list[Json]]:
     """Every outermost [...] of the text that reads as a list, in JSON or in Python's notation.
 
     Raises:
-        UnreadableReplyError: if a bracket is not closed, or what it holds is no list.
+        UnreadableReplyError: if a bracket is not closed, or what it holds is not a list.
     """
     position = 0
     while (start := text.find("[", position)) >= 0:
@@ -138,7 +138,7 @@ def _list(text: str) -> list[Json]:
             continue
         if isinstance(value, list):
             return value
-    raise UnreadableReplyError(f"this is no list of names: {text[:80]!r}")
+    raise UnreadableReplyError(f"this is not a list of names: {text[:80]!r}")
 
 
 def _python_list(text: str) -> Json:

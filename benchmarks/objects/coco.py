@@ -168,7 +168,7 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
     """A ready file {image id: [object, ...]}.
 
     Raises:
-        DataError: if the file is no such JSON, or names an object that is no category.
+        DataError: if the file is not such JSON, or names an object that is not a category.
     """
     rows = parse_json(read_text(path), str(path))
     if not isinstance(rows, dict) or not rows:
@@ -181,7 +181,7 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
         objects = frozenset(names)
         if not objects <= known:
             raise DataError(
-                f"{path}: image {key}: {sorted(objects - known)[:3]} are no categories of the synonyms table"
+                f"{path}: image {key}: {sorted(objects - known)[:3]} are not categories of the synonyms table"
             )
         references[parse_image_id(key, str(path))] = objects
     return references
@@ -191,7 +191,7 @@ def read_image_ids(path: Path) -> list[int]:
     """A list of image ids: a JSON list, an id a line, or JSON lines with "image_id" (a response file).
 
     Raises:
-        DataError: if the file is empty, an entry is no id, or an id stands there twice.
+        DataError: if the file is empty, an entry is not an id, or an id stands there twice.
     """
     text = read_text(path)
     if text.lstrip().startswith("["):

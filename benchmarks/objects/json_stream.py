@@ -79,7 +79,7 @@ class _Stream:
                 raise self._broken(problem)
 
     def _peek(self) -> str:
-        """The next character that is no white space."""
+        """The next character that is not white space."""
         while True:
             while self.at < len(self.buffer) and self.buffer[self.at] in " \t\r\n":
                 self.at += 1

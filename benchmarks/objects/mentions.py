@@ -1,7 +1,7 @@
 """Mentions of COCO objects in a text, as CHAIR and Object HalBench find them (LisaAnne/Hallucination, utils/chair.py).
 
 A response is lower-cased, cut into tokens, every token is normalised (see VARIANTS), certain pairs of tokens are joined
-to double words ("hot dog" is no dog), and every word of the synonyms table is a mention of its category. There is no
+to double words ("hot dog" is not a dog), and every word of the synonyms table is a mention of its category. There is no
 filter by part of speech: the colour orange is a fruit. Every mention keeps its span in the response.
 
     pos_lemma   tag, then WordNet lemma for that part of speech: OPERA, HALC, PAI, lmms-eval, most published numbers

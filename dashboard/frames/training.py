@@ -31,7 +31,7 @@ SMOOTHED_OVER = 0.05  # share of the steps
 def curves(steps: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
     """Title and points (step, value, smooth, name) of each picture, in the order of FAMILIES; others by themselves.
 
-    What never changes is no curve: see `constants`.
+    What never changes is not a curve: see `constants`.
     """
     families: dict[str, list[str]] = {title: [] for title, _ in FAMILIES}
     for name in dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value)):

@@ -54,7 +54,7 @@ def _cell(run: RunInfo, rate: Metric, quality: Metric | None) -> str:
 
 
 def board_html(protocol: Protocol, published: Sequence[PublishedRow], details: bool) -> str:
-    """All metrics of the runs of one protocol, the best first; base-lines and published rows below, marked."""
+    """All metrics of the runs of one protocol, the best first; baselines and published rows below, marked."""
     metrics = [metric for metric in protocol.metrics if details or not metric.detail]
     head = "<th>checkpoint</th>" + "".join(f"<th>{escaped(arrow(metric))}</th>" for metric in metrics)
     head += "<th>words</th><th>n</th><th>failed</th>"

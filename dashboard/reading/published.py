@@ -23,7 +23,7 @@ def read_published(path: Path) -> list[PublishedRow]:
     """Published rows of a report: `evalkit report RUNS --published --format json`.
 
     Raises:
-        RecordError: if the file is no such report.
+        RecordError: if the file is not such a report.
     """
     try:
         return [

@@ -54,7 +54,7 @@ def _run(run: Unfinished) -> None:
     if run.done >= run.wanted:
         st.html(notice(f"All responses are there; scoring is under way, or `evalkit score {run.path}` does it."))
     elif age > STILL_AFTER_S:
-        st.html(notice("Nothing new for a while: it may have been stopped. The same command continues it.", "warning"))
+        st.html(notice("Nothing new for a while: perhaps stopped. Rerun the same command to resume.", "warning"))
     checks = checks_so_far(run)
     for flag in checks.flags:
         st.html(notice(flag.text, "error" if flag.disqualifies else "warning"))

@@ -34,7 +34,7 @@ def show() -> None:
     if cells.empty:
         say("The records of this run list no reference objects: nothing to set beside.")
         return
-    st.subheader("With what it comes", anchor=False)
+    st.subheader("Co-occurring objects", anchor=False)
     st.caption(
         "Colour: of the images that hold the object below but not the one at the left, the share whose response "
         "names it all the same. Number: responses. Choose a cell to see them."

@@ -53,7 +53,7 @@ def read_labels(path: Path) -> dict[Key, float]:
     """Reference verdicts from a JSON, JSONL, CSV, TSV or Excel file with id, rating (or label, verdict, score), sample.
 
     Raises:
-        DataError: if a row lacks a field, a label is no number, or an id is there twice; file and line are named.
+        DataError: if a row lacks a field, a label is not a number, or an id is there twice; file and line are named.
     """
     found: dict[Key, float] = {}
     for row in read_rows(path):

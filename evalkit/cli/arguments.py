@@ -51,7 +51,7 @@ def model_label(options: argparse.Namespace) -> str:
     """--label, or the last part of the model's path or name.
 
     Raises:
-        UsageError: if it is no name for a folder.
+        UsageError: if it is not a name for a folder.
     """
     return folder_name(options.label or Path(os.path.abspath(str(options.model))).name)
 

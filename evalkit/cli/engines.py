@@ -149,5 +149,5 @@ def _engine_made_by(options: argparse.Namespace, texts: Mapping[str, str], given
         hide_loading_bars()
     engine = factory(options.model, **flags, **own)
     if not all(hasattr(engine, name) for name in ("describe", "generate", "stop", "close")):
-        raise UsageError(f"{options.engine!r} made a {type(engine).__name__}, which is no engine")
+        raise UsageError(f"{options.engine!r} made a {type(engine).__name__}, which is not an engine")
     return cast("Engine", engine)

@@ -1,4 +1,4 @@
-"""A response with the story of how it was obtained: every attempt, its raw reply, the model that answered, its tokens.
+"""A response with all attempts made to obtain it: raw reply, answering model and tokens of each.
 
 The judge stores this story. An engine that talks to a server tells it through `complete`; the response of any other
 engine counts as one attempt.

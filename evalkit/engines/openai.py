@@ -116,7 +116,7 @@ class OpenAIEngine:
         return (completion.response for completion in self.complete(prompts, sampling))
 
     def complete(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
-        """Like `generate`, with every attempt told; `prompts` is read lazily, so its reader decides when to stop.
+        """Like `generate`, with every attempt reported; `prompts` is read lazily, so its reader decides when to stop.
 
         Raises:
             EngineError: on a fatal fault, after which nothing more is asked; what was yielded stays valid.
@@ -273,7 +273,7 @@ class OpenAIEngine:
         if not self._answered or self._unreachable >= UNREACHABLE_IN_ROW:
             raise EngineError(
                 f"no reply from {without_secrets(server.url)}: {fault.error}; what was finished is kept, "
-                "the same command continues"
+                "rerun the same command to resume"
             )
 
     async def _attempt(self, server: Server, body: dict[str, Json]) -> Reply | _Fault:

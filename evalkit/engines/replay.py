@@ -52,7 +52,7 @@ class ReplayEngine(TextEngine):
                 yield joined.responses.get((prompt.id, sample), absent)
 
     def _join(self, prompts: Sequence[Prompt]) -> Join:
-        """Answers that match none of these prompts are no error here: a resumed run asks for what is left only."""
+        """Answers that match none of these prompts are no errors here: a resumed run asks for what is left only."""
         items = [Item(prompt.id, prompt.text, prompt.images[0] if prompt.images else None, {}) for prompt in prompts]
         joined = join_answers([(self.path, answer) for answer in self._answers], items)
         if joined.duplicates:

@@ -82,7 +82,7 @@ class VLLMEngine:
             EngineError: if vLLM is not installed or cannot serve the checkpoint, or the adapter changes more than the
                 language model.
         """
-        # Nobody asked to report usage to vLLM's makers, and standard output belongs to the command's own tables.
+        # Turn off vLLM's usage reporting; keep its log off stdout.
         for variable, value in {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}.items():
             os.environ.setdefault(variable, value)
         given = read_settings(engine_args)
@@ -304,7 +304,7 @@ class VLLMEngine:
         except EngineDeadError as error:
             raise EngineError(
                 f"vLLM's engine has died while it worked on {self.name} (its log above says why, e.g. out of memory); "
-                "what was finished is kept, the same command continues"
+                "what was finished is kept, rerun the same command to resume"
             ) from error
         except (ValueError, _vllm_refusal(), EngineGenerateError) as error:
             raise _RequestError(f"vLLM refused the prompt: {_reason(error.__cause__ or error)}") from error

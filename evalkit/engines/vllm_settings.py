@@ -85,9 +85,9 @@ def vllm_version() -> str:
 
 
 def files_hash(source: str, adapter: Path | None = None) -> str | None:
-    """Fingerprint of a checkpoint folder: its configuration and 16 values of every weight, 8 hexadecimals.
+    """Fingerprint of a checkpoint folder: its configuration and 16 values of every weight, 8 hex digits.
 
-    None for a hub name, whose revision says it. It changes with any training step; it is no proof of equality.
+    None for a hub name, whose revision says it. It changes with any training step; it is not a proof of equality.
     """
     from safetensors import safe_open
 

@@ -1,4 +1,4 @@
-"""Formats in which others keep responses: which fields hold the text, and which tell the item.
+"""Formats in which others keep responses: which fields hold the text, and which identify the item.
 
 An answer offers keys of these kinds, best first; `importers` joins them to items by value, never by position:
 
@@ -141,7 +141,8 @@ def _lmms_answer(row: Row) -> Answer:
     keys += _found(row, (("question", ("input", "question")),))
     if not keys:
         raise DataError(
-            f"{row.where}: nothing tells the item: no question_id, image_id, input_media, input (doc_id is a position)"
+            f"{row.where}: no field identifies the item: question_id, image_id, input_media or input "
+            "(doc_id is a position)"
         )
     return _answer(row, text, 0, tuple(dict.fromkeys(keys)), lenient=True)
 

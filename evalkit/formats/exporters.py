@@ -58,7 +58,7 @@ def export_run(
     Raises:
         UsageError: if the format is unknown or needs a template, or the run has several responses per item.
         DataError: if a response failed, or a record does not fit the format or the template.
-        RecordError: if the folder is no scored run.
+        RecordError: if the folder is not a scored run.
     """
     model = str(read_manifest(run_dir).get("label", ""))
     records = read_journal(run_dir / RECORDS)

@@ -145,7 +145,7 @@ class Judge:
                 progress("verdicts", len(rows), len(requests))
         if len(rows) < len(requests):
             raise StoppedError(
-                f"stopped with {len(rows)} of {len(requests)} verdicts; they are kept, the same command continues"
+                f"stopped with {len(rows)} of {len(requests)} verdicts; they are kept, rerun the same command to resume"
             )
         return rows
 

@@ -150,13 +150,14 @@ def generate(
                     progress("responses", finished, len(wanted))
                 if missing and interrupted():
                     raise StoppedError(
-                        f"{run_dir}: stopped with {finished} of {len(wanted)} responses; the same command continues"
+                        f"{run_dir}: stopped with {finished} of {len(wanted)} responses; "
+                        "rerun the same command to resume"
                     )
             if missing:
                 named = ", ".join(f"{name}#{sample}" for name, sample in sorted(missing)[:5])
                 raise RecordError(
                     f"{run_dir}: the engine ended without {len(missing)} of {len(wanted)} responses ({named}); "
-                    "the same command continues"
+                    "rerun the same command to resume"
                 )
 
 
@@ -340,7 +341,7 @@ def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
     if missing:
         raise RecordError(
             f"{path}: {len(missing)} of {len(wanted)} responses are missing, e.g. of item {missing[0][0]!r}; "
-            "run the generate stage again (the same command continues)"
+            "run the generate stage again (the same command resumes)"
         )
     return {
         key: Response(

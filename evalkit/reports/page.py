@@ -125,7 +125,7 @@ def _flags_html(entry: Entry) -> str:
 def telling(entries: Sequence[Entry]) -> list[Row]:
     """Samples worth a look: where the runs' hallucinations differ most, then where there are most of them.
 
-    Runs that are flagged as degenerate have no say, unless all are.
+    Runs that are flagged as degenerate are not counted unless all are flagged.
     """
     sound = [entry for entry in entries if not entry.disqualified] or list(entries)
     counts = [{_key(row): _hallucinated(row) for row in entry.run.rows} for entry in sound]

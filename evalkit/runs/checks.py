@@ -36,7 +36,7 @@ _REFUSAL = re.compile(
     r"|no image (was|is|has been) (provided|attached|uploaded))",
     re.IGNORECASE,
 )
-_REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is no refusal
+_REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is not a refusal
 _FUNCTION_WORDS = {
     "en": "the of and is are in on with to it that this there which",
     "de": "der die das und ist ein eine mit auf den dem im nicht sind",

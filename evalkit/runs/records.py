@@ -50,7 +50,7 @@ def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
     if not path.exists():
         return []
     if not path.is_file():
-        raise RecordError(f"{path}: a journal is a regular file, and this is none")
+        raise RecordError(f"{path}: not a regular file")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -123,7 +123,7 @@ def load_run(path: Path | str) -> Run:
     A torn last line of records.jsonl is left out (the file is being copied); any other broken line is an error.
 
     Raises:
-        RecordError: if it is no run, is not scored yet, is of another schema version, or a line cannot be read.
+        RecordError: if it is not a run, is not scored yet, is of another schema version, or a line cannot be read.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
@@ -175,4 +175,4 @@ def _record(row: Any) -> dict[str, Any]:
     return row
 
 
-MAX_GROUPS = 40  # a group name with more values than this (an id, say) is no group worth a table
+MAX_GROUPS = 40  # a group name with more values than this (an id, say) is not a group worth a table

@@ -4,7 +4,8 @@
 
 The short form holds the protocol: two scores whose protocols differ in any field must not be compared. The long form
 adds the subject, which is what a comparison is about: the model, its dtype, engine and image processor, its seed and
-number of responses per item, the libraries that ran it. Two models have different processors; that is no obstacle.
+number of responses per item, the libraries that ran it. Two models have different processors; that does not prevent a
+comparison.
 
 A protocol field that one run lacks differs too, with one exception: the hash of the image set is unknown where
 responses were imported without the images at hand, and the id set stands for it.

@@ -6,7 +6,8 @@
     rate_difference  judge's minus reference's share of flagged responses, in percentage points: its bias
 
 Intervals: paired bootstrap over responses (draws from the table of pairs), percentile limits at an expanded level. If
-all draws agree (no disagreement) the bootstrap is silent: `observed` has Clopper-Pearson's limits, the rest none.
+all draws agree (no disagreement) the bootstrap interval has zero width: `observed` has Clopper-Pearson's limits, the
+rest none.
 """
 
 import math

@@ -9,8 +9,8 @@ expanded    the same, of a little more than 95 %: with few clusters the resample
             arXiv:1411.5279). Equal to percentile for hundreds of clusters. The default
 bca         bias-corrected and accelerated (Efron 1987), at the same expanded level. It needs a value inside the range
             of the resampled ones and a jackknife that varies; without, the limits are the expanded ones
-exact       at 0 or 100 percent all resamples agree and the bootstrap is silent: Clopper-Pearson's limit for the share
-            of clusters that would have moved the value, e.g. [0, 3.8] for 0 % of 96 items
+exact       at 0 or 100 percent all resamples agree and the bootstrap interval has zero width: Clopper-Pearson's limit
+            for the share of clusters that would have moved the value, e.g. [0, 3.8] for 0 % of 96 items
 
 `Interval.method` says which one a pair of limits comes from. Coverage of the methods by simulation: docs/statistics.md.
 

@@ -118,7 +118,7 @@ def coco_files() -> list[Case]:
         "no category": ('{"1": ["unicorn"], "2": [], "3": []}', ("unicorn", "image 1")),
         "objects in one text": ('{"1": "dog", "2": [], "3": []}', ("image 1",)),
         "numbers": ('{"1": [1], "2": [], "3": []}', ("image 1",)),
-        "a key that is no id": ('{"first": ["dog"]}', ("'first'",)),
+        "a key that is not an id": ('{"first": ["dog"]}', ("'first'",)),
         "a missing image": ('{"1": ["dog"]}', ("captions.jsonl:2",)),
         "UTF-16": ('{"1": ["dog"]}'.encode("utf-16"), ("UTF-8",)),
         "NaN": ('{"1": NaN}', ("NaN",)),
@@ -210,7 +210,7 @@ def other_benchmarks() -> list[Case]:
             entry(TEMPLATE, 2, image_src="x/..", image_id="../scenes"), ("scenes",)),
         "a missing image": (entry(TEMPLATE, 2, image_src="absent.png", image_id="absent"), (*entry3, "absent")),
         "an image name with NUL": (entry(TEMPLATE, 2, image_src="a\0b.png", image_id="a\0b"), entry3),
-        "an image source that is no address": (entry(TEMPLATE, 2, image_src="http://[x/a.png"), entry3),
+        "an image source that is not an address": (entry(TEMPLATE, 2, image_src="http://[x/a.png"), entry3),
         "an embedded image that is not base64": (entry(TEMPLATE, 2, image="???"), (*entry3, "base64")),
         "an embedded image that is a number": (entry(TEMPLATE, 2, image=5), (*entry3, "image")),
     }  # fmt: skip

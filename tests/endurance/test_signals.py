@@ -64,7 +64,7 @@ def test_a_signal_finishes_what_is_in_flight_and_the_same_command_goes_on(
         line = err.splitlines()[-1]  # a slow run shows its progress before
         rows = read_journal(run_dir / journal)
         assert f"{len(rows)} of {ITEMS} {what}" in line
-        assert "the same command continues" in line
+        assert "rerun the same command to resume" in line
         assert (run_dir / journal).read_bytes().endswith(b"\n")
         asked = server.received - (ITEMS if journal == VERDICTS else 0)
         assert len(rows) < ITEMS
@@ -88,4 +88,4 @@ def test_a_second_signal_stops_at_once(world: Path, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "the same command continues" in err
+    assert "rerun the same command to resume" in err

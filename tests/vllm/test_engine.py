@@ -121,7 +121,7 @@ def test_a_killed_worker_is_an_error_and_what_was_finished_stays(
             if len(finished) == 5:
                 kill_processes_of_vllm()
 
-    with pytest.raises(EngineError, match=r"engine has died .*the same command continues"):
+    with pytest.raises(EngineError, match=r"engine has died .*rerun the same command to resume"):
         work()
     assert 5 <= len(finished) < 100
     assert all(response.failure is None for response in finished)

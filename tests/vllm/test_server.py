@@ -95,7 +95,7 @@ def free_port() -> int:
 
 
 def readable(text: str | None) -> str:
-    """A server decodes token by token: bytes that are no character yet may be left out."""
+    """A server decodes token by token: bytes that are not characters yet may be left out."""
     return (text or "").replace("\ufffd", "").strip()
 
 
@@ -115,7 +115,7 @@ def test_a_served_run_survives_a_killed_server(llava: Path, prompts: list[Prompt
             if done == 15:
                 kill(server)
 
-        with pytest.raises(EngineError, match="the same command continues"):
+        with pytest.raises(EngineError, match="rerun the same command to resume"):
             harness.generate(work, engine(), tmp_path / "run", progress=kill_in_the_middle)
     before = (tmp_path / "run" / "responses.jsonl").read_text()
     assert sum("text" in json.loads(line) for line in before.splitlines()) >= 15

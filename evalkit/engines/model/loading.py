@@ -51,8 +51,8 @@ def load_checkpoint(
         image_backend: "pil" or "torchvision". They resize a little differently, so it is a setting; transformers by
             itself would take whichever is installed.
     Raises:
-        EngineError: if the folder is missing, it is no vision-language checkpoint, weights are missing, or the adapter
-            does not fit.
+        EngineError: if the folder is missing, it is not a vision-language checkpoint, weights are missing, or the
+            adapter does not fit.
     """
     base, lora = _locate(source, adapter)
     _check_family(base, revision)
@@ -108,9 +108,9 @@ def load_front(
 
 
 def content_hash(model: Any) -> str:
-    """Fingerprint of a model: its configuration and 16 values of every parameter, adapters included; 8 hexadecimals.
+    """Fingerprint of a model: its configuration and 16 values of every parameter, adapters included; 8 hex digits.
 
-    It changes with any training step and not with the way the files are cut or spelled; it is no proof of equality.
+    It changes with any training step and not with the way the files are cut or spelled; it is not a proof of equality.
     """
     ours = {
         k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version", "dtype")

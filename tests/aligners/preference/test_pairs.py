@@ -65,7 +65,7 @@ def test_pairs_stay_within_their_prompt_and_the_better_one_is_chosen():
     groups = ["x", "x", "y", "x", "y"]
     assert enumerate_pairs(scores, groups) == [(0, 1), (4, 2)]
     assert enumerate_pairs(scores, groups, min_gap=2) == [(4, 2)]
-    assert enumerate_pairs([0, 0], ["x", "x"], min_gap=0) == []  # equal scores are no preference
+    assert enumerate_pairs([0, 0], ["x", "x"], min_gap=0) == []  # equal scores are not a preference
 
 
 @given(st.lists(st.tuples(st.integers(-5, 0), st.sampled_from("xyz")), max_size=12), st.integers(1, 3))

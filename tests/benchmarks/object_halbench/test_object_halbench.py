@@ -318,7 +318,7 @@ def test_a_file_without_images_takes_them_from_a_folder(tmp_path, synonyms):
         (['[{"question_type": "attribute"}]'], ":1: expected an object"),
         ([{"question_id": 1, "image": "a.jpg", "text": "Is there a dog?", "label": "yes"}], "found .*question_id"),
         (rows(1, image="%%%"), "image_id 1 is not base64"),
-        (rows(1, image=base64.b64encode(b"no picture").decode()), "image_id 1 is no image"),
+        (rows(1, image=base64.b64encode(b"no picture").decode()), "image_id 1 is not an image"),
         (rows(1, image=7), "base64 text"),
         (rows(1, image_id="x1"), "COCO image id, got 'x1'"),
         (rows(1, image_id=True), "COCO image id, got True"),
@@ -338,7 +338,7 @@ def test_bad_question_files_are_refused_with_the_place(tmp_path, synonyms, lines
     ("truth", "message"),
     [
         ({"2": ["dog"]}, "no reference objects of 1 images, e.g. image_id 1"),
-        ({"1": ["unicorn"]}, "'unicorn' is no category"),
+        ({"1": ["unicorn"]}, "'unicorn' is not a category"),
         ({"1": "dog"}, "expected JSON"),
         (["dog"], "expected a JSON object"),
     ],

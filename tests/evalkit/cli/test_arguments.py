@@ -53,7 +53,7 @@ def test_a_factory_gets_the_model_the_flags_and_its_own_arguments() -> None:
         ("absent_module:make", "No module named 'absent_module'"),
         (":make", "cannot be used"),
         ("own_engines:no_model", "too many positional arguments"),
-        ("json:dumps", "made a str, which is no engine"),
+        ("json:dumps", "made a str, which is not an engine"),
         ("own_engines:make", "needs --engine-args reference=..."),
         (
             "own_engines:make --engine-args reference=B,colour=red",

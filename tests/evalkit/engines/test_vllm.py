@@ -146,7 +146,7 @@ def test_a_dead_engine_is_an_error_after_what_was_finished(
     script.die_after = 8
     responses = engine.generate(prompts, GREEDY)
     assert len([next(responses) for _ in range(8)]) == 8
-    with pytest.raises(EngineError, match=r"has died .*the same command continues"):
+    with pytest.raises(EngineError, match=r"has died .*rerun the same command to resume"):
         next(responses)
     script.die_after = 0
     with pytest.raises(EngineError, match="has died"):

@@ -386,7 +386,7 @@ MALFORMED = {
         '[{"image_id": "a", "question": "q", "model_answer": {}}]',
         "a.json: entry 1",
     ),
-    "lmms without keys": ("a.jsonl", '{"doc_id": 1, "resps": ["a"]}', "a.jsonl:1: nothing tells the item"),
+    "lmms without keys": ("a.jsonl", '{"doc_id": 1, "resps": ["a"]}', "a.jsonl:1: no field identifies the item"),
     "lmms two responses": ("a.jsonl", '{"resps": ["a", "b"], "input": "q"}', "a.jsonl:1: the response must be a text"),
     "lmms number": ("a.jsonl", '{"resps": {"a": 1}, "input": "q"}', "a.jsonl:1: the response must be a text"),
     # json

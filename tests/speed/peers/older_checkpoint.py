@@ -2,7 +2,7 @@
 
 Vision and text 2 layers x 64, 56-pixel images. In the output layer the rows of special tokens are zero, so that no
 response ends early and none holds an image marker (which evalkit suppresses and others write), and so are those of
-bytes that are no printable character: equal texts then come from equal tokens, as near as text can tell.
+bytes that are not printable characters: equal texts then come from equal tokens, as near as text can tell.
 """
 
 import json
