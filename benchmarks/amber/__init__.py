@@ -1,5 +1,15 @@
 """AMBER (Wang et al. 2023, arXiv:2311.07397)."""
 
-from benchmarks.amber.benchmark import AMBER
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["AMBER"]
+if TYPE_CHECKING:
+    from benchmarks.amber.benchmark import AMBER as AMBER
+
+
+def __getattr__(name: str) -> Any:
+    """The benchmark's class, imported when it is asked for."""
+    if name == "AMBER":
+        from benchmarks.amber.benchmark import AMBER
+
+        return AMBER
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
