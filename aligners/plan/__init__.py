@@ -1,0 +1,1 @@
+"""What a training run will take, before anything is loaded: memory per device, steps, tokens, hours."""
