@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from aligners.plan.skeleton import Parameters, count_parameters, step_memory
-from aligners.training import TrainingSettings
+from aligners.training.settings import TrainingSettings
 from evalkit.errors import UsageError
 
 Strategy = Literal["ddp", "fsdp", "zero2", "zero3"]

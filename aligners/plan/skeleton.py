@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from aligners.logprobs import chunk_tokens_for, gather_logps
 from aligners.plan.peak import PeakMemory, tensors_of
-from aligners.trainable import make_trainable
-from aligners.training import TrainingSettings
+from aligners.training.logprobs import chunk_tokens_for, gather_logps
+from aligners.training.policy import make_trainable
+from aligners.training.settings import TrainingSettings
 from evalkit.errors import UsageError
 
 
@@ -168,7 +168,7 @@ def _positions(config: Any, rows: int, tokens: int) -> Tensor:
 
 
 def _scored(head: nn.Module, vocabulary: int, states: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities of response tokens, in the chunks of `aligners.logprobs`."""
+    """Log-probabilities of response tokens, in the chunks of `aligners.training.logprobs`."""
     size = chunk_tokens_for(vocabulary)
 
     def score(chunk: Tensor, some: Tensor) -> Tensor:

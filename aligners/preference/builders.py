@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from aligners.pairs import Pair
+from aligners.preference.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from aligners.pairs import Pair
+from aligners.preference.pairs import Pair
 from evalkit.errors import DataError, UsageError
-from evalkit.files import replace_text
+from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
 from evalkit.schema import Json
 

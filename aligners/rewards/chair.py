@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aligners.rewards.reward import Reward, RewardFunction, Sampled
 from benchmarks.chair import score_caption
-from benchmarks.mentions import MentionFinder
+from benchmarks.objects.mentions import MentionFinder
 from evalkit.errors import DataError
 from evalkit.schema import Score
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
 
-from aligners.logprobs import IGNORE
 from aligners.plan.estimate import Estimate, Workload, estimate
 from aligners.plan.peak import PeakMemory, tensors_of
 from aligners.plan.skeleton import Parameters, count_parameters
 from aligners.plan.table import plan_lines
-from aligners.scoring import scoring
-from aligners.trainable import make_trainable
-from aligners.training import TrainingSettings
+from aligners.training.logprobs import IGNORE
+from aligners.training.policy import make_trainable
+from aligners.training.response_logps import scoring
+from aligners.training.settings import TrainingSettings
 from evalkit.errors import UsageError
 
 IMAGE_TOKEN = 31999

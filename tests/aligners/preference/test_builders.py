@@ -2,7 +2,6 @@
 
 import pytest
 
-from aligners.pairs import Pair
 from aligners.preference.builders import (
     JudgedResponse,
     JudgedSentence,
@@ -10,6 +9,7 @@ from aligners.preference.builders import (
     first_error_pairs,
     order_confidence,
 )
+from aligners.preference.pairs import Pair
 
 
 def spoken(name, *sentences, prompt="p"):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from aligners.pairs import Pair
 from aligners.preference.exchange import FORMS, form_of, pair_from, write_exchange
+from aligners.preference.pairs import Pair
 from evalkit.errors import DataError, UsageError
 
 PAIRS = [

@@ -7,7 +7,7 @@ import pytest
 from aligners.rewards import chair_reward, openrlhf_reward, trl_reward, verl_reward
 from aligners.rewards.chair import ChairWeights
 from aligners.rewards.reward import Reward, Sampled, means
-from benchmarks.mentions import MentionFinder, Vocabulary
+from benchmarks.objects.mentions import MentionFinder, Vocabulary
 from evalkit.errors import DataError
 
 FINDER = MentionFinder(
