@@ -6,12 +6,12 @@ import streamlit as st
 
 from dashboard.markup.samples import notice
 from dashboard.reading.cache import open_run
-from dashboard.reading.runs import Found, RunInfo, find
+from dashboard.reading.runs import Found, find
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
 from evalkit.reports.thumbnails import thumbnail
-from evalkit.runs.run import Run
+from evalkit.runs.run import Run, RunSummary
 
 
 def start(title: str) -> Found:
@@ -82,17 +82,17 @@ def choose_several(label: str, parameter: str, options: Sequence[str], default: 
     return values
 
 
-def choose_run(found: Found) -> tuple[RunInfo, Run] | None:
+def choose_run(found: Found) -> tuple[RunSummary, Run] | None:
     """A run and its records; None, with the reason said, where it cannot be read."""
     info = found.run(choose("Run", "run", [run.name for run in found.runs]))
     run = opened(info)
     return None if run is None else (info, run)
 
 
-def opened(info: RunInfo) -> Run | None:
+def opened(info: RunSummary) -> Run | None:
     """Records of a run; None, with the reason said, where they cannot be read."""
     try:
-        return open_run(info.path)
+        return open_run(info.folder)
     except EvalkitError as error:
         say(str(error), "error")
         return None

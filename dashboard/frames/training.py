@@ -8,8 +8,8 @@ import pandas as pd
 
 from dashboard.frames.overview import main_metrics
 from dashboard.reading.cache import Row
-from dashboard.reading.runs import RunInfo
 from evalkit.reports.markup import clean
+from evalkit.runs.run import RunSummary
 from evalkit.schema import Json
 from evalkit.statistics.intervals import Interval
 
@@ -99,7 +99,7 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def iteration_scores(runs: Sequence[RunInfo], folder: Path) -> pd.DataFrame:
+def iteration_scores(runs: Sequence[RunSummary], folder: Path) -> pd.DataFrame:
     """Main metrics of the iterations' checkpoints: benchmark, iteration, metric, value, low, high.
 
     Iterations are told by the model's path: runs of models below the alignment's folder whose path, below it, holds a

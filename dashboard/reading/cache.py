@@ -46,7 +46,7 @@ Row = Mapping[str, Json]
 
 # --- caches -------------------------------------------------------------------------------------------------------
 
-_files: OrderedDict[tuple[str, str], tuple[tuple[int, int], Any]] = OrderedDict()
+_files: OrderedDict[tuple[str, ...], tuple[tuple[tuple[int, int], ...], Any]] = OrderedDict()
 
 
 _runs: OrderedDict[tuple[str, int, int], Run] = OrderedDict()
@@ -58,18 +58,33 @@ def cached(path: Path, read: Callable[[Path], Any]) -> Any:
     Raises:
         RecordError: if the file is gone.
     """
+    return cached_on((path,), getattr(read, "__name__", ""), lambda: read(path))
+
+
+def cached_on(paths: Sequence[Path], name: str, read: Callable[[], T]) -> T:
+    """What `read` returns, called again when one of the files changes; `name` tells readings of the same files apart.
+
+    Raises:
+        RecordError: if a file is gone.
+    """
+    state = tuple(map(_state, paths))
+    key = (name, *map(str, paths))
+    known = _files.get(key)
+    if known is None or known[0] != state:
+        known = (state, read())
+        _files[key] = known
+        while len(_files) > 4000:
+            _files.popitem(last=False)
+    value: T = known[1]
+    return value
+
+
+def _state(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    key, state = (str(path), getattr(read, "__name__", "")), (stat.st_mtime_ns, stat.st_size)
-    known = _files.get(key)
-    if known is None or known[0] != state:
-        known = (state, read(path))
-        _files[key] = known
-        while len(_files) > 4000:
-            _files.popitem(last=False)
-    return known[1]
+    return stat.st_mtime_ns, stat.st_size
 
 
 def open_run(path: Path) -> Run:

@@ -7,86 +7,18 @@ the others stay usable. No streamlit in this package.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from dashboard.reading.alignments import CARD, TRAINING
-from dashboard.reading.cache import Row, cached
+from dashboard.reading.cache import Row, cached, cached_on
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError, RecordError
-from evalkit.metrics import Metric
 from evalkit.reports.markup import clean
-from evalkit.runs.checks import Flag, flags_of
-from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_journal, read_json, read_manifest
-from evalkit.runs.signature import Signature
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_journal, read_manifest
+from evalkit.runs.run import RunSummary
 from evalkit.schema import Json
-from evalkit.statistics.intervals import Interval
 
 SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules"}
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """A scored run as the overview needs it: manifest and metrics.json, not the records.
-
-    name  its path below the folder shown, as in URLs
-    """
-
-    name: str
-    path: Path
-    manifest: Mapping[str, Json]
-    results: Mapping[str, Json]
-
-    @property
-    def benchmark(self) -> str:
-        """Name of the benchmark."""
-        return clean(self.manifest["benchmark"])
-
-    @property
-    def label(self) -> str:
-        """Name of the model as shown."""
-        return clean(self.manifest.get("label") or self.path.name)
-
-    @cached_property
-    def metrics(self) -> list[Metric]:
-        """The benchmark's metrics, the headline first."""
-        return [Metric(**fields) for fields in self.manifest["metrics"]]
-
-    @cached_property
-    def values(self) -> dict[str, Interval]:
-        """Metrics with intervals."""
-        return {name: Interval(**fields) for name, fields in self.results["metrics"].items()}
-
-    @cached_property
-    def signature(self) -> Signature:
-        """What the scores depend on."""
-        return Signature.of(self.manifest)
-
-    @cached_property
-    def flags(self) -> list[Flag]:
-        """Warnings of the run's checks."""
-        return flags_of(self.results.get("checks") or {})
-
-    @property
-    def disqualified(self) -> bool:
-        """Whether a flag keeps it below the others."""
-        return any(flag.disqualifies for flag in self.flags)
-
-    @property
-    def words(self) -> float | None:
-        """Mean length of its responses in words."""
-        mean = ((self.results.get("checks") or {}).get("words") or {}).get("mean")
-        return None if mean is None else float(mean)
-
-    @cached_property
-    def counted(self) -> tuple[int, int]:
-        """Scored and all samples."""
-        return int(self.results["n_scored"]), int(self.results["n_total"])
-
-    @cached_property
-    def failures(self) -> dict[str, int]:
-        """Stage -> failed samples."""
-        return {clean(stage): int(count) for stage, count in (self.results.get("failures") or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -120,12 +52,12 @@ class Unfinished:
 class Found:
     """Everything below the folders shown; `problems` are sentences about what could not be read."""
 
-    runs: list[RunInfo] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
     unfinished: list[Unfinished] = field(default_factory=list)
     alignments: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def run(self, name: str) -> RunInfo:
+    def run(self, name: str) -> RunSummary:
         """A run by its name."""
         return next(run for run in self.runs if run.name == name)
 
@@ -155,7 +87,7 @@ def _look(folder: Path, files: set[str], name: str, found: Found) -> None:
     if MANIFEST in files:
         try:
             if RECORDS in files:
-                found.runs.append(_run_info(name, folder))
+                found.runs.append(_summary(name, folder))
             elif RESPONSES in files:
                 found.unfinished.append(_unfinished(name, folder))
         except EvalkitError as error:
@@ -164,18 +96,17 @@ def _look(folder: Path, files: set[str], name: str, found: Found) -> None:
         found.alignments[name] = folder
 
 
-def _run_info(name: str, folder: Path) -> RunInfo:
-    manifest = cached(folder / MANIFEST, lambda path: read_manifest(path.parent))
+def _summary(name: str, folder: Path) -> RunSummary:
+    """A run's manifest and metrics.json, read again when one of them changes."""
     if not (folder / METRICS).exists():
         raise RecordError(f"{folder}: {METRICS} is missing; `evalkit score {folder}` writes it")
-    info = RunInfo(name, folder, manifest, cached(folder / METRICS, read_json))
-    try:
-        info.values, info.metrics, info.signature, info.flags, info.counted, info.failures, info.words  # noqa: B018
-        if not info.metrics or not all(metric.counts is not None for metric in info.metrics):
-            raise KeyError("metrics")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RecordError(f"{folder}: {MANIFEST} or {METRICS} is damaged ({type(error).__name__}: {error})") from error
-    return info
+
+    def read() -> RunSummary:
+        summary = RunSummary(read_manifest(folder), path=folder, name=name)
+        summary.check()
+        return summary
+
+    return cached_on((folder / MANIFEST, folder / METRICS), name, read)
 
 
 def _unfinished(name: str, folder: Path) -> Unfinished:

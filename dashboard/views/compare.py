@@ -10,12 +10,11 @@ from dashboard.frames.compare import changes_against, effects_frame, items_frame
 from dashboard.markup.compare import effects_html
 from dashboard.markup.samples import key_values_html, link
 from dashboard.reading.cache import remembered
-from dashboard.reading.runs import RunInfo
 from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
 from evalkit.errors import EvalkitError
 from evalkit.reports.comparisons import comparison_report
 from evalkit.reports.markup import clean, escaped
-from evalkit.runs.run import Run
+from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
 
 CHANGES = ("better", "worse", "unchanged")
@@ -49,7 +48,7 @@ def show() -> None:
     _compare(infos, [run for run in runs if run is not None], details)
 
 
-def _check_protocols(infos: Sequence[RunInfo]) -> bool:
+def _check_protocols(infos: Sequence[RunSummary]) -> bool:
     """Refuse runs that were not measured alike, and show where they differ."""
     base, good = infos[0], True
     for other in infos[1:]:
@@ -68,7 +67,7 @@ def _check_protocols(infos: Sequence[RunInfo]) -> bool:
     return good
 
 
-def _compare(infos: Sequence[RunInfo], runs: Sequence[Run], details: bool) -> None:
+def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) -> None:
     metrics = [metric.name for metric in runs[0].metrics if details or not metric.detail]
     try:
         with st.spinner("Resampling …"):
@@ -96,7 +95,7 @@ def _compare(infos: Sequence[RunInfo], runs: Sequence[Run], details: bool) -> No
     _export(comparison)
 
 
-def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
+def _items(infos: Sequence[RunSummary], runs: Sequence[Run]) -> None:
     st.subheader("Items", anchor=False)
     labels = [info.name for info in infos[1:]]
     name = choose("Run", "pair", labels) if len(labels) > 1 else labels[0]
@@ -128,8 +127,8 @@ def _items(infos: Sequence[RunInfo], runs: Sequence[Run]) -> None:
         height=min(420, 38 + 35 * len(lines)),
         column_config={
             "id": st.column_config.TextColumn("id", width=70),
-            "base": st.column_config.TextColumn(infos[0].label, width=430),
-            "other": st.column_config.TextColumn(infos[index].label, width=430),
+            "base": st.column_config.TextColumn(clean(infos[0].label), width=430),
+            "other": st.column_config.TextColumn(clean(infos[index].label), width=430),
         },
         alt="items that changed",
     )

@@ -10,6 +10,7 @@ from dashboard.markup.samples import key_values_html, notice
 from dashboard.reading.runs import Found, Unfinished, find
 from dashboard.reading.shown import Shown
 from evalkit.reports.markup import clean, escaped
+from evalkit.runs.records import METRICS
 
 EVERY_S = 2.0
 STILL_AFTER_S = 120.0  # without a new line a run is taken for stopped; a big batch may take that long
@@ -69,7 +70,7 @@ def _run(run: Unfinished) -> None:
 
 def _newest(found: Found) -> None:
     """The runs that were finished last."""
-    newest = sorted(found.runs, key=lambda run: (run.path / "metrics.json").stat().st_mtime, reverse=True)[:5]
+    newest = sorted(found.runs, key=lambda run: (run.folder / METRICS).stat().st_mtime, reverse=True)[:5]
     if newest:
         st.subheader("Finished last", anchor=False)
         facts = {}

@@ -4,15 +4,18 @@ import streamlit as st
 
 from dashboard.charts import trade_off_chart
 from dashboard.choices import choose, explain_empty, say, start
-from dashboard.frames.overview import Protocol, main_metrics, protocols, trade_off
-from dashboard.markup.overview import board_html, board_table, boards_csv, matrix_html
+from dashboard.frames.overview import main_metrics, trade_off
+from dashboard.markup.overview import matrix_html, overview_board
 from dashboard.markup.samples import key_values_html
 from dashboard.reading.cache import cached
-from dashboard.reading.published import PublishedRow, read_published
-from dashboard.reading.runs import RunInfo
 from dashboard.reading.shown import Shown
+from evalkit.analysis.leaderboard import Board, boards
+from evalkit.analysis.published import PublishedRow, read_report
 from evalkit.errors import EvalkitError
+from evalkit.reports.markup import clean
+from evalkit.reports.runs import board_table, boards_csv
 from evalkit.reports.tables import render
+from evalkit.runs.run import RunSummary
 
 
 def show() -> None:
@@ -25,40 +28,40 @@ def show() -> None:
     if not runs:
         say("No run passes these filters.")
         return
-    boards = protocols(runs)
-    st.html(matrix_html(boards))
+    shown = boards(runs, _published(), mark_best=False)
+    st.html(matrix_html(shown))
     st.caption(
         "Value [95 % interval]; beside each rate what it costs: recall or cover, length, samples scored. "
         "Tags are flags, explained below the table of their benchmark; red ones put a run below the others."
     )
     st.divider()
-    names = [_title(board, boards) for board in boards]
-    board = boards[names.index(choose("Benchmark", "benchmark", names))]
-    published = [row for row in _published() if row.benchmark == board.benchmark]
+    names = [_title(board, shown) for board in shown]
+    board = shown[names.index(choose("Benchmark", "benchmark", names))]
     _plot(board)
-    _board(board, published)
-    _export(boards, board, published)
+    _board(board)
+    _export(shown, board)
 
 
-def _filtered(runs: list[RunInfo]) -> list[RunInfo]:
+def _filtered(runs: list[RunSummary]) -> list[RunSummary]:
     with st.sidebar:
-        names = sorted({run.benchmark for run in runs})
+        names = sorted({clean(run.benchmark) for run in runs})
         chosen = st.multiselect("Benchmarks", names, key="benchmarks", bind="query-params", placeholder="all")
         text = st.text_input("Checkpoint or folder holds", key="name", bind="query-params", icon=":material/search:")
         sound = st.toggle("Hide flagged runs", key="sound", bind="query-params")
     return [
         run
         for run in runs
-        if (not chosen or run.benchmark in chosen)
+        if (not chosen or clean(run.benchmark) in chosen)
         and (not text or text.lower() in f"{run.label}\n{run.name}".lower())
         and not (sound and run.disqualified)
     ]
 
 
-def _title(board: Protocol, boards: list[Protocol]) -> str:
+def _title(board: Board, shown: list[Board]) -> str:
     """Name of a board; several protocols of one benchmark are numbered."""
-    same = [other for other in boards if other.benchmark == board.benchmark]
-    return board.benchmark if len(same) == 1 else f"{board.benchmark} (protocol {same.index(board) + 1})"
+    same = [other for other in shown if other.benchmark == board.benchmark]
+    name = clean(board.benchmark)
+    return name if len(same) == 1 else f"{name} (protocol {same.index(board) + 1})"
 
 
 def _published() -> list[PublishedRow]:
@@ -66,14 +69,14 @@ def _published() -> list[PublishedRow]:
     if path is None:
         return []
     try:
-        rows: list[PublishedRow] = cached(path, read_published)
+        rows: list[PublishedRow] = cached(path, read_report)
     except EvalkitError as error:
         say(str(error), "error")
         return []
     return rows
 
 
-def _plot(board: Protocol) -> None:
+def _plot(board: Board) -> None:
     rate, quality = main_metrics(board.metrics)
     if quality is None:
         return
@@ -96,10 +99,10 @@ def _plot(board: Protocol) -> None:
         say(f"Not drawn, since {rate.name} or {quality.name} is undefined: {', '.join(missing)}")
 
 
-def _board(board: Protocol, published: list[PublishedRow]) -> None:
+def _board(board: Board) -> None:
     has_details = any(metric.detail for metric in board.metrics)
     details = has_details and st.toggle("Alternative readings of metrics", key="details", bind="query-params")
-    st.html(board_html(board, published, details))
+    st.html(overview_board(board, details))
     flags = [(run, flag) for run in board.runs for flag in run.flags]
     if flags:
         with st.expander(f"Flags ({len(flags)})", icon=":material/flag:"):
@@ -110,14 +113,13 @@ def _board(board: Protocol, published: list[PublishedRow]) -> None:
         st.html(key_values_html({run.name: run.signature.long() for run in board.runs}))
 
 
-def _export(boards: list[Protocol], board: Protocol, published: list[PublishedRow]) -> None:
-    details = bool(st.session_state.get("details"))
-    table = board_table(board, published, details)
+def _export(shown: list[Board], board: Board) -> None:
+    table = board_table(board, details=bool(st.session_state.get("details")), baselines=True, words=True)
     line = st.container(horizontal=True)
-    name = f"{board.benchmark}"
+    name = clean(board.benchmark)
     line.download_button(
         "CSV, all benchmarks",
-        boards_csv(boards, _published()),
+        boards_csv(shown, overview=True),
         "overview.csv",
         "text/csv",
         icon=":material/download:",

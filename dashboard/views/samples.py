@@ -19,11 +19,11 @@ from dashboard.markup.samples import (
 )
 from dashboard.reading.cache import Row, remembered
 from dashboard.reading.flags import Key, read_flags, write_flag
-from dashboard.reading.runs import Found, RunInfo
+from dashboard.reading.runs import Found
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
-from evalkit.runs.run import Run
+from evalkit.runs.run import Run, RunSummary
 
 PAGE_SIZE = 20
 SHOW = ("all", "hallucinated", "clean", "failed", "flagged")
@@ -55,7 +55,7 @@ def show() -> None:
 # --- filters ------------------------------------------------------------------------------------------------------
 
 
-def _beside(others: Sequence[RunInfo]) -> list[tuple[RunInfo, Run]]:
+def _beside(others: Sequence[RunSummary]) -> list[tuple[RunSummary, Run]]:
     if not others:
         return []
     names = choose_several("Beside it", "beside", [other.name for other in others], [], 3)
@@ -64,7 +64,9 @@ def _beside(others: Sequence[RunInfo]) -> list[tuple[RunInfo, Run]]:
     return [(other, run) for other, run in pairs if run is not None]
 
 
-def _filtered(found: Found, info: RunInfo, run: Run, frame: pd.DataFrame, others: Sequence[RunInfo]) -> pd.DataFrame:
+def _filtered(
+    found: Found, info: RunSummary, run: Run, frame: pd.DataFrame, others: Sequence[RunSummary]
+) -> pd.DataFrame:
     """Lines that pass the filters in the sidebar, sorted."""
     show_only = st.segmented_control("Show", SHOW, default="all", key="show", bind="query-params") or "all"
     text = st.text_input("Text", key="text", bind="query-params", icon=":material/search:") or ""
@@ -106,7 +108,7 @@ def _option(label: str, key: str, values: Sequence[str]) -> str:
     return str(chosen or "")
 
 
-def _change(found: Found, run: Run, others: Sequence[RunInfo]) -> tuple[str, list[str]]:
+def _change(found: Found, run: Run, others: Sequence[RunSummary]) -> tuple[str, list[str]]:
     if not others:
         return "", []
     name = _option("Changed against", "against", [other.name for other in others])
@@ -122,7 +124,7 @@ def _change(found: Found, run: Run, others: Sequence[RunInfo]) -> tuple[str, lis
 # --- list and sample ----------------------------------------------------------------------------------------------
 
 
-def _browse(info: RunInfo, run: Run, lines: pd.DataFrame, beside: Sequence[tuple[RunInfo, Run]]) -> None:
+def _browse(info: RunSummary, run: Run, lines: pd.DataFrame, beside: Sequence[tuple[RunSummary, Run]]) -> None:
     places = [int(place) for place in lines["place"]]
     at = _position(run, places)
     left, right = st.columns([0.36, 0.64], gap="medium")
@@ -207,7 +209,7 @@ def _list(run: Run, lines: pd.DataFrame, places: Sequence[int], at: int) -> None
         st.pagination(pages, default=page + 1, key=turner, on_change=turned)
 
 
-def _buttons(info: RunInfo, run: Run, places: Sequence[int], at: int) -> None:
+def _buttons(info: RunSummary, run: Run, places: Sequence[int], at: int) -> None:
     row = run.rows[places[at]]
     key: Key = (info.name, str(row["id"]), int(row["sample"]))
     flagged = key in _flags()
@@ -235,7 +237,7 @@ def _buttons(info: RunInfo, run: Run, places: Sequence[int], at: int) -> None:
     )
 
 
-def _sample(info: RunInfo, row: Row, beside: Sequence[tuple[RunInfo, Run]]) -> None:
+def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]) -> None:
     picture, text = st.columns([0.38, 0.62], gap="medium")
     with picture:
         show_image(row.get("image"), 640)
@@ -261,7 +263,7 @@ def _row_of(run: Run, row: Row) -> Row | None:
     return index.get((row["id"], row["sample"]))
 
 
-def _response(info: RunInfo, row: Row, against: Row | None) -> None:
+def _response(info: RunSummary, row: Row, against: Row | None) -> None:
     text = row["response"]["text"]
     other = against["response"]["text"] if against is not None else None
     changed = differing_words(text, other) if text and other is not None else []
@@ -275,7 +277,7 @@ def _response(info: RunInfo, row: Row, against: Row | None) -> None:
     )
 
 
-def _details(info: RunInfo, row: Row, expanded: bool, named: bool) -> None:
+def _details(info: RunSummary, row: Row, expanded: bool, named: bool) -> None:
     """Counts, verdict, what the benchmark kept."""
     title = f"Counts and verdict, {_plain(info.label)}" if named else "Counts, verdict, reference"
     with st.expander(title, expanded=expanded):
@@ -320,7 +322,7 @@ def _flag(key: Key, flagged: bool) -> None:
         st.toast(f"kept for this session only: {type(error).__name__}", icon=":material/warning:")
 
 
-def _export(info: RunInfo, run: Run, places: Sequence[int]) -> None:
+def _export(info: RunSummary, run: Run, places: Sequence[int]) -> None:
     rows = [run.rows[place] for place in places]
     name = _plain(info.name).replace(" ", "-")
     line = st.container(horizontal=True)

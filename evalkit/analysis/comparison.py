@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
-from evalkit.runs.run import MAX_GROUPS, Run, cluster_of, load_run
+from evalkit.runs.run import MAX_GROUPS, Run, RunSummary, cluster_of, load_run
 from evalkit.runs.signature import Difference, differences
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, cluster_sums, evaluate, value_of
 from evalkit.statistics.paired import McNemar, difference_intervals, holm, mcnemar, randomisation_p
@@ -324,7 +324,7 @@ def _fallen_quality(effects: Sequence[Effect]) -> list[str]:
     return [f"a hallucination rate improved while a quality fell ({changes}): it may come from saying less"]
 
 
-def distinct_labels(runs: Sequence[Run]) -> list[str]:
+def distinct_labels(runs: Sequence[RunSummary]) -> list[str]:
     """Labels of runs; those that share one get as much of their folder's name as tells them apart."""
     labels = [run.label for run in runs]
     shared = {label for label, count in Counter(labels).items() if count > 1}

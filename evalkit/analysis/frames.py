@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.analysis.leaderboard import values_of
 from evalkit.runs.run import Run, cluster_of, failed_stage, find_runs, load_run
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _sample_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _metric_rows(run: Run) -> list[dict[str, Any]]:
-    values = values_of(run)
+    values = run.values
     return [
         {
             "run": str(run.path),

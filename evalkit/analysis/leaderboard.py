@@ -1,75 +1,50 @@
 """Runs that were measured alike, side by side: ranked, flagged, the best marked only where it is significantly best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from evalkit.analysis.comparison import compare, distinct_labels
+from evalkit.analysis.published import PublishedRow
 from evalkit.metrics import Metric
-from evalkit.runs.checks import Flag, flags_of
-from evalkit.runs.run import Run
+from evalkit.runs.checks import Flag
+from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
 from evalkit.schema import Json
 from evalkit.statistics.intervals import Interval
-
-
-class Source(Protocol):
-    """Where published figures come from."""
-
-    @property
-    def paper(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def table(self) -> str: ...
-    @property
-    def measured_by(self) -> str: ...
-    @property
-    def judge(self) -> str: ...
-    @property
-    def direction(self) -> str: ...
-    @property
-    def evidence(self) -> str: ...
-    @property
-    def settings(self) -> str: ...
-
-
-class Published(Protocol):
-    """A published row, handed in as data; `values` are in the direction of our metrics."""
-
-    @property
-    def benchmark(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def values(self) -> Mapping[str, float]: ...
-    @property
-    def doubtful(self) -> Mapping[str, str]: ...
-    @property
-    def subset(self) -> str: ...
-    @property
-    def source(self) -> Source: ...
 
 
 @dataclass(frozen=True)
 class Entry:
     """One run in a board.
 
+    label   its model's, with as much of the folder's name as tells it from others of this label
     best    metrics in which it is significantly better than every other run that is not disqualified
-    groups  group name -> value -> {"n", "metrics"}, as in metrics.json
     """
 
     label: str
-    run: Run
-    values: Mapping[str, Interval]
-    flags: Sequence[Flag]
+    run: RunSummary
     best: frozenset[str] = frozenset()
-    groups: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, Interval]:
+        """Metrics with intervals."""
+        return self.run.values
+
+    @property
+    def flags(self) -> Sequence[Flag]:
+        """Warnings of the run's checks."""
+        return self.run.flags
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[str, Json]]:
+        """Group name -> value -> {"n", "metrics"}, as in metrics.json."""
+        return self.run.groups
 
     @property
     def disqualified(self) -> bool:
         """Whether a flag keeps the run below the others."""
-        return any(flag.disqualifies for flag in self.flags)
+        return self.run.disqualified
 
 
 @dataclass(frozen=True)
@@ -80,41 +55,58 @@ class Board:
     signature: str
     metrics: Sequence[Metric]
     entries: Sequence[Entry]
-    published: Sequence[Published] = ()
+    published: Sequence[PublishedRow] = ()
+
+    @property
+    def runs(self) -> list[RunSummary]:
+        """The runs, in order."""
+        return [entry.run for entry in self.entries]
+
+    @property
+    def baselines(self) -> dict[str, Mapping[str, Json]]:
+        """What constant answers reach: name -> metric -> value, of the first run that stored them."""
+        for run in self.runs:
+            stored = run.results.get("baselines")
+            if isinstance(stored, dict) and all(isinstance(row, dict) for row in stored.values()):
+                return {str(name): row for name, row in stored.items()}
+        return {}
 
 
-def boards(runs: Sequence[Run], published: Sequence[Published] = (), mark_best: bool = True) -> list[Board]:
+def boards(runs: Sequence[RunSummary], published: Sequence[PublishedRow] = (), mark_best: bool = True) -> list[Board]:
     """One board for each protocol among the runs: what was not measured alike never shares a table.
 
     Args:
         published: rows of any benchmarks; each board takes its own.
-        mark_best: find out which differences are significant (costs a paired comparison for every two runs).
+        mark_best: find out which differences are significant, among runs that are read with their records (costs a
+            paired comparison for every two).
     """
     return [_board(alike, published, mark_best) for alike in _alike(runs)]
 
 
-def _alike(runs: Sequence[Run]) -> list[list[Run]]:
-    protocols: list[list[Run]] = []
+def _alike(runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
+    """Runs by protocol, those of one benchmark beside each other, the protocol with the most runs first."""
+    by_text: dict[str, list[RunSummary]] = {}
     for run in runs:
-        for alike in protocols:
-            if all(not differences(other.signature, run.signature) for other in alike):
-                alike.append(run)
+        by_text.setdefault(run.signature.short(), []).append(run)
+    protocols: list[list[list[RunSummary]]] = []
+    for group in by_text.values():  # signatures may differ in what is unknown to one of them
+        for protocol in protocols:
+            if not any(differences(other[0].signature, group[0].signature) for other in protocol):
+                protocol.append(group)
                 break
         else:
-            protocols.append([run])
-    return sorted(protocols, key=lambda alike: alike[0].benchmark)
+            protocols.append([group])
+    together = [[run for group in protocol for run in group] for protocol in protocols]
+    return sorted(together, key=lambda alike: (alike[0].benchmark, -len(alike)))
 
 
-def _board(runs: Sequence[Run], published: Sequence[Published], mark_best: bool) -> Board:
-    entries = [
-        Entry(label, run, values_of(run), flags_of(run.checks), groups=run.results.get("groups") or {})
-        for label, run in zip(distinct_labels(runs), runs, strict=True)
-    ]
+def _board(runs: Sequence[RunSummary], published: Sequence[PublishedRow], mark_best: bool) -> Board:
+    entries = [Entry(label, run) for label, run in zip(distinct_labels(runs), runs, strict=True)]
     by_label = {entry.label: entry for entry in entries}
     headline = runs[0].metrics[0]
     order = ranked(
         list(by_label),
-        {entry.label: entry.values[headline.name].value for entry in entries},
+        {entry.label: entry.values.get(headline.name, Interval(None)).value for entry in entries},
         headline,
         {entry.label: entry.disqualified for entry in entries},
     )
@@ -124,22 +116,18 @@ def _board(runs: Sequence[Run], published: Sequence[Published], mark_best: bool)
     return Board(runs[0].benchmark, str(runs[0].signature), runs[0].metrics, placed, own)
 
 
-def values_of(run: Run) -> dict[str, Interval]:
-    """The run's metrics: those in metrics.json where it is there, else computed from the records."""
-    stored = run.results.get("metrics")
-    if stored:
-        return {name: Interval(**fields) for name, fields in stored.items()}
-    return run.intervals()
-
-
 def _best(entries: Sequence[Entry]) -> dict[str, set[str]]:
     """Label -> metrics in which it significantly beats every other run that is not disqualified."""
-    sound = {entry.label: entry.run for entry in entries if not entry.disqualified and entry.run.scored}
+    sound = {
+        entry.label: entry.run
+        for entry in entries
+        if isinstance(entry.run, Run) and not entry.disqualified and entry.run.scored
+    }
     if len(sound) < 2:
         return {}
     names = list(sound)
     relabelled = [
-        Run({**run.manifest, "label": name}, run.rows, None) for name, run in sound.items()
+        Run({**run.manifest, "label": name}, run.rows) for name, run in sound.items()
     ]  # so that pairs carry the labels of the board
     wins: dict[str, dict[str, int]] = {name: {} for name in names}
     for pair in compare(*relabelled, against="all", force=True, groups=False).pairs:

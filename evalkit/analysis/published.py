@@ -4,13 +4,15 @@ They stand beside our own rows, labelled, and are never mixed with them: image s
 differ between papers.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from evalkit.errors import DataError
+from evalkit.errors import DataError, RecordError
 
 Direction = Literal["rate", "complement"]
 
@@ -36,6 +38,38 @@ class Source:
     evidence: Evidence
     settings: str = ""
 
+    @property
+    def where(self) -> str:
+        """Paper, version and table."""
+        return f"{self.paper}, {self.version}, {self.table}"
+
+    def __str__(self) -> str:
+        parts = [
+            self.where,
+            f"measured by {self.measured_by}",
+            f"judge {self.judge}",
+            f"evidence: {self.evidence}",
+            "printed as 100 minus the value" if self.direction == "complement" else "",
+            self.settings,
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A source as a report told it, in one sentence; its figures are in the direction of our metrics."""
+
+    text: str
+    direction: Direction = "rate"
+
+    @property
+    def where(self) -> str:
+        """The sentence."""
+        return self.text
+
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
@@ -48,7 +82,7 @@ class PublishedRow:
 
     benchmark: str
     model: str
-    source: Source
+    source: Source | Told
     printed: Mapping[str, float]
     doubtful: Mapping[str, str] = field(default_factory=dict)
     subset: str = ""
@@ -62,10 +96,39 @@ class PublishedRow:
         return {name: round(100 - figure, 4) for name, figure in self.printed.items()}
 
     @property
+    def name(self) -> str:
+        """The model, with the part of the benchmark it was measured on."""
+        return f"{self.model}, {self.subset}" if self.subset else self.model
+
+    @property
     def label(self) -> str:
-        """How a report names the row: model, paper, version and table."""
-        where = f"{self.source.paper}, {self.source.version}, {self.source.table}"
-        return f"{self.model} [{where}]" if not self.subset else f"{self.model}, {self.subset} [{where}]"
+        """How a message names the row: model, paper, version and table."""
+        return f"{self.name} [{self.source.where}]"
+
+
+def read_report(path: Path) -> list[PublishedRow]:
+    """Published rows of a report that was written before: `evalkit report RUNS --published --format json`.
+
+    Raises:
+        RecordError: if the file is not such a report.
+    """
+    try:
+        return [
+            PublishedRow(
+                str(board["benchmark"]),
+                str(row["model"]),
+                Told(str(row["source"])),
+                {str(name): float(value) for name, value in row["values"].items()},
+                {str(name): str(doubt) for name, doubt in (row.get("doubtful") or {}).items()},
+                str(row.get("subset") or ""),
+            )
+            for board in json.loads(path.read_text("utf-8"))
+            for row in board["published"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{path}: expected the output of `evalkit report --published --format json`: {error}"
+        ) from error
 
 
 def parse(benchmark: str, text: str) -> list[PublishedRow]:
@@ -80,7 +143,7 @@ def parse(benchmark: str, text: str) -> list[PublishedRow]:
         raise DataError(f"published figures of {benchmark}: no TOML: {error}") from error
     sources = {name: _source(f"{benchmark}: source {name!r}", entry) for name, entry in data.get("sources", {}).items()}
     rows = [_row(benchmark, number, entry, sources) for number, entry in enumerate(data.get("rows", []), 1)]
-    seen: set[tuple[Source, str, str]] = set()
+    seen: set[tuple[Source | Told, str, str]] = set()
     for row in rows:
         key = (row.source, row.model, row.subset)
         if key in seen:

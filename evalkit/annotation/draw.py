@@ -90,9 +90,7 @@ def draw_study(
 
 
 def _study_run(run: Run) -> StudyRun:
-    if run.path is None:
-        raise DataError(f"run {run.label!r} has no folder")
-    return StudyRun(run.label, run.benchmark, str(run.path.resolve()), file_hash(run.path / RECORDS))
+    return StudyRun(run.label, run.benchmark, str(run.folder.resolve()), file_hash(run.folder / RECORDS))
 
 
 def _single(runs: Sequence[Run]) -> Iterable[StudyItem]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from evalkit import __version__
 from evalkit.analysis.leaderboard import Board, Entry, boards
 from evalkit.errors import DataError, RecordError
+from evalkit.reports.boards import board_html
 from evalkit.reports.markup import STYLE, escaped, legend, marked
-from evalkit.reports.tables import arrow
 from evalkit.reports.thumbnails import thumbnail
-from evalkit.runs.run import Run
+from evalkit.runs.run import Run, RunSummary
 from evalkit.schema import Json
-from evalkit.statistics.intervals import Interval
 
 SAMPLES = 12  # telling samples per board
 THUMBNAIL = 240  # pixels
@@ -34,7 +33,10 @@ th:first-child, td:first-child { text-align: left; min-width: 7rem; overflow-wra
 th { white-space: nowrap; }
 ul { padding-left: 1.2rem; }
 .small { font-size: .82rem; opacity: .75; overflow-wrap: anywhere; }
-.limits { display: block; font-size: .8rem; opacity: .7; white-space: nowrap; }
+.hk-limits { font-size: .8rem; opacity: .7; white-space: nowrap; }
+td:not(:first-child) .hk-limits { display: block; }
+.hk-tag { font-size: .72rem; border: 1px solid; border-radius: 4px; padding: 0 .3rem; }
+.hk-tag-flag { border-color: #e53935; background: rgba(229, 57, 53, .22); }
 .sample { display: flex; gap: 1.2rem; border-top: 1px solid #8884; padding: 1rem 0; }
 .sample > div:first-child { flex: 0 0 15rem; }
 .sample > div:last-child { flex: 1; min-width: 0; }
@@ -48,7 +50,7 @@ ul { padding-left: 1.2rem; }
   table { font-size: .66rem; }
   th, td { padding: .2rem .3rem; }
   th:first-child, td:first-child { min-width: 4rem; }
-  .limits { font-size: .54rem; }
+  .hk-limits { font-size: .54rem; }
   .sample { break-inside: avoid; }
   mark.hk { print-color-adjust: exact; }
 }
@@ -65,7 +67,7 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
         RecordError: if the file cannot be written.
     """
     shown = boards(runs)
-    body = "".join(part for board in shown for part in _board_html(board))
+    body = "".join(part for board in shown for part in _board_parts(board))
     page = (
         "<!DOCTYPE html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
@@ -84,12 +86,9 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
     return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
 
 
-def _board_html(board: Board) -> Iterator[str]:
+def _board_parts(board: Board) -> Iterator[str]:
     yield f"<h2>{escaped(board.benchmark)}</h2>"
-    metrics = [metric for metric in board.metrics if not metric.detail]
-    head = "".join(f"<th>{escaped(arrow(metric))}</th>" for metric in metrics)
-    rows = "".join(_entry_html(entry, [metric.name for metric in metrics]) for entry in board.entries)
-    yield f'<div class="wide"><table><tr><th>model</th>{head}<th>n</th><th>failed</th></tr>{rows}</table></div>'
+    yield board_html(board, [metric for metric in board.metrics if not metric.detail])
     yield from map(_flags_html, board.entries)
     yield f'<p class="small">{escaped(board.signature)}</p>'
     chosen = telling(board.entries)
@@ -97,19 +96,6 @@ def _board_html(board: Board) -> Iterator[str]:
         labels = {f["label"] for row in chosen for entry in board.entries for f in _findings(_same(entry.run, row))}
         yield f"<h3>Samples</h3><p>{legend(sorted(labels))}</p>"
         yield from (_sample_html(row, board.entries) for row in chosen)
-
-
-def _entry_html(entry: Entry, metrics: Sequence[str]) -> str:
-    cells = []
-    for name in metrics:
-        text, bracket, limits = entry.values.get(name, Interval(None)).text().partition(" [")
-        bold = f"<b>{text}</b>" if name in entry.best else text
-        cells.append(f"<td>{bold}" + (f' <span class="limits">[{limits}</span>' if bracket else "") + "</td>")
-    run = entry.run
-    failed = ", ".join(f"{escaped(stage)} {count}" for stage, count in run.failures.items()) or "–"
-    mark = ' <span class="flag">!</span>' if entry.flags else ""
-    n = f"{len(run.scored):,}/{len(run.rows):,}"
-    return f"<tr><td>{escaped(entry.label)}{mark}</td>{''.join(cells)}<td>{n}</td><td>{failed}</td></tr>"
 
 
 def _flags_html(entry: Entry) -> str:
@@ -128,9 +114,9 @@ def telling(entries: Sequence[Entry]) -> list[Row]:
     Runs that are flagged as degenerate are not counted unless all are flagged.
     """
     sound = [entry for entry in entries if not entry.disqualified] or list(entries)
-    counts = [{_key(row): _hallucinated(row) for row in entry.run.rows} for entry in sound]
+    counts = [{_key(row): _hallucinated(row) for row in _rows(entry.run)} for entry in sound]
     scored = []
-    for place, row in enumerate(sound[0].run.rows):
+    for place, row in enumerate(_rows(sound[0].run)):
         own = [count.get(_key(row), 0) for count in counts]
         if max(own) > 0:
             scored.append((max(own) - min(own), max(own), -place, row))
@@ -169,9 +155,13 @@ def _image_html(image: Mapping[str, Json] | None) -> str:
     return f'<img alt="" src="data:image/jpeg;base64,{data}"><div class="small">{name}</div>'
 
 
-def _same(run: Run, row: Row) -> Row | None:
+def _rows(run: RunSummary) -> Sequence[Row]:
+    return run.rows if isinstance(run, Run) else ()
+
+
+def _same(run: RunSummary, row: Row) -> Row | None:
     key = _key(row)
-    return next((own for own in run.rows if _key(own) == key), None)
+    return next((own for own in _rows(run) if _key(own) == key), None)
 
 
 def _key(row: Row) -> tuple[str, int]:

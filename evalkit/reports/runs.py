@@ -5,13 +5,15 @@ stand in tables of their own; published figures stand in rows of their own, with
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.analysis.leaderboard import Board, Entry, Published, boards
+from evalkit.analysis.leaderboard import Board, boards
+from evalkit.analysis.published import PublishedRow
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
+from evalkit.reports.boards import BoardRow, board_rows
 from evalkit.reports.model_card import model_card
 from evalkit.reports.tables import Cell, Table, arrow, csv_text, render
 from evalkit.runs.run import Run, load_run
@@ -22,6 +24,7 @@ CSV_COLUMNS = (
     "benchmark", "kind", "label", "group", "group_value", "metric", "higher_is_better", "value", "low", "high",
     "method", "n_scored", "n_total", "flags", "signature", "source",
 )  # fmt: skip
+OVERVIEW_COLUMNS = (*CSV_COLUMNS, "run", "failed", "words")
 
 
 def table(paths: Sequence[Path | str], groups: bool = False, signatures: bool = False, width: int | None = None) -> str:
@@ -34,7 +37,7 @@ def report(
     format: Format = "terminal",
     groups: bool = False,
     signatures: bool = False,
-    published: Sequence[Published] = (),
+    published: Sequence[PublishedRow] = (),
     width: int | None = None,
 ) -> str:
     """Runs as a report.
@@ -53,7 +56,7 @@ def report(
     if format == "json":
         return json.dumps([_board_json(board) for board in shown], ensure_ascii=False, indent=1)
     if format == "csv":
-        return csv_text((row for board in shown for row in _board_rows(board)), CSV_COLUMNS)
+        return boards_csv(shown)
     if format == "card":
         return model_card(runs)
     return "\n\n".join(
@@ -62,28 +65,41 @@ def report(
 
 
 def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:
-    metrics = [metric for metric in board.metrics if not metric.detail]
+    yield board_table(board, signatures=signatures)
     details = [metric for metric in board.metrics if metric.detail]
-    columns = ["model", *map(arrow, metrics), "n", "failed"]
-    rows = [_entry_cells(entry, metrics) for entry in board.entries]
-    sources = _sources(board.published)
-    rows += [_published_cells(sources[_source(row)], row, metrics) for row in board.published]
+    if details:
+        rows = [_cells(row) for row in board_rows(board, details) if row.kind == "run"]
+        yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
+    if groups:
+        yield from _group_tables(board)
+
+
+def board_table(
+    board: Board, *, details: bool = False, baselines: bool = False, words: bool = False, signatures: bool = False
+) -> Table:
+    """The main table of a board with its notes.
+
+    Args:
+        details: also the alternative readings of metrics, as columns.
+        baselines: also what constant answers reach.
+        words: also the mean length of responses.
+        signatures: long signatures, one per run, instead of the one they share.
+    """
+    metrics = [metric for metric in board.metrics if details or not metric.detail]
+    columns = ["model", *map(arrow, metrics), *(["words"] if words else []), "n", "failed"]
+    sources = {source: number for number, source in enumerate(dict.fromkeys(str(r.source) for r in board.published), 1)}
+    rows = [_cells(row, sources, words) for row in board_rows(board, metrics, baselines)]
     notes = [_legend(metrics)]
     notes += [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
     notes += [f"[{number}] {source}" for source, number in sources.items()]
-    notes += [f"? {_model(row)}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
+    notes += [f"? {row.name}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
     if any(entry.best for entry in board.entries):
         notes.append("bold or *: better than every other run here, p < 0.05 after Holm's correction")
     if signatures:
         notes += [f"{entry.label}: {entry.run.signature.long()}" for entry in board.entries]
     else:
         notes.append(board.signature)
-    yield Table(columns, rows, board.benchmark, notes)
-    if details:
-        rows = [_entry_cells(entry, details) for entry in board.entries]
-        yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
-    if groups:
-        yield from _group_tables(board)
+    return Table(columns, rows, board.benchmark, notes)
 
 
 def _legend(metrics: Sequence[Metric]) -> str:
@@ -91,45 +107,15 @@ def _legend(metrics: Sequence[Metric]) -> str:
     return f"in brackets: {LEVEL:.0%} interval; values in %{others}"
 
 
-def _entry_cells(entry: Entry, metrics: Sequence[Metric]) -> list[Cell]:
-    values = [
-        Cell(entry.values.get(metric.name, Interval(None)).text(), metric.name in entry.best) for metric in metrics
-    ]
-    failed = ", ".join(f"{stage} {count}" for stage, count in entry.run.failures.items()) or "-"
-    n = f"{len(entry.run.scored)}/{len(entry.run.rows)}"
-    return [Cell(entry.label + (" !" if entry.flags else "")), *values, Cell(n), Cell(failed)]
-
-
-def _published_cells(number: int, row: Published, metrics: Sequence[Metric]) -> list[Cell]:
-    values = [Cell(_figure(row.values[m.name]) if m.name in row.values else "-") for m in metrics]
-    return [Cell(f"published: {_model(row)} [{number}]"), *values, Cell("-"), Cell("-")]
-
-
-def _model(row: Published) -> str:
-    return f"{row.model}, {row.subset}" if row.subset else row.model
-
-
-def _figure(value: float) -> str:
-    """As printed, with one decimal at least."""
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
-
-
-def _sources(published: Sequence[Published]) -> dict[str, int]:
-    """Where the rows come from, numbered."""
-    return {source: number for number, source in enumerate(dict.fromkeys(map(_source, published)), 1)}
-
-
-def _source(row: Published) -> str:
-    source = row.source
-    parts = [
-        f"{source.paper}, {source.version}, {source.table}",
-        f"measured by {source.measured_by}",
-        f"judge {source.judge}",
-        f"evidence: {source.evidence}",
-        "printed as 100 minus the value" if source.direction == "complement" else "",
-        source.settings,
-    ]
-    return "; ".join(part for part in parts if part)
+def _cells(row: BoardRow, sources: Mapping[str, int] | None = None, words: bool = False) -> list[Cell]:
+    """A row of a board; `sources` numbers what published rows refer to."""
+    name = row.label + (" !" if row.tags else "")
+    if row.kind == "published":
+        name = f"published: {row.label} [{(sources or {})[row.source]}]"
+    elif row.kind == "baseline":
+        name = f"baseline: {row.label}"
+    figures = [Cell(str(figure), figure.best) for figure in row.figures]
+    return [Cell(name), *figures, *([Cell(row.words)] if words else []), Cell(row.n), Cell(row.failed)]
 
 
 def _group_tables(board: Board) -> Iterator[Table]:
@@ -148,6 +134,12 @@ def _group_tables(board: Board) -> Iterator[Table]:
         yield Table([name, *map(arrow, shown), "n"], rows, f"{board.benchmark} by {name}")
 
 
+def boards_csv(shown: Sequence[Board], overview: bool = False) -> str:
+    """Every number of some boards, one per line; for the overview also baselines and the runs' names."""
+    rows = (row for board in shown for row in _csv_rows(board, overview))
+    return csv_text(rows, OVERVIEW_COLUMNS if overview else CSV_COLUMNS)
+
+
 def _board_json(board: Board) -> dict[str, Any]:
     return {
         "benchmark": board.benchmark,
@@ -159,8 +151,7 @@ def _board_json(board: Board) -> dict[str, Any]:
                 "path": str(entry.run.path) if entry.run.path else None,
                 "metrics": {name: value.as_dict() for name, value in entry.values.items()},
                 "groups": entry.groups,
-                "n_scored": len(entry.run.scored),
-                "n_total": len(entry.run.rows),
+                **dict(zip(("n_scored", "n_total"), entry.run.counted, strict=True)),
                 "failures": entry.run.failures,
                 "checks": dict(entry.run.checks),
                 "disqualified": entry.disqualified,
@@ -174,14 +165,14 @@ def _board_json(board: Board) -> dict[str, Any]:
                 "subset": row.subset,
                 "values": dict(row.values),
                 "doubtful": dict(row.doubtful),
-                "source": _source(row),
+                "source": str(row.source),
             }
             for row in board.published
         ],
     }
 
 
-def _board_rows(board: Board) -> Iterator[dict[str, Any]]:
+def _csv_rows(board: Board, baselines: bool) -> Iterator[dict[str, Any]]:
     for entry in board.entries:
         common = {
             "benchmark": board.benchmark,
@@ -189,8 +180,11 @@ def _board_rows(board: Board) -> Iterator[dict[str, Any]]:
             "label": entry.label,
             "flags": "; ".join(flag.text for flag in entry.flags),
             "signature": entry.run.signature.long(),
+            "failed": sum(entry.run.failures.values()),
+            "words": entry.run.words,
+            "run": entry.run.name or entry.run.path,
         }
-        whole = {"n_scored": len(entry.run.scored), "n_total": len(entry.run.rows)}
+        whole = dict(zip(("n_scored", "n_total"), entry.run.counted, strict=True))
         for metric in board.metrics:
             yield common | whole | _metric_row(metric, entry.values.get(metric.name, Interval(None)))
         for name, values in entry.groups.items():
@@ -200,11 +194,15 @@ def _board_rows(board: Board) -> Iterator[dict[str, Any]]:
                     if metric.name in row["metrics"]:
                         yield common | place | _metric_row(metric, Interval(**row["metrics"][metric.name]))
     better = {metric.name: metric.higher_is_better for metric in board.metrics}
+    for name, values in board.baselines.items() if baselines else ():
+        own = {"benchmark": board.benchmark, "kind": "baseline", "label": name}
+        for figure, reached in values.items():
+            yield own | {"metric": figure, "higher_is_better": better.get(figure), "value": reached}
     for published in board.published:
-        common = {"benchmark": board.benchmark, "kind": "published", "label": _model(published)}
-        for name, figure in published.values.items():
-            place = {"metric": name, "higher_is_better": better.get(name), "value": figure}
-            yield common | place | {"flags": published.doubtful.get(name), "source": _source(published)}
+        common = {"benchmark": board.benchmark, "kind": "published", "label": published.name}
+        for name, printed in published.values.items():
+            place = {"metric": name, "higher_is_better": better.get(name), "value": printed}
+            yield common | place | {"flags": published.doubtful.get(name), "source": str(published.source)}
 
 
 def _metric_row(metric: Metric, value: Interval) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError, RecordError
 from evalkit.metrics import Metric
-from evalkit.runs.checks import check_samples, disqualified
+from evalkit.runs.checks import Flag, check_samples, flags_of
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
 from evalkit.runs.signature import Signature
 from evalkit.schema import Json
@@ -17,17 +17,28 @@ from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, Met
 
 
 @dataclass(frozen=True)
-class Run:
-    """A scored run directory.
+class RunSummary:
+    """A scored run by its manifest and its metrics.json, without the records: what an overview of many runs needs.
 
     manifest  content of run.json
-    rows      lines of records.jsonl
     path      where it lies, None for a run made in memory
+    name      its path below the folder that was looked through; empty where one run was asked for
     """
 
     manifest: Mapping[str, Json]
-    rows: Sequence[Mapping[str, Json]]
-    path: Path | None = None
+    path: Path | None = field(default=None, kw_only=True)
+    name: str = field(default="", kw_only=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            RecordError: for a run made in memory.
+        """
+        if self.path is None:
+            raise RecordError(f"run {self.label!r} has no folder")
+        return self.path
 
     @property
     def benchmark(self) -> str:
@@ -57,9 +68,97 @@ class Run:
         return Signature.of(self.manifest)
 
     @cached_property
+    def results(self) -> Mapping[str, Json]:
+        """Content of metrics.json, empty for a run in memory or a folder without one."""
+        if self.path is None or not (self.path / METRICS).exists():
+            return {}
+        return read_json(self.path / METRICS)
+
+    @cached_property
+    def values(self) -> dict[str, Interval]:
+        """Metrics with intervals, as stored."""
+        return {name: Interval(**fields) for name, fields in self.results["metrics"].items()}
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[str, Json]]:
+        """Group name -> value -> {"n", "metrics"}, as stored."""
+        return self.results.get("groups") or {}
+
+    @cached_property
+    def checks(self) -> Mapping[str, Json]:
+        """Checks of the run's text and counts (see `evalkit.runs.checks`)."""
+        return self.results.get("checks") or {}
+
+    @cached_property
+    def flags(self) -> list[Flag]:
+        """Warnings of the checks."""
+        return flags_of(self.checks)
+
+    @property
+    def disqualified(self) -> bool:
+        """Whether a flag keeps the run from being ranked above others."""
+        return any(flag.disqualifies for flag in self.flags)
+
+    @property
+    def words(self) -> float | None:
+        """Mean length of its responses in words."""
+        mean = (self.checks.get("words") or {}).get("mean")
+        return None if mean is None else float(mean)
+
+    @cached_property
+    def counted(self) -> tuple[int, int]:
+        """Scored and all samples."""
+        return int(self.results["n_scored"]), int(self.results["n_total"])
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """How many samples failed at each stage: "generation", "judge", "score"; none for a stage without failures."""
+        return {str(stage): int(count) for stage, count in (self.results.get("failures") or {}).items()}
+
+    def check(self) -> None:
+        """Read all of the above once, so that what is damaged is found now.
+
+        Raises:
+            RecordError: naming the folder and what is wrong.
+        """
+        try:
+            self.values, self.signature, self.flags, self.counted, self.failures, self.words  # noqa: B018
+            if not self.metrics or any(metric.counts is None for metric in self.metrics):
+                raise KeyError("metrics")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(
+                f"{self.path}: {MANIFEST} or {METRICS} is damaged ({type(error).__name__}: {error})"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Run(RunSummary):
+    """A scored run directory.
+
+    rows      lines of records.jsonl; what they say comes before what metrics.json says
+    """
+
+    rows: Sequence[Mapping[str, Json]] = ()
+
+    @cached_property
     def scored(self) -> list[Mapping[str, Json]]:
         """Rows with counts."""
         return [row for row in self.rows if row["score"]["counts"] is not None]
+
+    @cached_property
+    def values(self) -> dict[str, Interval]:
+        """The run's metrics: those in metrics.json where it is there, else computed from the records."""
+        return super().values if self.results.get("metrics") else self.intervals()
+
+    @cached_property
+    def checks(self) -> Mapping[str, Json]:
+        """Checks of the run's text and counts (see `evalkit.runs.checks`)."""
+        return check_samples(self.rows, self.metrics, self.results.get("baselines"))
+
+    @cached_property
+    def counted(self) -> tuple[int, int]:
+        """Scored and all samples."""
+        return len(self.scored), len(self.rows)
 
     @cached_property
     def failures(self) -> dict[str, int]:
@@ -70,23 +169,6 @@ class Run:
             if stage is not None:
                 counted[stage] = counted.get(stage, 0) + 1
         return counted
-
-    @cached_property
-    def results(self) -> Mapping[str, Json]:
-        """Content of metrics.json, empty for a run in memory or a folder without one."""
-        if self.path is None or not (self.path / METRICS).exists():
-            return {}
-        return read_json(self.path / METRICS)
-
-    @cached_property
-    def checks(self) -> Mapping[str, Json]:
-        """Checks of the run's text and counts (see `evalkit.runs.checks`)."""
-        return check_samples(self.rows, self.metrics, self.results.get("baselines"))
-
-    @property
-    def disqualified(self) -> bool:
-        """Whether a flag keeps the run from being ranked above others."""
-        return disqualified(self.checks)
 
     def counts(self) -> list[Mapping[str, float]]:
         """Counts of the scored samples."""
@@ -129,7 +211,7 @@ def load_run(path: Path | str) -> Run:
     manifest = read_manifest(folder)
     if "metrics" not in manifest or not (folder / RECORDS).exists():
         raise RecordError(f"{folder} is not scored yet: {RECORDS} is missing; run `evalkit score {folder}`")
-    return Run(manifest, list(_read_records(folder / RECORDS)), folder)
+    return Run(manifest, list(_read_records(folder / RECORDS)), path=folder)
 
 
 def find_runs(*folders: Path | str) -> list[Path]:

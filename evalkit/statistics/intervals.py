@@ -63,11 +63,17 @@ class Interval:
 
     def text(self, digits: int = 1) -> str:
         """As printed: "8.4 [7.1, 9.8]", "8.4" without limits, "-" where the value is undefined."""
-        if self.value is None:
-            return "-"
-        if self.low is None or self.high is None:
-            return f"{self.value:z.{digits}f}"  # z: a small loss is 0.0, not -0.0
-        return f"{self.value:z.{digits}f} [{self.low:z.{digits}f}, {self.high:z.{digits}f}]"
+        return " ".join(filter(None, (self.value_text(digits), self.limits_text(digits))))
+
+    def value_text(self, digits: int = 1) -> str:
+        """The value alone: "8.4"."""
+        return "-" if self.value is None else f"{self.value:z.{digits}f}"  # z: a small loss is 0.0, not -0.0
+
+    def limits_text(self, digits: int = 1) -> str:
+        """The limits alone: "[7.1, 9.8]"; "" without."""
+        if self.value is None or self.low is None or self.high is None:
+            return ""
+        return f"[{self.low:z.{digits}f}, {self.high:z.{digits}f}]"
 
 
 def interval(

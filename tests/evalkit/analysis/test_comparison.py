@@ -43,7 +43,7 @@ def run(label, samples, path=None, **manifest):
             }
         )
     metrics = [metric.as_dict() for metric in (CHAIR_S, RECALL, WORDS)]
-    return Run({"benchmark": "toy", "label": label, "metrics": metrics, **manifest}, rows, path)
+    return Run({"benchmark": "toy", "label": label, "metrics": metrics, **manifest}, rows, path=path)
 
 
 MANIFEST = {

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,6 +10,7 @@ import yaml
 from evalkit.analysis.comparison import compare
 from evalkit.analysis.frames import load_metrics, load_runs
 from evalkit.analysis.leaderboard import boards
+from evalkit.analysis.published import PublishedRow, Source
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 from evalkit.reports.comparisons import comparison_report
@@ -47,17 +47,15 @@ def run(label, bad_every, n=200, text=TEXT, covered=3, path=None, **manifest):
             }
         )
     base = {"schema": 1, "evalkit": "0.1.0", "benchmark": "toy", "label": label, "ids": "1a2b", "items": n}
-    return Run({**base, "metrics": [metric.as_dict() for metric in METRICS], **manifest}, rows, path)
+    return Run({**base, "metrics": [metric.as_dict() for metric in METRICS], **manifest}, rows, path=path)
 
 
 GOOD, BAD, COLLAPSED = run("good", 10), run("bad", 2), run("collapsed", 0, text=".", covered=0)
-SOURCE = SimpleNamespace(
+SOURCE = Source(
     paper="Paper (2024)", version="v1", table="Table 1", measured_by="its authors", judge="gpt-4-0314",
     direction="complement", evidence="quoted", settings="500 images",
 )  # fmt: skip
-PUBLISHED = SimpleNamespace(
-    benchmark="toy", model="LLaVA", values={"chair_s": 46.3}, doubtful={"chair_s": "rounded"}, subset="", source=SOURCE
-)
+PUBLISHED = PublishedRow("toy", "LLaVA", SOURCE, printed={"chair_s": 53.7}, doubtful={"chair_s": "rounded"})
 
 
 def save(run, folder):
