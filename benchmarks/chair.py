@@ -18,12 +18,13 @@ denominator gives no value. Everything else agrees with them (see the conformanc
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
 from benchmarks.objects.coco import (
+    ANNOTATIONS,
+    VAL2014,
     Annotations,
     check_known,
     find_image,
@@ -39,8 +40,11 @@ from benchmarks.objects.mentions import (
     check_variant,
     read_synonyms,
 )
+from evalkit.benchmark import Benchmark, Result, summed
 from evalkit.errors import DataError, UsageError
 from evalkit.files.assets import asset
+from evalkit.formats import exporters
+from evalkit.formats.answers import CAPTIONS
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
@@ -98,21 +102,16 @@ def finished_part(response: str) -> str:
     return response[: ends[-1]] if ends else ""
 
 
-@dataclass(frozen=True, slots=True)
-class ChairResult:
-    """Scores by image id, and the metrics of their sums: percent; length in words; None for an empty denominator."""
-
-    metrics: Mapping[str, float | None]
-    counts: Mapping[str, float]
-    scores: Mapping[int, Score]
-
-
-class CHAIR:
+class CHAIR(Benchmark):
     """CHAIR as a benchmark of the harness, and as a plain scorer: `CHAIR.evaluate`."""
 
     name = "chair"
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(max_new_tokens=512)
+    files = (VAL2014, ANNOTATIONS)
+    formats = (CAPTIONS.named("chair"),)
+    exports = (exporters.CAPTIONS.named("chair"),)
+    present = ("objects",)
 
     def __init__(
         self,
@@ -171,7 +170,7 @@ class CHAIR:
         references: Mapping[int, Collection[str]],
         synonyms: Path | Mapping[str, str] | None = None,
         variant: Variant = "pos_lemma",
-    ) -> ChairResult:
+    ) -> Result:
         """Score responses against reference objects; no model, no image, no torch.
 
         >>> result = CHAIR.evaluate(
@@ -196,8 +195,7 @@ class CHAIR:
         words = read_synonyms(table) if isinstance(table, Path) else table
         finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), variant)
         scores = {image: score_caption(text, references[image], finder) for image, text in responses.items()}
-        counts = sum_counts(score.counts or {} for score in scores.values())
-        return ChairResult({metric.name: metric.value(counts) for metric in cls.metrics}, counts, scores)
+        return summed(cls.metrics, scores)
 
     @cached_property
     def table(self) -> Path:

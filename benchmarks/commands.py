@@ -13,6 +13,7 @@ from benchmarks.cli.arguments import (
     add_task_arguments,
     add_task_options,
 )
+from benchmarks.cli.export_commands import add_export_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
 from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild
 from evalkit.cli.arguments import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""
     add_inspection_commands(commands)
+    add_export_command(commands)
 
     run = commands.add_parser("run", help="generate and score: one checkpoint on one or more benchmarks")
     add_task_arguments(run)
@@ -102,7 +104,7 @@ def run_benchmarks(options: argparse.Namespace) -> int:
             f"{', '.join(unjudged)}: the responses need a judge; name one with --judge, choose a variant that needs "
             "none, or only `evalkit generate` now"
         )
-    engine = open_engine(options)
+    engine = open_engine(options, [entry for work in plans for entry in work.benchmark.formats])
     label = model_label(options)
     summaries: list[Summary] = []
     try:
@@ -126,7 +128,7 @@ def generate_responses(options: argparse.Namespace) -> int:
     from evalkit.process.progress import ProgressBar
 
     plans = plans_of(options)
-    engine = open_engine(options)
+    engine = open_engine(options, [entry for work in plans for entry in work.benchmark.formats])
     label = model_label(options)
     try:
         for work in plans:
@@ -163,7 +165,6 @@ def score_responses(options: argparse.Namespace) -> int:
 
 def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
     """The run directory to score, made below `output_path` from --responses if there are any."""
-    from evalkit.benchmark import OpenItems
     from evalkit.harness.stored import default_label, import_run, plan_of_run
 
     if not options.responses:
@@ -185,8 +186,7 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
         origin=origin,
     )
     if len(work.items) < (known := len(benchmark.items())):
-        open_items = isinstance(benchmark, OpenItems) and benchmark.open_items
-        remedy = "; --image-ids FILE says which must have one" if open_items else ""
+        remedy = "; --image-ids FILE says which must have one" if benchmark.open_items else ""
         print(
             f"evalkit: {benchmark.name}: {len(work.items):,} of {known:,} items have a response, the others are left "
             f"out{remedy}",

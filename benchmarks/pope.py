@@ -16,20 +16,22 @@ Differs from the authors' script: answers are joined by id, never by position, a
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from benchmarks.objects.coco import VAL2014
 from benchmarks.yes_no import read_first_sentence, read_leading
+from evalkit.benchmark import Benchmark, Result
 from evalkit.errors import DataError, UsageError
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows, read_text
-from evalkit.formats.importers import answered
+from evalkit.formats import exporters
+from evalkit.formats.answers import QUESTION_ANSWERS
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
-from evalkit.schema import Item, Json, Prompt, Sample, Score
+from evalkit.schema import Item, Json, Sample, Score
 
 SPLITS = ("random", "popular", "adversarial")
 
@@ -97,28 +99,15 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-@dataclass(frozen=True)
-class PopeResult:
-    """What `POPE.evaluate` returns.
-
-    metrics   name -> value over all splits; None where it is undefined
-    counts    sums over all questions
-    scores    item id -> score
-    official  split -> what the authors' script prints
-    """
-
-    metrics: Mapping[str, float | None]
-    counts: Mapping[str, float]
-    scores: Mapping[str, Score]
-    official: Mapping[str, Json]
-
-
-class POPE:
+class POPE(Benchmark):
     """The benchmark; see the module for what it measures."""
 
     name = "pope"
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(temperature=0.0, max_new_tokens=128)
+    files = (VAL2014,)
+    formats = (QUESTION_ANSWERS.named("pope"),)
+    exports = (exporters.QUESTION_ANSWERS.named("pope"),)
 
     def __init__(
         self,
@@ -154,7 +143,7 @@ class POPE:
         data: Path | None = None,
         splits: Sequence[str] = SPLITS,
         partial: bool = False,
-    ) -> PopeResult:
+    ) -> Result:
         """Score responses made elsewhere; no model, no image, no torch. Arguments as of the class.
 
         Args:
@@ -162,17 +151,7 @@ class POPE:
         Raises:
             DataError: if an id belongs to no question, or (unless `partial`) a question has no response.
         """
-        benchmark = cls(data, None, splits, without_images=True, partial=partial)
-        pairs = answered(benchmark.items(), responses, partial, "pope")
-        scores = {item.id: benchmark.score(item, text) for item, text in pairs}
-        counts = sum_counts(score.counts or {} for score in scores.values())
-        by_split = {
-            split: official_figures(
-                sum_counts(scores[item.id].counts or {} for item, _ in pairs if item.groups["split"] == split)
-            )
-            for split in benchmark.splits
-        }
-        return PopeResult({metric.name: metric.value(counts) for metric in METRICS}, counts, scores, by_split)
+        return cls(data, None, splits, True, partial).result(responses, partial=partial)
 
     def items(self) -> Sequence[Item]:
         """The questions, split by split, in file order.
@@ -181,10 +160,6 @@ class POPE:
             DataError: if a file is missing, malformed or empty, or a question_id is repeated within a split.
         """
         return self._items
-
-    def prompt(self, item: Item) -> Prompt:
-        """The question as it stands in the file; the authors add no instruction about the form of an answer."""
-        return Prompt(item.id, item.question, (item.image,) if item.image else ())
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Score an answer."""
@@ -225,7 +200,7 @@ class POPE:
     @cached_property
     def _paths(self) -> dict[str, Path]:
         if self.data is not None:
-            return {split: _find(self.data, split) for split in self.splits}
+            return {split: find_list(self.data, split) for split in self.splits}
         from evalkit.files.assets import asset
 
         return {split: asset(f"pope/coco_pope_{split}.json") for split in self.splits}
@@ -240,14 +215,14 @@ class POPE:
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         return tuple(
-            item for split, path in self._paths.items() for item in _questions(split, path, self._folder(path))
+            item for split, path in self._paths.items() for item in read_questions(split, path, self._folder(path))
         )
 
     def _folder(self, path: Path) -> Path | None:
         return None if self.without_images else self.images or path.parent / "val2014"
 
 
-def _find(folder: Path, split: str) -> Path:
+def find_list(folder: Path, split: str) -> Path:
     """The question file of a split; both spellings of its ending are in use."""
     candidates = [folder / f"coco_pope_{split}{ending}" for ending in (".json", ".jsonl")]
     found = [path for path in candidates if path.is_file()]
@@ -260,7 +235,8 @@ def _find(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def _questions(split: str, path: Path, images: Path | None) -> list[Item]:
+def read_questions(split: str, path: Path, images: Path | None) -> list[Item]:
+    """The questions of one split in file order; without a folder of images, without images."""
     places: dict[int, str] = {}
     items = []
     for row in read_rows(path):

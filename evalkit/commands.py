@@ -1,4 +1,4 @@
-"""Sub-commands that work on run directories and on this machine: compare, export, assets."""
+"""Sub-commands that work on run directories and on this machine: compare, assets."""
 
 import argparse
 import math
@@ -32,19 +32,6 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
     compare.set_defaults(command=compare_runs)
 
-    export = commands.add_parser("export", help="write a run's responses in the authors' own formats")
-    export.add_argument("run", type=Path, nargs="?", metavar="RUN")
-    export.add_argument(
-        "--format", required=True, metavar="F", help="amber, chair, pope, mmhal, ...; `list` lists them"
-    )
-    export.add_argument("--output", type=Path, metavar="FILE")
-    export.add_argument("--sample", type=int, metavar="K", help="which of several responses per item, from 0")
-    export.add_argument("--omit-failures", action="store_true", help="leave failed responses out")
-    export.add_argument(
-        "--template", type=Path, metavar="FILE", help="the authors' file to fill, where the format does"
-    )
-    export.set_defaults(command=export_responses)
-
     assets = commands.add_parser("assets", help="official files: list, fetch, verify")
     assets.add_argument("action", choices=("list", "fetch", "verify"))
     assets.add_argument("names", nargs="*", metavar="PATTERN", help="e.g. chair/* (default: all)")
@@ -69,31 +56,6 @@ def compare_runs(options: argparse.Namespace) -> int:
     print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:
         write_text(options.output, comparison_report(result, options.format, power))
-    return 0
-
-
-def export_responses(options: argparse.Namespace) -> int:
-    """`evalkit export`."""
-    from evalkit.formats.exporters import EXPORTS, TEMPLATE, export_run
-
-    if options.format == "list":
-        for name, export in EXPORTS.items():
-            print(f"{name:<18} {export.suffix:<7} {export.about}")
-        print(f"{TEMPLATE:<18} {'.json':<7} the authors' file (--template) with model_answer filled in")
-        return 0
-    if options.run is None:
-        raise UsageError("export: name the run to export, e.g. runs/llava/chair")
-    suffix = EXPORTS[options.format].suffix if options.format in EXPORTS else ".json"
-    output = options.output or Path(f"{options.run.parent.name}_{options.run.name}_{options.format}{suffix}")
-    for path in export_run(
-        options.run,
-        options.format,
-        output,
-        omit_failures=options.omit_failures,
-        sample=options.sample,
-        template=options.template,
-    ):
-        print(path)
     return 0
 
 

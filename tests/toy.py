@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from evalkit.benchmark import Benchmark
 from evalkit.engines import Choices, TokenLogprobs
 from evalkit.errors import EngineError
 from evalkit.metrics import Metric
@@ -11,7 +12,7 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Response, Score
 
 
-class ToyBenchmark:
+class ToyBenchmark(Benchmark):
     """Counts words that are not in the reference; "?" cannot be scored."""
 
     name = "toy"

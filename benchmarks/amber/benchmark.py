@@ -20,7 +20,6 @@ there are intervals. The prompt of one question differs between the authors' que
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -30,9 +29,11 @@ from benchmarks.amber.figures import amber_score, official_figures
 from benchmarks.amber.files import AmberFiles
 from benchmarks.amber.nouns import Lexicon, score_description, vocabulary_of
 from benchmarks.amber.similarity import open_similarity
+from evalkit.benchmark import Benchmark, DataFile, Result
 from evalkit.errors import UsageError
 from evalkit.files.cache import cache_folder
-from evalkit.formats.importers import answered
+from evalkit.formats import exporters
+from evalkit.formats.answers import RESPONSES
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
@@ -73,28 +74,23 @@ def lenient_metrics(dimensions: Sequence[str]) -> tuple[Metric, ...]:
     return (*score, *(metric for metric in answer_metrics("_word") if metric.name in shown))
 
 
-@dataclass(frozen=True)
-class AmberResult:
-    """What `AMBER.evaluate` returns.
-
-    metrics   name -> value; None where it is undefined
-    counts    sums over all items
-    scores    item id -> score, with the nouns as findings
-    official  the authors' figures by reading of the answers, see `AMBER.official`
-    """
-
-    metrics: Mapping[str, float | None]
-    counts: Mapping[str, float]
-    scores: Mapping[str, Score]
-    official: Mapping[str, Json]
-
-
-class AMBER:
+class AMBER(Benchmark):
     """The benchmark; see the module for what it measures."""
 
     name = "amber"
     metrics: Sequence[Metric] = (*plain_metrics(DIMENSIONS), *lenient_metrics(DIMENSIONS))
     sampling = Sampling(temperature=0.0, max_new_tokens=512)
+    files = (
+        DataFile(
+            "images",
+            "amber/image",
+            "the image archive linked in the README of junyangwang0410/AMBER (Google Drive): unpack so that "
+            "amber/image/AMBER_1.jpg is there",
+        ),
+    )
+    formats = (RESPONSES.named("amber"),)
+    exports = (exporters.RESPONSES.named("amber"),)
+    present = ("truth",)
 
     def __init__(
         self,
@@ -141,7 +137,7 @@ class AMBER:
         similarity: str = "spacy",
         dimensions: Sequence[str] = ("all",),
         partial: bool = False,
-    ) -> AmberResult:
+    ) -> Result:
         """Score responses made elsewhere; no model, no image, no torch. Arguments as of the class.
 
         Args:
@@ -150,13 +146,7 @@ class AMBER:
             DataError: if an id belongs to no selected item, or (unless `partial`) an item has no response.
         """
         benchmark = cls(data, None, similarity, dimensions, without_images=True, partial=partial)
-        given = {str(number): text for number, text in responses.items()}
-        pairs = answered(benchmark.items(), given, partial, "amber")
-        scores = {item.id: benchmark.score(item, text) for item, text in pairs}
-        sums = sums_by_type((item, scores[item.id]) for item, _ in pairs)
-        counts = sum_counts(sums.values())
-        metrics = {metric.name: metric.value(counts) for metric in benchmark.metrics}
-        return AmberResult(metrics, counts, scores, benchmark._figures(sums))
+        return benchmark.result(responses, partial=partial)
 
     def items(self) -> Sequence[Item]:
         """All items of the selected dimensions, in the order of the query file.

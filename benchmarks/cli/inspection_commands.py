@@ -3,19 +3,21 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import BENCHMARKS
-from benchmarks.mmhal.ratings import is_hallucinated
 from evalkit.cli.arguments import EXIT_ABORTED, default_output
 from evalkit.cli.engines import ENGINES
-from evalkit.errors import DataError, UsageError
+from evalkit.errors import DataError, RecordError
+
+if TYPE_CHECKING:
+    from evalkit.benchmark import DataFile, Rating
+    from evalkit.runs.run import Run
 
 REPORT_FORMATS = ("terminal", "markdown", "csv", "latex", "json", "card")
-RATINGS = {"mmhal": ("rating", is_hallucinated)}  # count that holds the verdict, what it means
-FLAGGED_RESPONSES = ("hallucinated_responses", lambda count: count > 0)
 
 
 def add_inspection_commands(commands: Any) -> None:
@@ -100,14 +102,12 @@ def show_report(options: argparse.Namespace) -> int:
 
 def examine(options: argparse.Namespace) -> int:
     """`evalkit doctor`: one line per finding; exit code 3 if a benchmark or a server that was named lacks something."""
-    from benchmarks.cli.layout import LAYOUT, images_found, missing
+    from benchmarks.cli.registry import files_of
     from evalkit.cli.doctor import Check, endpoint, environment
     from evalkit.files.assets import all_assets, state
 
-    names = [name.replace("-", "_") for name in options.benchmarks]
-    unknown = [name for name in names if name not in LAYOUT]
-    if unknown:
-        raise UsageError(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(LAYOUT)}")
+    names = [name if ":" in name else name.replace("-", "_") for name in options.benchmarks]
+    wanted_files = {name: files_of(name) for name in names or BENCHMARKS}
     checks = list(environment()) if not names else []
     if options.base_url:
         checks.append(endpoint(options.base_url, options.model))
@@ -117,19 +117,31 @@ def examine(options: argparse.Namespace) -> int:
     checks.append(
         Check("assets", "ok" if here else "note", f"{here} of {len(states)} official files here (evalkit assets list)")
     )
-    for name in names or LAYOUT:
+    for name, files in wanted_files.items():
         if options.data is None:
             checks.append(Check(name, "note", "no data folder named: --data DIR or EVALKIT_DATA"))
             continue
-        absent = missing(name, Path(options.data))
+        data = Path(options.data)
+        absent = [file for file in files if file.missing(data)]
         lacking |= bool(names and absent)
-        checks += [Check(name, "missing", f"{options.data}/{place.path}: {place.how}") for place in absent]
+        checks += [Check(name, "missing", f"{data}/{file.path}: {file.how}") for file in absent]
         if not absent:
-            checks.append(Check(name, "ok", images_found(name, Path(options.data))))
+            checks.append(Check(name, "ok", _images_found(files, data)))
     marks = {"ok": "ok", "missing": "--", "note": ".."}
     for check in checks:
         print(f"{marks[check.state]} {check.name:<16} {check.text}")
     return EXIT_ABORTED if lacking or (names and options.data is None) else 0
+
+
+def _images_found(files: "Sequence[DataFile]", data: Path) -> str:
+    """How many image files a benchmark's folder holds, as a sentence."""
+    folders = [file.path for file in files if file.option == "images"]
+    if not files:
+        return "reads no file below the data folder"
+    if not folders:
+        return "files found; its images are inside them"
+    images = (path for path in (data / folders[0]).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    return f"files found; {sum(1 for _ in images):,} images in {folders[0]}"
 
 
 def calibrate_judge(options: argparse.Namespace) -> int:
@@ -139,14 +151,28 @@ def calibrate_judge(options: argparse.Namespace) -> int:
     from evalkit.statistics.agreement import agreement
 
     run = load_run(options.run)
-    count, flagged = RATINGS.get(run.benchmark, FLAGGED_RESPONSES)
-    ours = labels_of_records(run.rows, lambda counts: counts.get(count))
+    rating = _rating(run)
+    ours = labels_of_records(run.rows, lambda counts: counts.get(rating.count))
     if options.reference.is_dir():
         reference = load_run(options.reference)
         check_same_responses(run, reference)
-        theirs = labels_of_records(reference.rows, lambda counts: counts.get(count))
+        theirs = labels_of_records(reference.rows, lambda counts: counts.get(rating.count))
     else:
         theirs = read_labels(options.reference)
-    print(agreement(ours, theirs, flagged))
+    print(agreement(ours, theirs, rating.flags))
     print(f"judge: {run.signature.long()}", file=sys.stderr)
     return 0
+
+
+def _rating(run: "Run") -> "Rating":
+    """What the run says of its labels; runs of earlier versions do not, and their benchmark is asked."""
+    from benchmarks.cli.registry import benchmark_class
+    from evalkit.benchmark import Rating
+
+    told = run.manifest.get("rating")
+    if isinstance(told, dict):
+        try:
+            return Rating(**told)
+        except TypeError as error:
+            raise RecordError(f"{run.path}: 'rating' of the manifest cannot be read: {error}") from error
+    return benchmark_class(run.benchmark).rating if run.benchmark in BENCHMARKS else Rating()

@@ -37,7 +37,7 @@ def plans_of(options: argparse.Namespace) -> "list[Plan]":
 def _need_images(plans: "list[Plan]") -> None:
     """A model must not be asked about images that nobody showed it."""
     for work in plans:
-        blind = [item.id for item in work.items if item.image is None]
+        blind = [item.id for item in work.items if item.image is None and work.benchmark.needs_image(item)]
         if blind:
             name = work.benchmark.name
             raise DataError(
@@ -48,8 +48,7 @@ def _need_images(plans: "list[Plan]") -> None:
 
 def benchmark_of(options: argparse.Namespace, name: str) -> "tuple[Benchmark, dict[str, Any]]":
     """A benchmark, and how to build it again; responses made elsewhere are scored without images."""
-    from benchmarks.cli.layout import located
-    from benchmarks.cli.registry import build, options_of
+    from benchmarks.cli.registry import build, located, options_of
 
     name = name.replace("-", "_") if name.replace("-", "_") in BENCHMARKS else name
     known = options_of(name)

@@ -2,17 +2,17 @@
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from benchmarks import BENCHMARKS
-from evalkit.benchmark import Benchmark
+from evalkit.benchmark import Benchmark, DataFile, adopted_class
 from evalkit.errors import UsageError
 
 
-def benchmark_class(name: str) -> type[Any]:
+def benchmark_class(name: str) -> type[Benchmark]:
     """The class of a benchmark, by its registered name (`-` and `_` are the same) or as "package.module:Class".
 
     Raises:
@@ -26,10 +26,19 @@ def benchmark_class(name: str) -> type[Any]:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"benchmark {name!r} cannot be imported: {error}") from error
-    lacking = [part for part in ("name", "items", "prompt", "score", "settings") if not hasattr(found, part)]
-    if lacking:
-        raise UsageError(f"{name!r} is not a benchmark: it has no {', '.join(lacking)}")
-    return cast("type[Any]", found)
+    if not isinstance(found, type):
+        raise UsageError(f"{name!r} is not a benchmark: it is not a class")
+    return adopted_class(found)
+
+
+def files_of(name: str) -> Sequence[DataFile]:
+    """The files that a benchmark reads below a data folder."""
+    return benchmark_class(name).files
+
+
+def located(name: str, data: Path) -> dict[str, str]:
+    """Constructor options for the files of a benchmark that are there below the data folder."""
+    return {file.option: str(data / file.path) for file in files_of(name) if not file.missing(data)}
 
 
 def build(name: str, options: Mapping[str, str], world: Path | None = None) -> Benchmark:
@@ -44,7 +53,7 @@ def build(name: str, options: Mapping[str, str], world: Path | None = None) -> B
     cls = benchmark_class(name)
     if world is not None and not hasattr(cls, "miniature"):
         raise UsageError(f"{name} has no `miniature` constructor: it cannot be run on a miniature world (--world)")
-    maker = cls.miniature if world is not None else cls
+    maker: Any = getattr(cls, "miniature") if world is not None else cls  # noqa: B009
     arguments = {} if world is None else {"world": world}
     return cast("Benchmark", maker(**arguments, **convert(name, maker, options)))
 

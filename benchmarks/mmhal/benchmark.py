@@ -28,8 +28,11 @@ from benchmarks.mmhal.ratings import (
     official_rating,
     robust_rating,
 )
+from evalkit.benchmark import DataFile, Judged, Rating
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
+from evalkit.formats import exporters
+from evalkit.formats.answers import FILLED_TEMPLATE
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
@@ -50,7 +53,7 @@ JUDGE = PinnedPrompt(
 )
 
 
-class MMHalBench:
+class MMHalBench(Judged):
     """MMHal-Bench as a benchmark of the harness."""
 
     name = "mmhal"
@@ -61,6 +64,19 @@ class MMHalBench:
         Metric("length", "words / responses", None, unit="words", role="length"),
     )
     sampling = Sampling(max_new_tokens=1024)
+    files = (
+        DataFile(
+            "data",
+            "mmhal/mmhal-bench_answer_template.json",
+            "evalkit assets fetch mmhal/mmhal-bench_answer_template.json, or the test split of "
+            "Shengcao1006/MMHal-Bench on the Hub",
+        ),
+        DataFile("images", "mmhal/images", "the 96 photographs behind the template's image_src, by their file names"),
+    )
+    formats = (FILLED_TEMPLATE.named("mmhal"),)
+    exports = (exporters.FILLED_TEMPLATE.named("mmhal"),)
+    rating = Rating("rating", below=3)
+    present = ("labels",)
 
     def __init__(
         self,
@@ -134,10 +150,6 @@ class MMHalBench:
             DataError: if the file or an image is missing or malformed, the order differs, or there are not 96 items.
         """
         return self._items
-
-    def prompt(self, item: Item) -> Prompt:
-        """The question, after the image."""
-        return Prompt(item.id, item.question, (item.image,) if item.image else ())
 
     def settings(self) -> Mapping[str, str]:
         """What moves a score: the questions with their references, the judge's prompt, how its text is read."""

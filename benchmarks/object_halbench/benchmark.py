@@ -17,7 +17,6 @@ Decoding: the authors of RLAIF-V answer with 3 beams; the default here is greedy
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -48,11 +47,15 @@ from benchmarks.object_halbench.files import (
 from benchmarks.object_halbench.phrases import AnalyserName, NltkAnalyser, PhraseAnalyser, choose_analyser
 from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
+from benchmarks.objects.coco import ANNOTATIONS
+from evalkit.benchmark import DataFile, Judged, Result, summed
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.cache import cache_folder
+from evalkit.formats import exporters
+from evalkit.formats.answers import IMAGE_ANSWERS
 from evalkit.images import ImageFile
-from evalkit.metrics import Metric, sum_counts
+from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
 
@@ -70,16 +73,7 @@ EXTRACTOR = PinnedPrompt(
 Reading = Literal["safe", "strict"]
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectHalBenchResult:
-    """Metrics (percent, words; None for an empty denominator), the counts they come from, scores by image id."""
-
-    metrics: Mapping[str, float | None]
-    counts: Mapping[str, float]
-    scores: Mapping[int, Score]
-
-
-class ObjectHalBench:
+class ObjectHalBench(Judged):
     """Object HalBench as a benchmark of the harness."""
 
     name = "object_halbench"
@@ -91,6 +85,17 @@ class ObjectHalBench:
         Metric("length", "words / responses", None, unit="words", role="length"),
     )
     sampling = Sampling(max_new_tokens=1024)
+    files = (
+        DataFile(
+            "data",
+            "object_halbench/obj_halbench_300_with_image.jsonl",
+            "eval/data/obj_halbench_300_with_image.jsonl of RLHF-V/RLAIF-V (63.5 MB, images inside)",
+        ),
+        ANNOTATIONS,
+    )
+    formats = (IMAGE_ANSWERS.named("object_halbench"),)
+    exports = (exporters.IMAGE_ANSWERS.named("object_halbench"),)
+    present = ("objects",)
 
     def __init__(
         self,
@@ -158,7 +163,7 @@ class ObjectHalBench:
         replies: Mapping[int, str] | None = None,
         reading: Reading = "safe",
         analyser: AnalyserName | PhraseAnalyser = "auto",
-    ) -> "ObjectHalBenchResult":
+    ) -> Result:
         """Score responses against reference objects; no model, no image, no torch.
 
         >>> table = ObjectTable.of({"dog": "dog", "puppy": "dog", "cat": "cat"})
@@ -185,9 +190,7 @@ class ObjectHalBench:
         scores = {
             image: bench.score(items[image], text, (replies or {}).get(image)) for image, text in responses.items()
         }
-        counts = [score.counts for score in scores.values() if score.counts is not None]
-        sums = sum_counts(counts)
-        return ObjectHalBenchResult({metric.name: metric.value(sums) for metric in cls.metrics}, sums, scores)
+        return summed(cls.metrics, scores)
 
     @cached_property
     def table(self) -> ObjectTable:

@@ -16,11 +16,23 @@ from typing import Any
 
 from benchmarks.objects.json_stream import stream_arrays
 from benchmarks.objects.mentions import MentionFinder
+from evalkit.benchmark import DataFile
 from evalkit.errors import DataError
 from evalkit.files.cache import cache_folder, content_key
 from evalkit.files.rows import parse_json, read_text
 from evalkit.images import ImageFile
 
+VAL2014 = DataFile(
+    "images",
+    "coco/val2014",
+    "val2014.zip from images.cocodataset.org (6.2 GB, 40,504 images): unpack so that coco/val2014/*.jpg is there",
+)
+ANNOTATIONS = DataFile(
+    "annotations",
+    "coco/annotations",
+    "annotations_trainval2014.zip from images.cocodataset.org (241 MB): unpack so that coco/annotations/ holds "
+    "instances_{train,val}2014.json and captions_{train,val}2014.json",
+)
 CACHE_FORMAT = 1
 LONGEST_ID = 18  # digits
 SMALL = 1 << 20  # bytes of an instances file that is quicker read than kept

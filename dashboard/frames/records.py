@@ -5,12 +5,8 @@ from collections.abc import Mapping
 from evalkit.reports.markup import clean
 from evalkit.schema import Json
 
-PRESENT = ("objects", "truth", "labels")  # keys of `reference` that list what is truly in the image
-
-
+BEFORE_PRESENT = ("objects", "truth", "labels")  # keys of `reference` in records that have no "present" yet
 SHOWN_TEXT = 240  # characters of a response in a list
-
-
 Row = Mapping[str, Json]
 
 
@@ -29,7 +25,5 @@ def hallucinated_objects(row: Row) -> frozenset[str]:
 def present_objects(row: Row) -> list[str]:
     """Objects truly in the image, by the benchmark's annotation; empty where a record lists none."""
     reference = row.get("reference") or {}
-    for key in PRESENT:
-        if isinstance(reference.get(key), list):
-            return [clean(name) for name in reference[key] if isinstance(name, str)]
-    return []
+    listed = row.get("present", next((reference[key] for key in BEFORE_PRESENT if key in reference), None))
+    return [clean(name) for name in listed if isinstance(name, str)] if isinstance(listed, list) else []

@@ -16,6 +16,7 @@ from evalkit.process.progress import hide_loading_bars
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
+    from evalkit.formats.answers import Format
 
 
 GIVEN_BY_FLAG = ("revision", "dtype", "device", "adapter")
@@ -65,8 +66,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--label", help="name of the model in tables (default: its folder or hub name)")
 
 
-def open_engine(options: argparse.Namespace) -> "Engine":
-    """The engine that the command line asks for; its libraries are imported here and not earlier."""
+def open_engine(options: argparse.Namespace, formats: "Sequence[Format]" = ()) -> "Engine":
+    """The engine that the command line asks for; its libraries are imported here and not earlier.
+
+    Args:
+        formats: formats of responses that the benchmarks at hand declare, for the replay engine.
+    """
     texts = key_values(options.engine_args, "--engine-args")
     given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
     if ":" in options.engine:
@@ -84,8 +89,8 @@ def open_engine(options: argparse.Namespace) -> "Engine":
         return named_engine("openai", options.model, texts, "--engine-args", base_url=options.base_url)
     from evalkit.engines.replay import ReplayEngine
 
-    own = arguments_of(ReplayEngine, texts, "--engine-args", ("path",))
-    return ReplayEngine(Path(options.model), **own)
+    own = arguments_of(ReplayEngine, texts, "--engine-args", ("path", "formats"))
+    return ReplayEngine(Path(options.model), formats=formats, **own)
 
 
 def named_engine(

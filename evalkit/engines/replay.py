@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evalkit.engines.texts import TextEngine
 from evalkit.errors import DataError
-from evalkit.formats.answers import Answer
+from evalkit.formats.answers import Answer, Format
 from evalkit.formats.importers import AUTO, Join, join_answers, read_answers
 from evalkit.runs.records import MANIFEST, read_manifest
 from evalkit.sampling import Sampling
@@ -20,14 +20,15 @@ class ReplayEngine(TextEngine):
 
     Args:
         path: a run directory, or a file in one of the known formats.
-        format_name: see `formats.FORMATS`.
+        format_name: see `formats.answers.FORMATS`.
+        formats: those of benchmarks' own, beside the general ones.
     """
 
     name = "replay"
 
-    def __init__(self, path: Path, format_name: str = AUTO) -> None:
+    def __init__(self, path: Path, format_name: str = AUTO, formats: Sequence[Format] = ()) -> None:
         self.path = path
-        self._answers: list[Answer] = read_answers(path, format_name)
+        self._answers: list[Answer] = read_answers(path, format_name, formats)
 
     def describe(self) -> Mapping[str, Json]:
         """The model of the replayed run, or the file's name; where the answers came from."""

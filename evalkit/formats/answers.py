@@ -8,7 +8,7 @@ An answer offers keys of these kinds, best first; `importers` joins them to item
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -52,6 +52,10 @@ class Format:
     keys: tuple[tuple[Kind, tuple[str, ...]], ...] = ()
     lenient: bool = False
     answer: Callable[[Row], Answer] | None = None
+
+    def named(self, name: str) -> "Format":
+        """The same format under the name by which a benchmark's users know it."""
+        return replace(self, name=name)
 
     def fits(self, fields: Mapping[str, Any]) -> bool:
         """Whether a row looks like this format."""
@@ -211,73 +215,79 @@ def _rlaifv_answer(row: Row) -> Answer:
     return _answer(row, text, 0, keys, lenient=False)
 
 
+INSPECT = Format(
+    "inspect", "inspect_ai log (.eval or dumped .json)", (("id",), ("output",), ("epoch",)), answer=_inspect_answer
+)
+LMMS_EVAL = Format("lmms-eval", "lmms-eval samples", (("filtered_resps", "resps"),), answer=_lmms_answer)
+VLMEVALKIT = Format(
+    "vlmevalkit",
+    "VLMEvalKit prediction table",
+    (("index",), ("question",)),
+    ("prediction",),
+    (("id", ("id", "index")), ("image", ("image_path",)), ("question", ("question",))),
+    lenient=True,
+)
+FILLED_TEMPLATE = Format(
+    "filled-template",
+    "records with image_id and model_answer",
+    (("model_answer",), ("image_id",)),
+    ("model_answer",),
+    (("image", ("image_id",)), ("question", ("question",))),
+)
+CAPTIONS = Format(
+    "captions", "image_id and caption", (("caption",), ("image_id",)), ("caption",), (("image", ("image_id",)),)
+)
+RESPONSES = Format("responses", "id and response", (("id",), ("response",)), ("response",), (("id", ("id",)),))
+IMAGE_ANSWERS = Format(
+    "image-answers",
+    "answers with image_id or metainfos",
+    (("answer", "text"), ("image_id", "metainfos")),
+    answer=_rlaifv_answer,
+)
+LLAVA = Format(
+    "llava",
+    "question_id and text",
+    (("question_id",), ("text",)),
+    ("text",),
+    (("id", ("question_id",)), ("question", ("prompt",))),
+)
+QUESTION_ANSWERS = Format(
+    "question-answers",
+    "question_id or question, and answer",
+    (("answer",), ("question_id", "question")),
+    ("answer",),
+    (("id", ("question_id",)), ("image", ("image",)), ("question", ("question", "text"))),
+)
+PLAIN = Format("plain", "id and text", (("id",), ("text", "failure")), ("text",), (("id", ("id",)),))
+
+# In the order in which a file's first row is tried; a benchmark's own formats come before them.
 FORMATS: tuple[Format, ...] = (
-    Format(
-        "inspect", "inspect_ai log (.eval or dumped .json)", (("id",), ("output",), ("epoch",)), answer=_inspect_answer
-    ),
-    Format("lmms-eval", "lmms-eval samples", (("filtered_resps", "resps"),), answer=_lmms_answer),
-    Format(
-        "vlmevalkit",
-        "VLMEvalKit prediction table",
-        (("index",), ("question",)),
-        ("prediction",),
-        (("id", ("id", "index")), ("image", ("image_path",)), ("question", ("question",))),
-        lenient=True,
-    ),
-    Format(
-        "mmhal",
-        "the 96 records with model_answer",
-        (("model_answer",), ("image_id",)),
-        ("model_answer",),
-        (("image", ("image_id",)), ("question", ("question",))),
-    ),
-    Format("chair", "image_id and caption", (("caption",), ("image_id",)), ("caption",), (("image", ("image_id",)),)),
-    Format("amber", "id and response", (("id",), ("response",)), ("response",), (("id", ("id",)),)),
-    Format(
-        "object_halbench",
-        "answers with image_id or metainfos",
-        (("answer", "text"), ("image_id", "metainfos")),
-        answer=_rlaifv_answer,
-    ),
-    Format(
-        "llava",
-        "question_id and text",
-        (("question_id",), ("text",)),
-        ("text",),
-        (("id", ("question_id",)), ("question", ("prompt",))),
-    ),
-    Format(
-        "pope",
-        "question_id or question, and answer",
-        (("answer",), ("question_id", "question")),
-        ("answer",),
-        (("id", ("question_id",)), ("image", ("image",)), ("question", ("question", "text"))),
-    ),
-    Format("plain", "id and text", (("id",), ("text", "failure")), ("text",), (("id", ("id",)),), lenient=False),
+    *(INSPECT, LMMS_EVAL, VLMEVALKIT, FILLED_TEMPLATE, CAPTIONS),
+    *(RESPONSES, IMAGE_ANSWERS, LLAVA, QUESTION_ANSWERS, PLAIN),
 )
 
 
-def format_named(name: str) -> Format:
-    """A format of the table.
+def format_named(name: str, own: Sequence[Format] = ()) -> Format:
+    """A format of the table, or one of a benchmark's own.
 
     Raises:
         DataError: if there is none of that name.
     """
-    found = next((entry for entry in FORMATS if entry.name == name), None)
-    if found is None:
-        raise DataError(f"unknown format {name!r}; known: {', '.join(entry.name for entry in FORMATS)}")
-    return found
+    known = {entry.name: entry for entry in (*FORMATS, *own)}
+    if name not in known:
+        raise DataError(f"unknown format {name!r}; known: {', '.join(known)}")
+    return known[name]
 
 
-def detect(row: Row) -> Format:
-    """The first format that fits a file's first row.
+def detect(row: Row, own: Sequence[Format] = ()) -> Format:
+    """The first format that fits a file's first row; a benchmark's own come first.
 
     Raises:
         DataError: if none does.
     """
-    found = next((entry for entry in FORMATS if entry.fits(row.fields)), None)
+    found = next((entry for entry in (*own, *FORMATS) if entry.fits(row.fields)), None)
     if found is None:
-        known = "; ".join(f"{entry.name}: {entry.about}" for entry in FORMATS)
+        known = "; ".join(f"{entry.name}: {entry.about}" for entry in (*own, *FORMATS))
         raise DataError(f"{row.where}: no known format has the fields {_names(row.fields)}; known: {known}")
     return found
 

@@ -9,7 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +30,8 @@ class Export:
     key          fields that tell rows apart in the authors' script
     suffix       of the file: .json is one list, .jsonl a row a line, .csv a table
     by_position  the authors' script goes by position, so nothing may be left out
+    fills        the format is a file of the authors whose records are filled in
+    name         as on the command line
     """
 
     row: Callable[[Record], dict[str, Json]]
@@ -37,6 +39,12 @@ class Export:
     suffix: str
     about: str
     by_position: bool = False
+    fills: bool = False
+    name: str = ""
+
+    def named(self, name: str) -> "Export":
+        """The same format under the name by which a benchmark's users know it."""
+        return replace(self, name=name)
 
 
 def export_run(
@@ -47,6 +55,7 @@ def export_run(
     omit_failures: bool = False,
     sample: int | None = None,
     template: Path | None = None,
+    exports: Sequence[Export] = (),
 ) -> list[Path]:
     """Write a scored run's responses; returns the files written.
 
@@ -54,13 +63,16 @@ def export_run(
         output: the file; a run of several parts (ids "part/id") gives one file per part, named <stem>_<part>.
         omit_failures: leave failed responses out.
         sample: which of several responses per item, counted from 0; needed where there are several.
-        template: the records to fill, for the format that is one ("mmhal").
+        template: the records to fill, for a format that is such a file.
+        exports: formats that benchmarks declare, beside the general ones.
     Raises:
         UsageError: if the format is unknown or needs a template, or the run has several responses per item.
         DataError: if a response failed, or a record does not fit the format or the template.
         RecordError: if the folder is not a scored run.
     """
-    model = str(read_manifest(run_dir).get("label", ""))
+    manifest = read_manifest(run_dir)
+    model = str(manifest.get("label", ""))
+    exports = (*_noted(manifest.get("exports")), *exports)
     records = read_journal(run_dir / RECORDS)
     if not records:
         raise RecordError(f"{run_dir}: no records; score the run first")
@@ -69,7 +81,26 @@ def export_run(
     if chosen not in samples or (sample is None and len(samples) > 1):
         raise UsageError(f"{run_dir} has responses {samples[0]} to {samples[-1]} per item: choose one with --sample")
     rows = [row for row in records if row.get("sample", 0) == chosen]
-    return export_records(rows, format_name, output, model=model, omit_failures=omit_failures, template=template)
+    return export_records(
+        rows, format_name, output, model=model, omit_failures=omit_failures, template=template, exports=exports
+    )
+
+
+def _noted(names: Json) -> list[Export]:
+    """General formats under the names that a run's manifest notes for them."""
+    if not isinstance(names, dict):
+        return []
+    return [EXPORTS[general].named(name) for name, general in names.items() if general in EXPORTS]
+
+
+def general_names(exports: Sequence[Export]) -> dict[str, str]:
+    """Name -> general format, for those of a benchmark's formats that are a general one under another name."""
+    return {
+        entry.name: general
+        for entry in exports
+        for general, known in EXPORTS.items()
+        if known.named(entry.name) == entry
+    }
 
 
 def export_records(
@@ -80,16 +111,18 @@ def export_records(
     model: str = "",
     omit_failures: bool = False,
     template: Path | None = None,
+    exports: Sequence[Export] = (),
 ) -> list[Path]:
     """`export_run` for records at hand."""
-    if format_name == TEMPLATE:
+    known = {**EXPORTS, **{entry.name: entry for entry in exports}}
+    export = known.get(format_name)
+    if export is None:
+        raise UsageError(f"unknown format {format_name!r}; known: {', '.join(known)}")
+    if export.fills:
         if template is None:
-            raise UsageError(f"format {TEMPLATE!r} fills the authors' file: name it with --template")
+            raise UsageError(f"format {format_name!r} fills the authors' file: name it with --template")
         text = _json_list(fill_template(template, _answered(records, False, by_position=True)))
         return [_write(output, text)]
-    export = EXPORTS.get(format_name)
-    if export is None:
-        raise UsageError(f"unknown format {format_name!r}; known: {', '.join([*EXPORTS, TEMPLATE])}")
     kept = _answered(records, omit_failures, export.by_position)
     parts: dict[str, list[dict[str, Json]]] = {}
     for record in kept:
@@ -173,15 +206,15 @@ def _own_id(record: Record) -> str:
     return str(record["id"]).rpartition("/")[2]
 
 
-def _amber(record: Record) -> dict[str, Json]:
+def _responses(record: Record) -> dict[str, Json]:
     return {"id": _number(_own_id(record), record), "response": record["response"]["text"]}
 
 
-def _chair(record: Record) -> dict[str, Json]:
+def _captions(record: Record) -> dict[str, Json]:
     return {"image_id": _number(_image_id(record), record), "caption": record["response"]["text"]}
 
 
-def _pope(record: Record) -> dict[str, Json]:
+def _question_answers(record: Record) -> dict[str, Json]:
     return {
         "question_id": _number(_own_id(record), record),
         "question": record["question"],
@@ -189,7 +222,7 @@ def _pope(record: Record) -> dict[str, Json]:
     }
 
 
-def _object_halbench(record: Record) -> dict[str, Json]:
+def _image_answers(record: Record) -> dict[str, Json]:
     image_id = _number(_image_id(record), record)
     text = record["response"]["text"]
     return {"image_id": image_id, "question": record["question"], "answer": text, "metainfos": {"image_id": image_id}}
@@ -204,16 +237,27 @@ def _plain(record: Record) -> dict[str, Json]:
     return {"id": record["id"], "response": record["response"]["text"]}
 
 
-TEMPLATE = "mmhal"
+RESPONSES = Export(_responses, ("id",), ".json", "[{id, response}]")
+CAPTIONS = Export(_captions, ("image_id",), ".jsonl", "{image_id, caption} a line")
+QUESTION_ANSWERS = Export(
+    _question_answers,
+    ("question_id",),
+    ".jsonl",
+    "{question_id, question, answer} a line, in the order of the questions",
+    by_position=True,
+)
+IMAGE_ANSWERS = Export(
+    _image_answers, ("image_id", "question"), ".jsonl", "{image_id, question, answer, metainfos} a line"
+)
+FILLED_TEMPLATE = Export(
+    _plain, (), ".json", "the authors' file (--template) with model_answer filled in", by_position=True, fills=True
+)
 EXPORTS: dict[str, Export] = {
-    "amber": Export(_amber, ("id",), ".json", "[{id, response}]"),
-    "chair": Export(_chair, ("image_id",), ".jsonl", "{image_id, caption} a line"),
-    "pope": Export(
-        _pope, ("question_id",), ".jsonl", "{question_id, question, answer} a line, in the order of the questions", True
-    ),
-    "object_halbench": Export(
-        _object_halbench, ("image_id", "question"), ".jsonl", "{image_id, question, answer, metainfos} a line"
-    ),
+    "responses": RESPONSES,
+    "captions": CAPTIONS,
+    "question-answers": QUESTION_ANSWERS,
+    "image-answers": IMAGE_ANSWERS,
+    "filled-template": FILLED_TEMPLATE,
     "llava": Export(_llava, ("question_id",), ".jsonl", "{question_id, prompt, text, model_id, metadata} a line"),
     "plain": Export(_plain, ("id",), ".jsonl", "{id, response} a line"),
     "csv": Export(_plain, ("id",), ".csv", "id,response"),

@@ -12,14 +12,11 @@ from pathlib import Path
 
 from evalkit.errors import DataError
 from evalkit.files.rows import read_rows
-from evalkit.formats.answers import Answer, detect, format_named
+from evalkit.formats.answers import Answer, Format, detect, format_named
 from evalkit.runs.records import RESPONSES
 from evalkit.schema import Item, Response
 
 AUTO = "auto"
-
-
-SHOWN = 5  # how many ids an error names
 SHOWN = 5  # how many of a kind an error names
 _TRAILING_NUMBER = re.compile(r"(\d+)$")
 _NEGATIVE = re.compile(r"-\d+")
@@ -42,18 +39,24 @@ class Join:
 
 
 def import_responses(
-    paths: Path | Sequence[Path], items: Sequence[Item], format_name: str = AUTO, *, partial: bool = False
+    paths: Path | Sequence[Path],
+    items: Sequence[Item],
+    format_name: str = AUTO,
+    *,
+    partial: bool = False,
+    formats: Sequence[Format] = (),
 ) -> list[Response]:
     """Responses from one file or several (one per part of the items), in the order of the items.
 
     Args:
-        format_name: a name out of `formats.FORMATS`, or "auto".
+        format_name: a name out of `answers.FORMATS` or `formats`, or "auto".
         partial: allow items without an answer.
+        formats: those of a benchmark's own.
     Raises:
         DataError: if a file cannot be read, or anything is unmatched, doubled, or (unless `partial`) missing.
     """
     files = [paths] if isinstance(paths, Path) else list(paths)
-    answers = [(path, answer) for path in files for answer in read_answers(path, format_name)]
+    answers = [(path, answer) for path in files for answer in read_answers(path, format_name, formats)]
     joined = join_answers(answers, items)
     what = ", ".join(map(str, files))
     for names, problem in (
@@ -68,8 +71,8 @@ def import_responses(
     return sorted(joined.responses.values(), key=lambda response: (place[response.prompt_id], response.sample))
 
 
-def read_answers(path: Path, format_name: str = AUTO) -> list[Answer]:
-    """All answers of a file.
+def read_answers(path: Path, format_name: str = AUTO, formats: Sequence[Format] = ()) -> list[Answer]:
+    """All answers of a file; `formats` are those of a benchmark's own, beside the general ones.
 
     Raises:
         DataError: if it cannot be read; the message names file and line.
@@ -77,7 +80,7 @@ def read_answers(path: Path, format_name: str = AUTO) -> list[Answer]:
     if path.is_dir():
         path = path / RESPONSES  # a run directory
     rows = read_rows(path)
-    reader = detect(rows[0]) if format_name == AUTO else format_named(format_name)
+    reader = detect(rows[0], formats) if format_name == AUTO else format_named(format_name, formats)
     return [reader.read(row) for row in rows]
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from evalkit.benchmark import Judged
 from evalkit.engines import Engine
 from evalkit.engines.base import identity
 from evalkit.engines.completions import Attempt, CompletesPrompts, complete
@@ -28,6 +27,16 @@ from evalkit.schema import Json, Prompt
 
 Check = Callable[[str], str | None]
 SampleKey = tuple[str, int]  # item id, index of the sample
+
+
+class Asking(Protocol):
+    """What the judge needs of whoever asks: a benchmark, or one of its further rounds."""
+
+    def judge_sampling(self) -> Sampling:
+        """Decoding settings."""
+
+    def check_reply(self, reply: str) -> str | None:
+        """Why a reply cannot be read, or None."""
 
 
 class VerdictJournal(Protocol):
@@ -122,7 +131,7 @@ class Judge:
     def rule(
         self,
         requests: Sequence[JudgeRequest],
-        benchmark: Judged,
+        asking: Asking,
         journal: VerdictJournal,
         progress: Progress = lambda what, done, total: None,
     ) -> dict[SampleKey, Mapping[str, Json]]:
@@ -133,12 +142,12 @@ class Judge:
             StoppedError: after SIGINT or SIGTERM, once what was under way is in the journal.
             EngineError: if the engine breaks; what was finished is in the journal.
         """
-        sampling = benchmark.judge_sampling()
+        sampling = asking.judge_sampling()
         rows = self._stored(requests, sampling, journal.rows)
         progress("verdicts", len(rows), len(requests))
         missing = [request for request in requests if (request.id, request.sample) not in rows]
         with finishing_in_flight(self.stop):
-            for verdict in self.verdicts(missing, sampling, benchmark.check_reply):
+            for verdict in self.verdicts(missing, sampling, asking.check_reply):
                 row = verdict.as_row()
                 journal.append(row)
                 rows[verdict.id, verdict.sample] = row

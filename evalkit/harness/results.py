@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evalkit.benchmark import Benchmark, Official, WithBaselines
+from evalkit.benchmark import Benchmark
 from evalkit.metrics import sum_counts
 from evalkit.runs.checks import check_samples
 from evalkit.runs.records import METRICS, RECORDS, write_json, write_jsonl
 from evalkit.runs.run import MAX_GROUPS, failed_stage
-from evalkit.schema import Json, Sample
+from evalkit.schema import Item, Json, Sample
 from evalkit.statistics.intervals import Interval, intervals
 
 
@@ -35,13 +35,14 @@ def write_results(
     progress: Callable[[str, int, int], None],
 ) -> Summary:
     """Write records.jsonl and metrics.json of scored samples."""
-    rows = [sample_row(sample) for sample in samples]
+    rows = [sample_row(sample, benchmark.present) for sample in samples]
     write_jsonl(run_dir / RECORDS, iter(rows))
     progress("records", len(rows), len(rows))
     scored = [sample for sample in samples if sample.score.counts is not None]
     metrics = _intervals(benchmark, scored)
     items = list({sample.item.id: sample.item for sample in samples}.values())
-    baselines = benchmark.baselines(items) if isinstance(benchmark, WithBaselines) else None
+    baselines = benchmark.baselines(items)
+    official = benchmark.official(samples)
     failures = Counter(filter(None, map(failed_stage, rows)))
     write_json(
         run_dir / METRICS,
@@ -54,7 +55,7 @@ def write_results(
             "sums": sum_counts(sample.score.counts or {} for sample in scored),
             "metrics": {name: value.as_dict() for name, value in metrics.items()},
             "groups": _groups(benchmark, scored),
-            "official": dict(benchmark.official(samples)) if isinstance(benchmark, Official) else None,
+            "official": dict(official) if official is not None else None,
             "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
             "checks": check_samples(rows, benchmark.metrics, baselines),
         },
@@ -91,8 +92,12 @@ def _groups(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, dict[st
     return tables
 
 
-def sample_row(sample: Sample) -> dict[str, Json]:
-    """A sample as a line of records.jsonl."""
+def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
+    """A sample as a line of records.jsonl.
+
+    Args:
+        present: keys of the item's reference that list what is truly in the image.
+    """
     item, response, score = sample.item, sample.response, sample.score
     return {
         "id": item.id,
@@ -103,6 +108,7 @@ def sample_row(sample: Sample) -> dict[str, Json]:
         "groups": dict(item.groups),
         "cluster": item.cluster or item.id,
         "reference": dict(item.reference),
+        "present": _present(item, present),
         "response": {
             "text": response.text,
             "failure": response.failure,
@@ -117,3 +123,9 @@ def sample_row(sample: Sample) -> dict[str, Json]:
             "details": dict(score.details),
         },
     }
+
+
+def _present(item: Item, keys: Sequence[str]) -> list[str]:
+    """What is truly in the image, by the first of these keys that lists it."""
+    listed: list[Json] = next((item.reference[key] for key in keys if isinstance(item.reference.get(key), list)), [])
+    return [name for name in listed if isinstance(name, str)]

@@ -9,17 +9,19 @@ process stopped; finished responses and verdicts are never asked for again. The 
 import hashlib
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import evalkit
-from evalkit.benchmark import Benchmark, Judged, WithLibraries
+from evalkit.benchmark import Benchmark, Judged, adopted
 from evalkit.engines import Engine
 from evalkit.engines.base import NOT_IDENTITY
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
+from evalkit.formats.exporters import general_names
 from evalkit.harness.judge import Judge, JudgeRequest
 from evalkit.harness.results import Summary, write_results
+from evalkit.harness.verdicts import ask_judge, first_requests, score_sample
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.libraries import library_version
 from evalkit.process.progress import Progress, silent
@@ -28,7 +30,6 @@ from evalkit.runs.records import (
     RESPONSES,
     SAMPLE_KEY,
     SCHEMA,
-    VERDICTS,
     Journal,
     check_rows,
     locked,
@@ -38,7 +39,7 @@ from evalkit.runs.records import (
 )
 from evalkit.runs.signature import Signature
 from evalkit.sampling import Sampling
-from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
+from evalkit.schema import Item, Json, Prompt, Response, Sample
 
 GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
 VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
@@ -78,6 +79,7 @@ def plan(
         DataError: if the benchmark has no items, or two share an id.
         UsageError: if the shard or the limit makes no sense.
     """
+    benchmark = adopted(benchmark)
     items = list(benchmark.items())
     if only is not None:
         kept = set(only)
@@ -189,16 +191,20 @@ def score(
         if "signature" in manifest and not rescore:
             _match_scoring(run_dir, manifest, scoring)
         responses = _responses(work, run_dir)
-        verdicts = _verdicts(work, run_dir, responses, judge, progress)
-        samples = [
-            _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
-            for item, prompt in zip(work.items, work.prompts, strict=True)
-            for index in _samples(work)
-        ]
+        verdicts = ask_judge(benchmark, work.items, responses, judge, run_dir, progress)
+        samples = benchmark.settle(
+            [
+                _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
+                for item, prompt in zip(work.items, work.prompts, strict=True)
+                for index in _samples(work)
+            ]
+        )
         manifest |= scoring | {
             "metrics": [metric.as_dict() for metric in benchmark.metrics],
             "versions": _versions(benchmark),
             "evalkit": evalkit.__version__,
+            "rating": asdict(benchmark.rating),
+            "exports": general_names(benchmark.exports),
         }
         manifest["signature"] = str(Signature.of(manifest))
         write_json(run_dir / MANIFEST, manifest)
@@ -211,7 +217,7 @@ def judge_requests(work: Plan, run_dir: Path) -> list[JudgeRequest]:
     Raises:
         RecordError: if responses are missing.
     """
-    return _requests(work, _responses(work, run_dir))
+    return first_requests(work.benchmark, work.items, _responses(work, run_dir))
 
 
 def evaluate(
@@ -270,9 +276,8 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
 
 def _versions(benchmark: Benchmark) -> dict[str, str]:
     """Versions of what may run a model, and of the libraries that this benchmark scores with."""
-    scoring = benchmark.libraries() if isinstance(benchmark, WithLibraries) else ()
     found = {"python": platform.python_version()}
-    for name in dict.fromkeys((*VERSIONS, *scoring)):
+    for name in dict.fromkeys((*VERSIONS, *benchmark.libraries())):
         installed = library_version(name)
         if installed is not None:
             found[name] = installed
@@ -356,49 +361,7 @@ def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
     }
 
 
-def _requests(work: Plan, responses: Mapping[tuple[str, int], Response]) -> list[JudgeRequest]:
-    benchmark = work.benchmark
-    requests: list[JudgeRequest] = []
-    if not isinstance(benchmark, Judged):
-        return requests
-    for item in work.items:
-        for index in _samples(work):
-            text = responses[item.id, index].text
-            prompt = benchmark.judge_prompt(item, text) if text is not None else None
-            if prompt is not None:
-                requests.append(JudgeRequest(item.id, index, replace(prompt, id=f"{item.id}#{index}")))
-    return requests
-
-
-def _verdicts(
-    work: Plan,
-    run_dir: Path,
-    responses: Mapping[tuple[str, int], Response],
-    judge: Judge | None,
-    progress: Progress,
-) -> dict[tuple[str, int], Mapping[str, Json]]:
-    """The judge's row for every response that needs one: from the journal where it is there, else by asking."""
-    benchmark = work.benchmark
-    requests = _requests(work, responses)
-    if not requests or not isinstance(benchmark, Judged):
-        return {}
-    if judge is None:
-        raise UsageError(
-            f"{benchmark.name}: {len(requests)} responses need a judge; name one with --judge, "
-            "or choose a variant that needs none"
-        )
-    with Journal(run_dir / VERDICTS) as journal:
-        check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str})
-        return judge.rule(requests, benchmark, journal, progress)
-
-
 def _sample(
     benchmark: Benchmark, item: Item, prompt: Prompt, response: Response, verdict: Mapping[str, Json] | None
 ) -> Sample:
-    if response.text is None:
-        result = Score(counts=None, failure=f"generation: {response.failure}")
-    elif verdict is not None and verdict.get("failure") is not None:
-        result = Score(counts=None, failure=f"judge: {verdict['failure']}")
-    else:
-        result = benchmark.score(item, response.text, verdict["reply"] if verdict is not None else None)
-    return Sample(item, prompt, response, result, verdict)
+    return Sample(item, prompt, response, score_sample(benchmark, item, response, verdict), verdict)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from evalkit.benchmark import Benchmark, OpenItems
+from evalkit.benchmark import Benchmark
 from evalkit.engines.replay import StoredResponses
 from evalkit.errors import DataError, RecordError, UsageError
 from evalkit.formats.importers import import_responses
@@ -85,8 +85,9 @@ def import_run(
         DataError: if a file cannot be read, or its responses don't fit the items one to one.
     """
     items = benchmark.items()
-    open_items = isinstance(benchmark, OpenItems) and benchmark.open_items
-    responses = import_responses(list(paths), items, format_name, partial=partial or open_items)
+    responses = import_responses(
+        list(paths), items, format_name, partial=partial or benchmark.open_items, formats=benchmark.formats
+    )
     answered = list(dict.fromkeys(response.prompt_id for response in responses))
     only = answered if len(answered) < len(items) else None
     samples = 1 + max(response.sample for response in responses)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from benchmarks.pope import METRICS, POPE, official_figures, score_answer
-from evalkit.benchmark import Official, WithBaselines
+from evalkit.benchmark import Benchmark
 from evalkit.errors import DataError, UsageError
 from evalkit.formats.importers import import_responses
 from evalkit.harness.results import write_results
@@ -200,9 +200,11 @@ class TestEvaluate:
         assert POPE.evaluate({"random/1": "Yes"}, folder, partial=True).official["popular"]["Accuracy"] is None
 
 
-def test_it_speaks_the_harness_protocols(folder):
-    assert isinstance(POPE(folder), Official)
-    assert isinstance(POPE(folder), WithBaselines)
+def test_it_has_official_figures_and_baselines(folder):
+    benchmark = POPE(folder)
+    assert isinstance(benchmark, Benchmark)
+    assert benchmark.official([]) is not None
+    assert benchmark.baselines(benchmark.items()) is not None
 
 
 def test_older_editions_with_another_ending_and_length_are_read(tmp_path):
@@ -257,7 +259,9 @@ class TestResponseFiles:
         paths = [folder / f"answers_{split}.jsonl" for split in rows]
         for path, part in zip(paths, rows.values(), strict=True):
             path.write_text(lines(part))
-        return {r.prompt_id: r.text for r in import_responses(paths, items, "pope", partial=partial)}
+        return {
+            r.prompt_id: r.text for r in import_responses(paths, items, "pope", partial=partial, formats=POPE.formats)
+        }
 
     def test_joined_by_id_whatever_the_order(self, folder):
         rows = [{"question_id": number, "answer": f"No {number}"} for number in (4, 1, 2)]

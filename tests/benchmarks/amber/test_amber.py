@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.amber.answers import score_answer
 from benchmarks.amber.benchmark import AMBER, plain_metrics
-from evalkit.benchmark import Official, WithBaselines
+from evalkit.benchmark import Benchmark
 from evalkit.errors import DataError, UsageError
 from evalkit.formats.importers import import_responses
 from evalkit.metrics import sum_counts
@@ -279,10 +279,11 @@ class TestEvaluate:
             AMBER.evaluate({15221: "No"}, folder, "identity", partial=True)
 
 
-def test_it_speaks_the_harness_protocols(folder):
+def test_it_has_official_figures_and_baselines(folder):
     benchmark = AMBER(folder, similarity="identity")
-    assert isinstance(benchmark, Official)
-    assert isinstance(benchmark, WithBaselines)
+    assert isinstance(benchmark, Benchmark)
+    assert benchmark.official([]) is not None
+    assert benchmark.baselines(benchmark.items()) is not None
 
 
 @pytest.mark.usefixtures("assets")
@@ -349,7 +350,9 @@ class TestResponseFiles:
         path = folder / "responses.json"
         path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
         items = AMBER(folder, dimensions=("relation",)).items()
-        return {r.prompt_id: r.text for r in import_responses(path, items, "amber", partial=partial)}
+        return {
+            r.prompt_id: r.text for r in import_responses(path, items, "amber", partial=partial, formats=AMBER.formats)
+        }
 
     def test_any_order_by_id(self, folder):
         rows = [{"id": 8, "response": "No"}, {"id": 7, "response": "Yes"}]

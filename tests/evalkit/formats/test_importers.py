@@ -72,19 +72,19 @@ def sample(name, text, **more):
 
 
 GOOD = {
-    "chair jsonl": ("a.jsonl", [{"image_id": n, "caption": f"c{n}"} for n in (25, 9, 139)], CAPTIONED, "chair"),
-    "chair list": ("a.json", [{"image_id": n, "caption": f"c{n}"} for n in (25, 9, 139)], CAPTIONED, "chair"),
+    "chair jsonl": ("a.jsonl", [{"image_id": n, "caption": f"c{n}"} for n in (25, 9, 139)], CAPTIONED, "captions"),
+    "chair list": ("a.json", [{"image_id": n, "caption": f"c{n}"} for n in (25, 9, 139)], CAPTIONED, "captions"),
     "chair original": (
         "a.json",
         {"overall": {}, "imgToEval": {str(n): {"image_id": n, "caption": f"c{n}", "CIDEr": 1.0} for n in (25, 9, 139)}},
         CAPTIONED,
-        "chair",
+        "captions",
     ),
     "chair scored": (
         "a.json",
         {"sentences": [{"image_id": n, "caption": f"c{n}"} for n in (139, 9, 25)], "overall_metrics": {}},
         CAPTIONED,
-        "chair",
+        "captions",
     ),
     "llava": (
         "a.jsonl",
@@ -92,20 +92,20 @@ GOOD = {
         CAPTIONED,
         "llava",
     ),
-    "amber": ("a.json", [{"id": n, "response": f"c{n}"} for n in (3, 1, 2)], NUMBERED, "amber"),
-    "bare csv": ("a.csv", 'id,response\n3,c3\n1,"c1"\n2,c2\n', NUMBERED, "amber"),
+    "amber": ("a.json", [{"id": n, "response": f"c{n}"} for n in (3, 1, 2)], NUMBERED, "responses"),
+    "bare csv": ("a.csv", 'id,response\n3,c3\n1,"c1"\n2,c2\n', NUMBERED, "responses"),
     "own journal": ("a.jsonl", [{"id": str(n), "sample": 0, "text": f"c{n}"} for n in (2, 1, 3)], NUMBERED, "plain"),
     "object halbench": (
         "a.jsonl",
         [{"question": "Describe the image.", "answer": f"Assistant: c{n}", "image_id": n} for n in (25, 9, 139)],
         CAPTIONED,
-        "object_halbench",
+        "image-answers",
     ),
     "object halbench metainfos": (
         "a.jsonl",
         [{"question": "Describe the image.", "answer": f"c{n}", "metainfos": {"image_id": n}} for n in (25, 9, 139)],
         CAPTIONED,
-        "object_halbench",
+        "image-answers",
     ),
     "mmhal template": (
         "a.json",
@@ -114,7 +114,7 @@ GOOD = {
             for i in reversed(RECORDS)
         ],
         RECORDS,
-        "mmhal",
+        "filled-template",
     ),
     "vlmevalkit tsv": (
         "a.tsv",
@@ -186,7 +186,7 @@ def test_a_file_of_each_format_is_joined_by_id_or_content(tmp_path, name):
 
 
 def test_every_format_has_a_file_above():
-    assert {row[3] for row in GOOD.values()} | {"pope"} == {entry.name for entry in FORMATS}
+    assert {row[3] for row in GOOD.values()} | {"question-answers"} == {entry.name for entry in FORMATS}
 
 
 def test_parts_are_told_apart_by_image_and_question_or_by_the_file_name(tmp_path):
@@ -502,14 +502,14 @@ TEXTS = ['He said "no", then\nleft.', "", "Schöne Grüße 猫, <b>"]
 @pytest.mark.parametrize(
     ("format_name", "items"),
     [
-        ("amber", NUMBERED),
-        ("chair", CAPTIONED),
-        ("object_halbench", CAPTIONED),
+        ("responses", NUMBERED),
+        ("captions", CAPTIONED),
+        ("image-answers", CAPTIONED),
         ("llava", NUMBERED),
         ("plain", NUMBERED),
         ("csv", NUMBERED),
-        ("pope", POLLED[:3]),
-        ("mmhal", RECORDS),
+        ("question-answers", POLLED[:3]),
+        ("filled-template", RECORDS),
     ],
 )
 def test_what_is_exported_is_imported_unchanged(tmp_path, format_name, items):
@@ -532,21 +532,23 @@ def test_one_of_several_responses_is_exported_only_if_it_is_chosen(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA, "label": "m", "benchmark": "chair"}))
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UsageError, match="responses 0 to 1 per item: choose one with --sample"):
-        export_run(tmp_path, "chair", tmp_path / "out.jsonl")
-    (path,) = export_run(tmp_path, "chair", tmp_path / "out.jsonl", sample=1)
+        export_run(tmp_path, "captions", tmp_path / "out.jsonl")
+    (path,) = export_run(tmp_path, "captions", tmp_path / "out.jsonl", sample=1)
     assert [json.loads(line)["caption"] for line in path.read_text().splitlines()] == ["A cat."]
 
 
 def test_parts_are_exported_to_a_file_each(tmp_path):
     rows = [record(i, "yes") for i in POLLED]
-    paths = export_records(rows, "pope", tmp_path / "answers.jsonl")
+    paths = export_records(rows, "question-answers", tmp_path / "answers.jsonl")
     assert [path.name for path in paths] == ["answers_random.jsonl", "answers_popular.jsonl"]
     assert len(import_responses(paths, POLLED)) == len(POLLED)
 
 
-@pytest.mark.parametrize(("format_name", "allowed"), [("amber", True), ("chair", True), ("pope", False)])
+@pytest.mark.parametrize(
+    ("format_name", "allowed"), [("responses", True), ("captions", True), ("question-answers", False)]
+)
 def test_failed_responses_are_refused_and_left_out_only_where_order_does_not_matter(tmp_path, format_name, allowed):
-    items = {"amber": NUMBERED, "chair": CAPTIONED, "pope": POLLED[:3]}[format_name]
+    items = {"responses": NUMBERED, "captions": CAPTIONED, "question-answers": POLLED[:3]}[format_name]
     rows = [record(i, None if n == 1 else "a") for n, i in enumerate(items)]
     with pytest.raises(DataError, match="1 responses failed"):
         export_records(rows, format_name, tmp_path / "out.json")
@@ -561,20 +563,20 @@ def test_failed_responses_are_refused_and_left_out_only_where_order_does_not_mat
 def test_several_questions_about_one_image_are_no_captions(tmp_path):
     numbered = {"random/1": 25, "popular/1": 9, "popular/2": 9}  # the first part alone would fit
     rows = [record(item(name, "Is there a dog?", f"COCO_val2014_{n:012d}.jpg"), "yes") for name, n in numbered.items()]
-    with pytest.raises(DataError, match="does not fit format 'chair', which has one row per key: image_id 9 has 2"):
-        export_records(rows, "chair", tmp_path / "out.jsonl")
+    with pytest.raises(DataError, match="does not fit format 'captions', which has one row per key: image_id 9 has 2"):
+        export_records(rows, "captions", tmp_path / "out.jsonl")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_template_with_other_questions_is_refused(tmp_path):
     template = write(tmp_path / "t.json", [{"image_id": "zz", "question": "?", "model_answer": ""}])
     with pytest.raises(DataError, match=r"t\.json: entry 1: no response for image 'zz'"):
-        export_records([record(RECORDS[0], "a")], "mmhal", tmp_path / "out.json", template=template)
+        export_records([record(RECORDS[0], "a")], "filled-template", tmp_path / "out.json", template=template)
 
 
 def test_an_item_without_a_number_cannot_be_exported_as_one(tmp_path):
     with pytest.raises(DataError, match="item 'x': the format needs whole numbers"):
-        export_records([record(item("x"), "a")], "amber", tmp_path / "out.json")
+        export_records([record(item("x"), "a")], "responses", tmp_path / "out.json")
 
 
 def test_the_authors_files_round_trip(tmp_path, golden):
@@ -584,7 +586,7 @@ def test_the_authors_files_round_trip(tmp_path, golden):
     ]:
         answers = read_answers(path)
         items = [item(answer.keys[0][1]) for answer in answers]
-        format_name = "amber" if path.suffix == ".json" else "chair"
+        format_name = "responses" if path.suffix == ".json" else "captions"
         rows = [record(i, answer.text) for i, answer in zip(items, answers, strict=True)]
         (written,) = export_records(rows, format_name, tmp_path / f"out{path.suffix}")
         assert _rows(written) == _rows(path)
