@@ -34,7 +34,7 @@ def real_vocabulary() -> Path | None:
         return Path(os.environ["EVALKIT_SENTENCEPIECE"])
     spec = find_spec("mistral_common")
     places = spec.submodule_search_locations if spec is not None else None
-    return Path(list(places)[0]) / "data" / "tokenizer.model.v1" if places else None
+    return Path(next(iter(places))) / "data" / "tokenizer.model.v1" if places else None
 
 
 def tiny_vocabulary(path: Path, size: int = 480) -> Path:
@@ -164,7 +164,9 @@ def write_weights(folder: Path, state: dict[str, torch.Tensor], binary: bool) ->
     from safetensors.torch import save_file
 
     if not binary:
-        save_file({name: value.clone() for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"})
+        save_file(
+            {name: value.clone() for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"}
+        )
         return
     names, places = list(state), {}
     for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
@@ -187,7 +189,14 @@ def write_vocabulary(folder: Path, vocabulary: Path, words: int, image_tokens: b
 
 
 def make_lora(
-    folder: Path, base: Path, *, rank: int = 4, alpha: int = 8, projector: bool = True, binary: bool = True, seed: int = 1
+    folder: Path,
+    base: Path,
+    *,
+    rank: int = 4,
+    alpha: int = 8,
+    projector: bool = True,
+    binary: bool = True,
+    seed: int = 1,
 ) -> Path:
     """An adapter as the original's training saves it: bare target modules, a projector beside it, a flat config.json.
 
@@ -210,13 +219,21 @@ def make_lora(
     else:
         save_file(weights, folder / "adapter_model.safetensors")
     settings = {"base_model_name_or_path": "/home/author/checkpoints/vicuna", "bias": "none", "fan_in_fan_out": False}
-    settings |= {"inference_mode": True, "init_lora_weights": True, "lora_alpha": alpha, "lora_dropout": 0.05, "r": rank}
+    settings |= {
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.05,
+        "r": rank,
+    }
     targets = sorted(name.rpartition(".")[2] for name in sizes)
     settings |= {"peft_type": "LORA", "task_type": "CAUSAL_LM", "target_modules": targets, "modules_to_save": None}
     write_json(folder / "adapter_config.json", settings)
     if projector:
         loose = random_projector("mm_projector_type" not in raw)
-        torch.save({f"base_model.model.{name}": value for name, value in loose.items()}, folder / "non_lora_trainables.bin")
+        torch.save(
+            {f"base_model.model.{name}": value for name, value in loose.items()}, folder / "non_lora_trainables.bin"
+        )
         write_json(folder / "config.json", raw)
     return folder
 
@@ -241,7 +258,9 @@ def write_json(path: Path, value: Any) -> None:
 class Reference:
     """A folder's model by the original's data flow; adapters and projectors are applied in the order given."""
 
-    def __init__(self, folder: Path, tower: Path | None, layers: Iterable[Path] = (), config: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, tower: Path | None, layers: Iterable[Path] = (), config: Path | None = None
+    ) -> None:
         """`tower` None takes the weights stored in the folder."""
         from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -259,7 +278,9 @@ class Reference:
         else:
             prefix = "model.vision_tower.vision_tower.vision_model."
             self.tower = CLIPVisionModel(CLIPVisionConfig.from_pretrained(self.tower_folder)).eval()
-            self.tower.load_state_dict({n.removeprefix(prefix): v for n, v in self.state.items() if n.startswith(prefix)})
+            self.tower.load_state_dict(
+                {n.removeprefix(prefix): v for n, v in self.state.items() if n.startswith(prefix)}
+            )
 
     def _apply(self, layer: Path) -> None:
         for name in ("mm_projector.bin", "non_lora_trainables.bin"):

@@ -23,6 +23,9 @@ from transformers import GenerationConfig
 from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
 from evalkit.engines.model.encoding import Encoded, PromptEncoder
+from evalkit.engines.model.inputs.settings import InputSettings, input_facts
+from evalkit.engines.model.inputs.system_texts import system_text as resolved_system_text
+from evalkit.engines.model.inputs.system_texts import with_system_text
 from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
 from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
@@ -53,6 +56,10 @@ class TransformersEngine:
         adapter: str | Path | None = None,
         chat_template: str | None = None,
         image_backend: str = "pil",
+        image_padding: str | None = None,
+        system_text: str | None = None,
+        base: str | None = None,
+        vision_tower: str | Path | None = None,
         name: str | None = None,
     ) -> None:
         """Load a checkpoint; see `load_checkpoint` for the arguments it shares.
@@ -60,6 +67,8 @@ class TransformersEngine:
         Args:
             batch_size: sequences decoded at once; halved where memory runs out.
             chat_template: Jinja text that replaces the checkpoint's own.
+            image_padding: "crop" or "pad", for LLaVA-1.5; None is the checkpoint's own.
+            system_text: "none", "vicuna_v1", "llava_v1" or a text; None is the chat template's own.
             name: shown in reports; None is the checkpoint as given.
         Raises:
             EngineError: if the checkpoint, its processor, its chat template or the adapter is missing or broken.
@@ -72,7 +81,12 @@ class TransformersEngine:
             device_map=device_map,
             adapter=adapter,
             image_backend=image_backend,
+            base=base,
+            vision_tower=vision_tower,
+            inputs=InputSettings(image_padding, system_text),
         )
+        if chat_template is not None and system_text is not None:
+            chat_template = with_system_text(chat_template, resolved_system_text(system_text).text)
         self._set_up(checkpoint, name or str(model), batch_size, chat_template)
 
     @classmethod
@@ -123,6 +137,8 @@ class TransformersEngine:
             "device": str(model.device),
             "image_processor": type(image_processor).__name__,
             "chat_template": hashlib.sha256(template).hexdigest()[:8],
+            **input_facts(self.encoder.processor, self.encoder.chat_template, model.config.model_type),
+            **checkpoint.facts,
             "batch_size": self.batch_size,
             "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
         }

@@ -26,7 +26,8 @@ from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.model.batching import image_area
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.engines.model.loading import LOAD_ERRORS, load_front
+from evalkit.engines.model.families import LOAD_ERRORS
+from evalkit.engines.model.loading import load_front
 from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.vllm_settings import (
     PLUMBING,

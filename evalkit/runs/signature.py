@@ -7,8 +7,9 @@ adds the subject, which is what a comparison is about: the model, its dtype, eng
 number of responses per item, the libraries that ran it. Two models have different processors; that does not prevent a
 comparison.
 
-A protocol field that one run lacks differs too, with one exception: the hash of the image set is unknown where
-responses were imported without the images at hand, and the id set stands for it.
+A protocol field that one run lacks differs too, with two exceptions: the hash of the image set is unknown where
+responses were imported without the images at hand, and the id set stands for it; padding and system text are settings
+of LLaVA, and a model of another family has none.
 
     >>> ours = Signature.parse("chair|ids:3f2a9c01|max:512|T:0")
     >>> theirs = Signature.parse("chair|ids:3f2a9c01|max:64|T:0")
@@ -26,7 +27,7 @@ from evalkit.errors import DataError
 from evalkit.schema import Json
 
 SUBJECT = "model."  # prefix of the long form's fields about the model under test
-UNKNOWN_ALLOWED = ("images",)
+UNKNOWN_ALLOWED = ("images", "padding", "system")
 
 MEANINGS = {
     "benchmark": "benchmark",
@@ -38,12 +39,24 @@ MEANINGS = {
     "T": "temperature",
     "top_p": "nucleus mass",
     "beams": "beam search width",
+    "top_k": "most likely tokens kept",
+    "rep": "repetition penalty",
+    "padding": "image padding, crop or pad",
+    "system": "hash of the system text before the question",
     "judge": "judge model",
     "nltk": "version of the tokeniser",
     "v": "evalkit version; `evalkit score` scores stored responses again",
 }
 _MANIFEST_FIELDS = {"n": "items", "ids": "ids", "prompts": "prompts", "images": "images"}
-_DECODING = {"max": "max_new_tokens", "T": "temperature", "top_p": "top_p", "beams": "num_beams"}
+_DECODING = {
+    "max": "max_new_tokens",
+    "T": "temperature",
+    "top_p": "top_p",
+    "beams": "num_beams",
+    "top_k": "top_k",
+    "rep": "repetition_penalty",
+}
+_INPUTS = {"padding": "image_padding", "system": "system_text"}  # settings of the model that belong to the protocol
 _PROTOCOL_SAMPLING = {*_DECODING.values()}
 _SCORING_LIBRARIES = ("nltk",)
 _JUDGE_PLUMBING = {"engine", "base_url", "dtype", "device", "batch_size", "versions", "retries", "image_processor"}
@@ -136,6 +149,7 @@ def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:
     sampling = manifest.get("sampling") or {}
     own: dict[str, Json] = {short: manifest.get(name) for short, name in _MANIFEST_FIELDS.items()}
     own |= {short: sampling.get(name) for short, name in _DECODING.items()}
+    own |= {short: (manifest.get("model") or {}).get(name) for short, name in _INPUTS.items()}
     own |= _judge(manifest.get("judge") or {})
     own |= {name: (manifest.get("versions") or {}).get(name) for name in _SCORING_LIBRARIES}
     own["v"] = manifest.get("evalkit")
@@ -151,7 +165,7 @@ def _judge(judge: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _subject(manifest: Mapping[str, Json]) -> dict[str, str]:
-    model = dict(manifest.get("model") or {})
+    model = {name: v for name, v in (manifest.get("model") or {}).items() if name not in _INPUTS.values()}
     sampling = {
         name: value for name, value in (manifest.get("sampling") or {}).items() if name not in _PROTOCOL_SAMPLING
     }

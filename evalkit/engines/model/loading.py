@@ -2,31 +2,37 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
+from evalkit.engines.model.families import LOAD_ERRORS, check_family, first_line
+from evalkit.engines.model.inputs.settings import InputSettings, applied
+from evalkit.engines.model.original_llava.adapters import put_over
+from evalkit.engines.model.original_llava.assembly import Assembly
+from evalkit.engines.model.original_llava.folders import Original
+from evalkit.engines.model.original_llava.resolving import find_original
 from evalkit.errors import EngineError
-
-# What from_pretrained raises for files that are absent, torn or of another shape than the configuration says.
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError)
+from evalkit.schema import Json
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded model in evaluation mode, its processor, and where both came from."""
+    """A loaded model in evaluation mode, its processor, and where both came from.
+
+    facts  what else a manifest records: the parts of an original LLaVA, input settings
+    """
 
     model: Any
     processor: Any
     source: str
     adapter: str | None
     revision: str | None
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 def load_checkpoint(
@@ -38,8 +44,11 @@ def load_checkpoint(
     device_map: str | None = None,
     adapter: str | Path | None = None,
     image_backend: str = "pil",
+    base: str | None = None,
+    vision_tower: str | Path | None = None,
+    inputs: InputSettings | None = None,
 ) -> Checkpoint:
-    """Load a checkpoint folder, a hub name, or an adapter folder (with the base that it names).
+    """Load a checkpoint folder, a hub name, an adapter folder (with its base), or an original LLaVA in any form.
 
     Args:
         source: folder or hub name.
@@ -47,64 +56,144 @@ def load_checkpoint(
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
         device: e.g. "cuda:1"; None is CUDA where there is one, else the CPU.
         device_map: e.g. "auto" to spread the model over several GPUs; then `device` is not used.
-        adapter: folder of a PEFT adapter to put on top (kept apart, not merged).
+        adapter: folder of a PEFT adapter to put on top (kept apart, not merged; one of the original LLaVA code is
+            merged, as its authors do).
         image_backend: "pil" or "torchvision". They resize a little differently, so it is a setting; transformers by
             itself would take whichever is installed.
+        base: what an adapter or a projector lies on, in place of the name in its files; parts joined by "+" are put
+            over one another.
+        vision_tower: tower of an original LLaVA, in place of the one its config.json names.
+        inputs: image padding and system text.
     Raises:
         EngineError: if the folder is missing, it is not a vision-language checkpoint, weights are missing, or the
             adapter does not fit.
     """
-    base, lora = _locate(source, adapter)
-    _check_family(base, revision)
+    front = load_front(
+        source, revision=revision, adapter=adapter, image_backend=image_backend, base=base, vision_tower=vision_tower,
+        inputs=inputs,
+    )  # fmt: skip
+    if front.assembly is not None:
+        model = front.assembly.load(_dtype(dtype), device_map)
+        facts: dict[str, Json] = {**front.facts, **front.assembly.facts(model)}
+    else:
+        model, facts = _load_model(front.source, revision, _dtype(dtype), device_map), dict(front.facts)
+        for layer in front.layers:
+            model = put_over(model, layer)
+    _mend_generation_settings(model)
+    if front.adapter is not None:
+        model = _with_adapter(model, front.adapter)
+    if device_map is None:
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            model = model.to(place)
+        except (RuntimeError, AssertionError) as error:  # no such device, no room on it, torch without CUDA
+            raise EngineError(f"cannot put {front.source} on device {place!r}: {first_line(error)}") from error
+    commit = getattr(model.config, "_commit_hash", None) or front.commit
+    lora = str(front.adapter) if front.adapter else None
+    return Checkpoint(model.eval(), front.processor, front.source, lora, commit or revision, facts)
+
+
+def _load_model(base: str, revision: str | None, dtype: Any, device_map: str | None) -> Any:
     where = {"device_map": device_map} if device_map is not None else {}
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             base,
             revision=revision,
-            dtype=_dtype(dtype),
+            dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            trust_remote_code=False,
             **where,
         )
     except LOAD_ERRORS as error:
-        raise EngineError(f"cannot load the model {base}: {_first_line(error)}") from error
+        raise EngineError(f"cannot load the model {base}: {first_line(error)}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
         raise EngineError(
             f"checkpoint {base}: {len(missing)} weights of its model are missing or of another size, e.g. "
             f"{', '.join(missing[:3])}; do its config.json and its weights belong together?"
         )
-    if lora is not None:
-        model = _with_adapter(model, lora)
-    if device_map is None:
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = model.to(place)
-        except (RuntimeError, AssertionError) as error:  # no such device, no room on it, torch without CUDA
-            raise EngineError(f"cannot put {base} on device {place!r}: {_first_line(error)}") from error
-    processor = _load_processor(_processor_source(lora, base), base, revision, image_backend)
-    commit = getattr(model.config, "_commit_hash", None)
-    return Checkpoint(model.eval(), processor, base, str(lora) if lora else None, commit or revision)
+    return model
+
+
+def _mend_generation_settings(model: Any) -> None:
+    """Clear sampling settings that stand beside do_sample=false, as vicuna's files have them: nobody reads them, and
+    transformers refuses to save a model with them, at the end of a training."""
+    settings = model.generation_config
+    if settings is not None and not settings.do_sample:
+        for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
+            if hasattr(settings, name):
+                setattr(settings, name, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A checkpoint without its weights: configuration, processor, and where the weights and an adapter lie."""
+    """A checkpoint without its weights: configuration, processor, and where the weights and adapters lie.
+
+    source    folder or hub name of the weights; for an original LLaVA, what was asked for
+    adapter   PEFT adapter in transformers' names, kept apart
+    layers    adapters of the original LLaVA code, to be merged
+    assembly  an original LLaVA
+    facts     see `Checkpoint`
+    """
 
     config: Any
     processor: Any
     source: str
     adapter: Path | None
+    layers: tuple[Path, ...] = ()
+    assembly: Assembly | None = None
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    commit: str | None = None
 
 
 def load_front(
-    source: str | Path, *, revision: str | None = None, adapter: str | Path | None = None, image_backend: str = "pil"
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    adapter: str | Path | None = None,
+    image_backend: str = "pil",
+    base: str | None = None,
+    vision_tower: str | Path | None = None,
+    inputs: InputSettings | None = None,
 ) -> Front:
     """What an engine needs that loads the weights by itself; arguments and errors as in `load_checkpoint`."""
-    base, lora = _locate(source, adapter)
-    config = _check_family(base, revision)
-    processor = _load_processor(_processor_source(lora, base), base, revision, image_backend)
-    return Front(config, processor, base, lora)
+    if image_backend not in ("pil", "torchvision"):
+        raise EngineError(f"unknown image_backend {image_backend!r}; known: pil, torchvision")
+    original, lora = _find(source, adapter, base, revision)
+    if original is not None and original.config:
+        assembly = Assembly(original, vision_tower=vision_tower, image_backend=image_backend)
+        processor, facts = applied(assembly.processor, assembly.config, inputs, image_backend)
+        return Front(
+            assembly.config, processor, original.source, lora, (), assembly, facts | assembly.facts(), original.commit
+        )  # fmt: skip
+    if vision_tower is not None:
+        raise EngineError(f"vision_tower is for original LLaVA folders, and {source} is none")
+    if original is not None:
+        name, layers = str(original.base), original.layers
+    else:
+        (name, lora), layers = _locate(source, adapter, base), ()
+    config = check_family(name, revision)
+    processor = _load_processor(_processor_source(lora, name), name, revision, image_backend)
+    processor, facts = applied(processor, config, inputs, image_backend)
+    if layers:
+        facts = {**facts, "layers": " + ".join(map(str, layers))}
+    return Front(config, processor, name, lora, layers, None, facts)
+
+
+def _find(
+    source: str | Path, adapter: str | Path | None, base: str | None, revision: str | None
+) -> tuple[Original | None, Path | None]:
+    """(original LLaVA, adapter in transformers' names over it); (None, None) for any other checkpoint."""
+    found = find_original(source, adapter=adapter, base=base, revision=revision)
+    if found is not None:
+        return found, None
+    name, lora = _split_adapter(source, adapter, base)
+    beneath = find_original(name, base=base if lora is None else None, revision=revision)
+    if beneath is None:
+        return None, None
+    _check_adapter(lora)
+    return beneath, lora
 
 
 def content_hash(model: Any) -> str:
@@ -124,26 +213,32 @@ def content_hash(model: Any) -> str:
     return digest.hexdigest()[:8]
 
 
-def _locate(source: str | Path, adapter: str | Path | None) -> tuple[str, Path | None]:
+def _locate(source: str | Path, adapter: str | Path | None, base: str | None) -> tuple[str, Path | None]:
     """(base, adapter), both checked to be what they should be."""
-    base, lora = _split_adapter(source, adapter)
+    name, lora = _split_adapter(source, adapter, base)
+    if base is not None and name != base:
+        raise EngineError(f"base={base} is for an adapter or a projector, and {source} is neither")
+    _check_adapter(lora)
+    _check_folder(name)
+    return name, lora
+
+
+def _check_adapter(lora: Path | None) -> None:
     if lora is not None and not (lora / "adapter_config.json").is_file():
         raise EngineError(f"adapter {lora}: no adapter_config.json there; expected a folder saved by PEFT")
-    _check_folder(base)
-    return base, lora
 
 
-def _split_adapter(source: str | Path, adapter: str | Path | None) -> tuple[str, Path | None]:
+def _split_adapter(source: str | Path, adapter: str | Path | None, given: str | None = None) -> tuple[str, Path | None]:
     """(base, adapter); a folder that holds an adapter and no model stands for the base its configuration names."""
     folder = Path(source)
     if not (folder / "adapter_config.json").is_file() or (folder / "config.json").is_file():
         return str(source), Path(adapter) if adapter is not None else None
+    if given is not None:
+        return given, folder
     try:
         base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     except (ValueError, KeyError, OSError) as error:
-        raise EngineError(
-            f"adapter {folder}: adapter_config.json names no base model ({_first_line(error)})"
-        ) from error
+        raise EngineError(f"adapter {folder}: adapter_config.json names no base model ({first_line(error)})") from error
     if not isinstance(base, str) or not base:
         raise EngineError(f"adapter {folder}: adapter_config.json names no base model; give it as the model")
     return base, folder
@@ -157,40 +252,24 @@ def _check_folder(base: str) -> None:
         raise EngineError(f"model folder {base} holds no config.json; expected a checkpoint saved by transformers")
 
 
-def _check_family(base: str, revision: str | None) -> Any:
-    """The checkpoint's configuration."""
-    try:
-        config = AutoConfig.from_pretrained(base, revision=revision)
-    except LOAD_ERRORS as error:
-        raise EngineError(f"cannot read the configuration of {base}: {_first_line(error)}") from error
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise EngineError(
-            f"{base} is not a vision-language checkpoint: transformers {transformers.__version__} knows no "
-            f"image-text-to-text model of type {config.model_type!r}"
-        )
-    return config
-
-
 def _processor_source(adapter: Path | None, base: str) -> str:
     """The adapter folder where it holds a processor, else the base."""
     return str(adapter) if adapter is not None and any(adapter.glob("*processor_config.json")) else base
 
 
 def _load_processor(source: str, base: str, revision: str | None, image_backend: str) -> Any:
-    if image_backend not in ("pil", "torchvision"):
-        raise EngineError(f"unknown image_backend {image_backend!r}; known: pil, torchvision")
     revision = revision if source == base else None
     try:
-        processor = AutoProcessor.from_pretrained(source, revision=revision)
+        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
         if hasattr(processor, "image_processor"):  # the video processor of some families knows torchvision only
             processor.image_processor = AutoImageProcessor.from_pretrained(
-                source, revision=revision, backend=image_backend
+                source, revision=revision, backend=image_backend, trust_remote_code=False
             )
     except LOAD_ERRORS as error:
         wants_torchvision = "torchvision" in str(error).lower() or "video" in str(error).lower()
         remedy = " (this family's processor needs torchvision: pip install 'hallu-evalkit[vlm]')"
         raise EngineError(
-            f"cannot load the processor of {source}: {_first_line(error)}{remedy if wants_torchvision else ''}"
+            f"cannot load the processor of {source}: {first_line(error)}{remedy if wants_torchvision else ''}"
         ) from error
     if image_backend == "torchvision" and type(getattr(processor, "image_processor", None)).__name__.endswith("Pil"):
         raise EngineError(f"image_backend torchvision: torchvision is not usable here for the processor of {source}")
@@ -206,7 +285,7 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         wrapped = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
         result = wrapped.load_adapter(adapter, "default", autocast_adapter_dtype=False)
     except LOAD_ERRORS as error:
-        raise EngineError(f"adapter {adapter} does not fit this model: {_first_line(error)}") from error
+        raise EngineError(f"adapter {adapter} does not fit this model: {first_line(error)}") from error
     lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
     if lost:
         raise EngineError(f"adapter {adapter} does not fit this model: {len(lost)} weights unmatched, e.g. {lost[0]}")
@@ -218,7 +297,3 @@ def _dtype(name: str) -> Any:
     if name not in known:
         raise EngineError(f"unknown dtype {name!r}; known: {', '.join(known)}")
     return known[name]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

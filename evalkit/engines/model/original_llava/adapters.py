@@ -86,8 +86,8 @@ def merge_adapter(model: Any, folder: Path) -> Any:
         name.partition(".lora_")[0].removeprefix("base_model.model.") for name in weights if ".lora_" in name
     })  # fmt: skip
     settings = read_json(folder / ADAPTER_CONFIG)
-    known = LoraConfig().to_dict()
-    fields = {name: value for name, value in settings.items() if name in known and name not in ("peft_type", "task_type")}
+    known = LoraConfig().to_dict().keys() - {"peft_type", "task_type", "base_model_name_or_path", "revision"}
+    fields = {name: value for name, value in settings.items() if name in known}
     fields |= {"target_modules": targets, "inference_mode": True, "modules_to_save": None, "layers_to_transform": None}
     modules = dict(model.named_modules())
     absent = [name for name in targets if name not in modules]

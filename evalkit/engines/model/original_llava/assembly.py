@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evalkit.engines.model.families import LOAD_ERRORS, first_line
+from evalkit.engines.model.inputs.system_texts import system_text, with_system_text
 from evalkit.engines.model.original_llava import configuration, conversations, vocabulary
 from evalkit.engines.model.original_llava.adapters import brings_projector, put_over
 from evalkit.engines.model.original_llava.folders import Original, shapes_of
 from evalkit.engines.model.original_llava.names import KEY_MAPPING, PROJECTOR, STORED_TOWER, TOWER, needed
 from evalkit.engines.model.original_llava.towers import Tower, find_tower, load_weights
-from evalkit.engines.model.system_texts import system_text, with_system_text
 from evalkit.errors import EngineError
 from evalkit.schema import Json
 
 _EMBEDDING = "model.embed_tokens.weight"
 _SECOND = f"{PROJECTOR}linear_2."
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError)
 
 
 class Assembly:
@@ -82,8 +82,8 @@ class Assembly:
                     trust_remote_code=False,
                     **where,
                 )
-        except _LOAD_ERRORS as error:
-            raise EngineError(f"cannot load {base}: {(str(error) or type(error).__name__).splitlines()[0][:300]}") from error
+        except LOAD_ERRORS as error:
+            raise EngineError(f"cannot load {base}: {first_line(error)}") from error
         model._weight_conversions = None  # else saving would write the original's names under this configuration
         self._check(report)
         if not self.tower.stored:

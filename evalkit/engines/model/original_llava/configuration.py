@@ -9,7 +9,17 @@ from evalkit.errors import EngineError
 
 # Fields that belong to LLaVA's wrapper, not to its language model.
 _FOREIGN = (
-    *("mm_", "image_aspect", "image_grid", "image_crop", "image_split", "tune_mm", "freeze_mm", "unfreeze_mm", "use_mm"),
+    *(
+        "mm_",
+        "image_aspect",
+        "image_grid",
+        "image_crop",
+        "image_split",
+        "tune_mm",
+        "freeze_mm",
+        "unfreeze_mm",
+        "use_mm",
+    ),
     *("tokenizer_", "architectures", "model_type", "_name_or_path", "transformers_version", "vision_tower", "s2"),
 )
 _REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

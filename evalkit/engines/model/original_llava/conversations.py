@@ -1,8 +1,8 @@
-"""Chat templates of the original's conversation versions, system text apart (see evalkit.engines.model.system_texts).
+"""Chat templates of the original's conversation versions; the system text is apart (inputs/system_texts.py).
 
-    vicuna   SYSTEM USER: <image>\\nquestion ASSISTANT: answer</s>      vicuna_v1, llava_v1
-    mistral  [INST] <image>\\nquestion [/INST] answer </s>              mistral_instruct
-    chatml   <|im_start|>user\\n<image>\\nquestion<|im_end|>...          chatml_direct, where the vocabulary has these tokens
+vicuna   SYSTEM USER: <image>\\nquestion ASSISTANT: answer</s>      vicuna_v1, llava_v1
+mistral  [INST] <image>\\nquestion [/INST] answer </s>              mistral_instruct
+chatml   <|im_start|>user\\n<image>\\nquestion<|im_end|>...          chatml_direct: where the tokens are known
 """
 
 from collections.abc import Mapping

@@ -16,12 +16,16 @@ from safetensors import SafetensorError, safe_open
 from evalkit.engines.model.original_llava.names import is_original_adapter
 from evalkit.errors import EngineError
 
-LANGUAGE_MODELS = {"LlavaLlamaForCausalLM": "llama", "LlavaMistralForCausalLM": "mistral", "LlavaQwenForCausalLM": "qwen2"}
+LANGUAGE_MODELS = {
+    "LlavaLlamaForCausalLM": "llama",
+    "LlavaMistralForCausalLM": "mistral",
+    "LlavaQwenForCausalLM": "qwen2",
+}
 ADAPTER_CONFIG, PROJECTOR_FILE, NON_LORA_FILE = "adapter_config.json", "mm_projector.bin", "non_lora_trainables.bin"
 # LLaVA-RLHF publishes two folders beside each other: the supervised model, and the adapter that RL trained.
 RLHF_BASE, RLHF_ADAPTER = "sft_model", "rlhf_lora_adapter_model"
-_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+WHOLE = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,16 @@ def is_original(config: Mapping[str, Any]) -> bool:
 
 
 def is_original_folder(folder: Path) -> bool:
-    """Whether the folder's config.json is the original code's."""
-    return (folder / "config.json").is_file() and is_original(read_json(folder / "config.json"))
+    """Whether the folder's config.json is there, readable, and the original code's."""
+    try:
+        return (folder / "config.json").is_file() and is_original(read_json(folder / "config.json"))
+    except EngineError:
+        return False  # not readable: what loads any other folder says so
 
 
 def has_language_model(folder: Path) -> bool:
     """Whether the folder holds weights of a whole model."""
-    return any((folder / name).is_file() for name in (*_INDEXES, *_WHOLE))
+    return any((folder / name).is_file() for name in (*INDEXES, *WHOLE))
 
 
 def adapter_folder(folder: Path) -> Path | None:
@@ -102,9 +109,12 @@ def adapter_weights(folder: Path) -> Path:
 
 
 def holds_original_adapter(folder: Path) -> bool:
-    """Whether the folder holds a LoRA adapter of the original code."""
+    """Whether the folder holds a LoRA adapter of the original code, and it can be read."""
     place = adapter_folder(folder)
-    return place is not None and is_original_adapter(shapes_in(adapter_weights(place)))
+    try:
+        return place is not None and is_original_adapter(shapes_in(adapter_weights(place)))
+    except EngineError:
+        return False  # absent or torn: what loads any other adapter says so
 
 
 def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -113,14 +123,14 @@ def shapes_of(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         EngineError: if the folder holds no weights, or a file of them is absent or torn.
     """
-    for index in _INDEXES:
+    for index in INDEXES:
         if (folder / index).is_file():
             files = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
             break
     else:
-        files = [name for name in _WHOLE if (folder / name).is_file()][:1]
+        files = [name for name in WHOLE if (folder / name).is_file()][:1]
     if not files:
-        raise EngineError(f"{folder}: no weights there (expected one of {', '.join((*_INDEXES, *_WHOLE))})")
+        raise EngineError(f"{folder}: no weights there (expected one of {', '.join((*INDEXES, *WHOLE))})")
     return {name: shape for file in files for name, shape in shapes_in(folder / file).items()}
 
 

@@ -1,9 +1,9 @@
 """From what somebody names to the parts of an original LLaVA: base, and what lies over it.
 
-    FOLDER                        a whole LLaVA
-    ADAPTER or PROJECTOR          over the base that `base` names, else over the one that its adapter_config.json names
-    base=A+B                      B (an adapter, say of a first training stage) over A, and the rest over both
-    FOLDER with sft_model/ and rlhf_lora_adapter_model/     LLaVA-RLHF as it is published
+FOLDER                        a whole LLaVA
+ADAPTER or PROJECTOR          over the base that `base` names, else over the one that its adapter_config.json names
+base=A+B                      B (an adapter, say of a first training stage) over A, and the rest over both
+FOLDER with sft_model/ and rlhf_lora_adapter_model/     LLaVA-RLHF as it is published
 """
 
 from collections.abc import Mapping
@@ -59,9 +59,9 @@ def find_original(
     if parts is None and not ours:
         return None
     if over is not None and not ours:
-        return None if parts is None or not parts.layers else _mixed(over)
+        return None  # the adapter is in transformers' names; what it lies on is looked at by itself
     if parts is None:
-        parts = _Parts(_folder(str(source), revision, any_format=True)[0])
+        parts = _base(str(source))
     if over is not None:
         parts = _over(parts, over)
     config = parts.config
@@ -71,13 +71,6 @@ def find_original(
             "the folder of the adapter or projector that has one"
         )
     return Original(str(source), parts.base, parts.layers, config or {}, parts.commit)
-
-
-def _mixed(adapter: Path) -> Original:
-    raise EngineError(
-        f"adapter {adapter} is in transformers' names and lies over an adapter of the original code: convert that one "
-        "with its base first (`evalkit convert`)"
-    )
 
 
 def _parts(source: str, base: str | None, revision: str | None = None) -> _Parts | None:
@@ -103,9 +96,9 @@ def _parts(source: str, base: str | None, revision: str | None = None) -> _Parts
 def _base(names: str) -> _Parts:
     """What a base stands for: a folder or hub name of any kind, or several joined by "+"."""
     pieces = [names] if Path(names).is_dir() else names.split("+")
-    folder, commit = _folder(pieces[0], None, any_format=True)
-    assert folder is not None
-    found = _parts(str(folder), None) or _Parts(folder, (), None, commit)
+    bottom, commit = _folder(pieces[0], None, any_format=True)
+    assert bottom is not None
+    found = _parts(str(bottom), None) or _Parts(bottom, (), None, commit)
     for piece in pieces[1:]:
         if not Path(piece).is_dir():
             raise EngineError(f"base {names}: {piece} is no folder")
@@ -121,9 +114,9 @@ def _over(parts: _Parts, layer: Path) -> _Parts:
 
 def _named_base(folder: Path) -> str:
     """The base of an adapter: beside it as LLaVA-RLHF has it, else as its own files name it."""
-    for place in (folder.parent, folder.parent.parent):
-        if RLHF_ADAPTER in folder.parts[-2:] and (place / RLHF_BASE).is_dir():
-            return str(place / RLHF_BASE)
+    for beside in (folder.parent, folder.parent.parent):
+        if RLHF_ADAPTER in folder.parts[-2:] and (beside / RLHF_BASE).is_dir():
+            return str(beside / RLHF_BASE)
     place = adapter_folder(folder)
     named = read_json(place / ADAPTER_CONFIG).get("base_model_name_or_path") if place is not None else None
     named = named or read_json(folder / "config.json").get("_name_or_path")
@@ -147,7 +140,7 @@ def _looks_like_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
-def _folder(source: str, revision: str | None, any_format: bool = False) -> tuple[Any, str | None]:
+def _folder(source: str, revision: str | None, any_format: bool = False) -> tuple[Path | None, str | None]:
     """(folder, commit) of a folder or of a hub name whose config.json is the original's; else (None, None).
 
     Args:

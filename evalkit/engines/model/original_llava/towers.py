@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.engines.model.original_llava.folders import INDEXES, WHOLE
 from evalkit.errors import EngineError
 
 # OpenAI's published sizes (Radford et al. 2021, arXiv:2103.00020), so that a stored copy can be built offline.
@@ -113,7 +114,7 @@ def _has_weights(name: str) -> bool:
     """Whether the weights can be had without asking anybody; a hub name is looked for in the cache, then online."""
     from transformers.utils import cached_file
 
-    for file in ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json"):
+    for file in (*WHOLE, *INDEXES):
         try:
             if cached_file(name, file) is not None:
                 return True

@@ -4,8 +4,8 @@ The original tokenises every stretch of text between two images by itself, so th
 tokenizer's `legacy` mode does just that with the stretches between special tokens; the `legacy: false` that the folders
 carry loses this token, and AutoTokenizer under model_type llava even the one at the beginning.
 
-The image token takes the id of a token that no text ever gives: the byte 0 of a sentencepiece vocabulary, else an unused
-row of the embedding. No row is added, so the softmax is the original's to the last bit.
+The image token takes the id of a token that no text ever gives: the byte 0 of a sentencepiece vocabulary, else an
+unused row of the embedding. No row is added, so the softmax is the original's to the last bit.
 """
 
 import importlib.util
@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.engines.model.inputs.settings import padding_processor
 from evalkit.engines.model.original_llava.configuration import backbone_of, grid_pinpoints, is_anyres
+from evalkit.engines.model.original_llava.folders import read_json
+from evalkit.engines.model.original_llava.sentencepiece_bpe import with_own_merges
 from evalkit.engines.model.original_llava.towers import Tower
 from evalkit.errors import EngineError
 
 IMAGE, IMAGE_START, IMAGE_END, IMAGE_PATCH = "<image>", "<im_start>", "<im_end>", "<im_patch>"
-SPARE = "<0x00>"
+SPARE, SENTENCEPIECE = "<0x00>", "tokenizer.model"
 _IMAGE_SETTINGS = (
     *("size", "crop_size", "image_mean", "image_std", "resample", "rescale_factor"),
     *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"),
@@ -34,14 +37,17 @@ def load_tokenizer(folder: Path, raw: Mapping[str, Any], rows: int) -> tuple[Any
     """
     from transformers import LlamaTokenizer, Qwen2Tokenizer
 
-    sentencepiece = (folder / "tokenizer.model").is_file()
+    sentencepiece = (folder / SENTENCEPIECE).is_file()
     if not sentencepiece and not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise EngineError(f"{folder}: no tokenizer there (tokenizer.model, tokenizer.json or vocab.json)")
     if sentencepiece and importlib.util.find_spec("sentencepiece") is None:
-        raise EngineError(f"{folder}/tokenizer.model needs sentencepiece: pip install 'hallu-evalkit[llava]'")
-    kind = Qwen2Tokenizer if backbone_of(raw) == "qwen2" else LlamaTokenizer
+        raise EngineError(f"{folder}/{SENTENCEPIECE} needs sentencepiece: pip install 'hallu-evalkit[llava]'")
+    kind: Any = Qwen2Tokenizer if backbone_of(raw) == "qwen2" else LlamaTokenizer
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    own = {"legacy": True, "add_bos_token": settings.get("add_bos_token", True)} if kind is LlamaTokenizer else {}
     try:
-        tokenizer = kind.from_pretrained(folder, legacy=True, trust_remote_code=False)
+        tokenizer = kind.from_pretrained(folder, trust_remote_code=False, **own)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise EngineError(f"cannot load the tokenizer of {folder}: {str(error).splitlines()[0][:200]}") from error
     _add_image_tokens(tokenizer, raw)
@@ -68,12 +74,14 @@ def _with_image_token(tokenizer: Any, rows: int, folder: Path) -> tuple[Any, int
     from transformers import PreTrainedTokenizerFast
 
     state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if (folder / SENTENCEPIECE).is_file():
+        state = with_own_merges(state, folder / SENTENCEPIECE)
     vocabulary, added = state["model"]["vocab"], {token["content"]: token["id"] for token in state["added_tokens"]}
     if IMAGE not in vocabulary and IMAGE not in added and SPARE in vocabulary:
         vocabulary[IMAGE] = vocabulary.pop(SPARE)
     backend = Tokenizer.from_str(json.dumps(state))
     backend.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
-    image = backend.token_to_id(IMAGE)
+    image = int(backend.token_to_id(IMAGE) or 0)
     if image >= rows:
         raise EngineError(
             f"{folder}: no id is spare for the image token: the vocabulary has {len(tokenizer)} tokens, the embedding "
@@ -92,9 +100,7 @@ def _with_image_token(tokenizer: Any, rows: int, folder: Path) -> tuple[Any, int
     return plain, image
 
 
-def make_processor(
-    raw: Mapping[str, Any], tower: Tower, tokenizer: Any, chat_template: str, image_backend: str
-) -> Any:
+def make_processor(raw: Mapping[str, Any], tower: Tower, tokenizer: Any, chat_template: str, image_backend: str) -> Any:
     """LlavaProcessor or LlavaNextProcessor with the tower's image settings."""
     from transformers import LlavaNextProcessor, LlavaProcessor
 
@@ -112,24 +118,15 @@ def make_processor(
 def _image_processor(raw: Mapping[str, Any], tower: Tower, image_backend: str) -> Any:
     side = tower.config.image_size
     settings: dict[str, Any] = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
-    settings |= {name: tower.images[name] for name in _IMAGE_SETTINGS if name in (tower.images or {})}
+    own = tower.images or {}
+    settings |= {name: own[name] for name in _IMAGE_SETTINGS if name in own}
     if isinstance(settings["size"], int):
         settings["size"] = {"shortest_edge": settings["size"]}
     if isinstance(settings["crop_size"], int):
         settings["crop_size"] = {"height": settings["crop_size"], "width": settings["crop_size"]}
     if is_anyres(raw):
         return _tiling(image_backend)(image_grid_pinpoints=grid_pinpoints(raw), **settings)
-    return _padding(image_backend)(do_pad=raw.get("image_aspect_ratio") == "pad", **settings)
-
-
-def _padding(image_backend: str) -> Any:
-    if image_backend == "torchvision":
-        from transformers import LlavaImageProcessor
-
-        return LlavaImageProcessor
-    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-
-    return LlavaImageProcessorPil
+    return padding_processor(image_backend)(do_pad=raw.get("image_aspect_ratio") == "pad", **settings)
 
 
 def _tiling(image_backend: str) -> Any:

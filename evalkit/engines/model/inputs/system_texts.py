@@ -14,6 +14,7 @@ import ast
 import hashlib
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -23,7 +24,7 @@ from typing import Any
 import jinja2
 
 from evalkit.errors import AssetError, UsageError
-from evalkit.assets import asset, find_asset, is_offline, state
+from evalkit.files.assets import asset, find_asset, is_offline, state
 
 SCRIPT = "llava/conversation.py"
 NONE = "none"
@@ -86,7 +87,7 @@ def text_in(script: Path, version: str) -> str:
 
 @lru_cache(maxsize=1)
 def _own_texts() -> dict[str, str]:
-    table = tomllib.loads(files("evalkit.engines.model").joinpath("system_texts.toml").read_text("utf-8"))
+    table = tomllib.loads(files("evalkit.engines.model.inputs").joinpath("system_texts.toml").read_text("utf-8"))
     return {str(name): str(text) for name, text in table.items()}
 
 
@@ -109,7 +110,7 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8] if text else NONE
 
 
-def written_by(apply: Any) -> str | None:
+def written_by(apply: Callable[[list[dict[str, Any]]], str]) -> str | None:
     """The system text that a chat template writes by itself; None where that cannot be told.
 
     Args:

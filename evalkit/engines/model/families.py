@@ -1,0 +1,103 @@
+"""What config.json alone says of a checkpoint: its family, and whether this process can run it. No weight is read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+from evalkit.errors import EngineError
+
+# What from_pretrained raises for files that are absent, torn or of another shape than the configuration says.
+LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError)
+# Families with code in their repository that vLLM has in its own tree, so that it serves them without running it.
+SERVED_BY_VLLM = ("minicpmv", "internvl_chat", "phi3_v", "phi4mm", "molmo", "deepseek_vl_v2", "ovis", "h2ovl_chat")
+# Families that only their authors' code runs.
+AUTHORS_CODE = {
+    "beit3_llava": "Muffin, github.com/thunlp/Muffin (RLHF-V)",
+    "omnilmm": "github.com/OpenBMB/OmniLMM (RLAIF-V-12B)",
+    "mplug_owl2": "github.com/X-PLUG/mPLUG-Owl",
+    "shikra": "github.com/shikras/shikra",
+    "qwen": "Qwen-VL-Chat's own repository",
+    "multi_modality": "github.com/deepseek-ai (deepseek-community publishes conversions that load here)",
+}
+
+
+def raw_config(base: str, revision: str | None = None) -> dict[str, Any]:
+    """config.json as it is written.
+
+    Raises:
+        EngineError: if it is absent or unreadable.
+    """
+    try:
+        raw, _ = PretrainedConfig.get_config_dict(base, revision=revision)
+    except LOAD_ERRORS as error:
+        raise EngineError(f"cannot read the configuration of {base}: {first_line(error)}") from error
+    return dict(raw)
+
+
+def check_family(base: str, revision: str | None = None) -> Any:
+    """The checkpoint's configuration.
+
+    Raises:
+        EngineError: if it is no vision-language model that this process can run; the way that works is named.
+    """
+    raw = raw_config(base, revision)
+    kind = str(raw.get("model_type"))
+    foreign = _other_way(kind, raw)
+    if foreign is not None:
+        raise EngineError(f"{base}: {foreign}")
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise EngineError(f"cannot read the configuration of {base}: {first_line(error)}") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise EngineError(
+            f"{base} is not a vision-language checkpoint: transformers {transformers.__version__} knows no "
+            f"image-text-to-text model of type {config.model_type!r}"
+        )
+    parts = {"text_config", "vision_config"} & set(getattr(config, "sub_configs", {}))
+    if len(parts) == 2 and not parts & set(raw):
+        raise EngineError(
+            f"{base}: its config.json has neither text_config nor vision_config, so a {kind} of default size would be "
+            "built (billions of parameters); is it a checkpoint in another format?"
+        )
+    if config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False):
+        raise EngineError(
+            f"{base}: its language model is an encoder-decoder ({config.get_text_config().model_type}), whose answers "
+            "this engine does not decode; use a decoder-only variant, e.g. instructblip-vicuna or blip2-opt"
+        )
+    return config
+
+
+def _other_way(kind: str, raw: Mapping[str, Any]) -> str | None:
+    """Why a family is not run in this process, and what to do; None for those that transformers knows."""
+    from transformers import CONFIG_MAPPING
+
+    if kind in CONFIG_MAPPING and "auto_map" not in raw:
+        return None
+    if kind in AUTHORS_CODE:
+        return (
+            f"a model of type {kind!r} runs in its authors' code only: {AUTHORS_CODE[kind]}; generate there and score "
+            "the file with `evalkit score BENCHMARK --responses FILE`"
+        )
+    if kind in SERVED_BY_VLLM:
+        return (
+            f"a model of type {kind!r} brings code of its own, which is not run here: serve it with `vllm serve MODEL "
+            "--trust-remote-code` and use --engine openai --base-url URL"
+        )
+    if kind in CONFIG_MAPPING:
+        return None
+    if "auto_map" in raw:
+        return (
+            f"a model of type {kind!r} brings code of its own, which is not run here: serve it and use --engine "
+            "openai, or generate in its own code and use `evalkit score BENCHMARK --responses FILE`"
+        )
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
