@@ -1,6 +1,7 @@
 """Sub-commands that train and compare checkpoints: align, pairs, demo."""
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -325,13 +326,10 @@ def demonstrate(options: argparse.Namespace) -> int:
 
     hide_loading_bars()
     start, folder = time.monotonic(), options.output_path
-    tasks: tuple[str, ...] = demo.TASKS
-    if not demo.nltk_data_is_here():
-        tasks = demo.WITHOUT_NLTK_DATA
+    if own := demo.language_data_is_ready():
         print(
-            "NLTK's data is not on this machine and cannot be downloaded: CHAIR runs in its variant `singularize`,\n"
-            "AMBER and Object HalBench are left out. To have them: python -m nltk.downloader "
-            f"{' '.join(demo.NLTK_PACKAGES)}"
+            f"NLTK's own data is not on this machine: {own} stands in and is named in every signature "
+            f"(NLTK_DATA={os.environ['NLTK_DATA']})"
         )
     world = demo.world_folder(folder, options.scenes, options.seed)
     _say(start, f"{options.scenes} scenes in {world}")
@@ -339,19 +337,19 @@ def demonstrate(options: argparse.Namespace) -> int:
     with ProgressBar("base") as progress:
         base = cached_base(options.seed, progress)
     runs, checkpoints = folder / "runs", folder / "checkpoints"
-    _say(start, f"base: {base}; scoring it on {', '.join(tasks)}")
+    _say(start, f"base: {base}; scoring it on {', '.join(demo.TASKS)}")
     with ProgressBar("base") as progress:
-        summaries = demo.score_checkpoint(base, "base", world, runs, tasks, progress)
+        summaries = demo.score_checkpoint(base, "base", world, runs, demo.TASKS, progress)
     print(table([summary.run_dir for summary in summaries]))
     labels = ["base"]
     for method in () if options.no_align else demo.METHODS:
         _say(start, f"{method.label}: {method.about}")
         with ProgressBar(method.label) as progress:
             demo.align(method, base, checkpoints / method.label, options.seed, progress)
-            demo.score_checkpoint(checkpoints / method.label, method.label, world, runs, tasks, progress)
+            demo.score_checkpoint(checkpoints / method.label, method.label, world, runs, demo.TASKS, progress)
         labels.append(method.label)
     if len(labels) > 1:
-        print("\n" + demo.comparison(runs, labels, tasks, checkpoints))
+        print("\n" + demo.comparison(runs, labels, demo.TASKS, checkpoints))
     _say(start, "done. Next:")
     print(f"  evalkit dashboard {folder}\n  evalkit compare {runs}/base/chair {runs}/{labels[-1]}/chair --power 5")
     print("  evalkit doctor            what a real benchmark needs on this machine")

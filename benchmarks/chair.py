@@ -269,8 +269,8 @@ class CHAIR(Benchmark):
         }
 
     def libraries(self) -> Sequence[str]:
-        """NLTK cuts responses and human captions into tokens in both variants."""
-        return ("nltk",)
+        """NLTK cuts responses and human captions into tokens in every variant; `singularize` needs no data of its."""
+        return ("nltk",) if self.variant == "singularize" else ("nltk", "nltk_data")
 
     def _reference_files(self) -> list[Path]:
         if self.references is not None:

@@ -171,7 +171,11 @@ class Benchmark(ABC):
         return None
 
     def libraries(self) -> Sequence[str]:
-        """Libraries that this benchmark, as it is set, scores with and whose version may move a score."""
+        """Libraries that this benchmark, as it is set, scores with and whose version may move a score.
+
+        The signature knows "nltk", whose version it shows, and "nltk_data" (tagger, sentences, lemmas), which it names
+        where they are not NLTK's own.
+        """
         return ()
 
     @classmethod

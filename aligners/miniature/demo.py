@@ -12,7 +12,6 @@ from pathlib import Path
 
 from aligners.compare import comparison_tables, render_all
 from benchmarks.cli.registry import build
-from evalkit.errors import AssetError
 from evalkit.files.cache import cache_folder
 from evalkit.harness.judge import Judge
 from evalkit.harness.results import Summary
@@ -20,9 +19,7 @@ from evalkit.harness.stages import generate, plan, score
 from evalkit.process.progress import Progress
 
 TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
-WITHOUT_NLTK_DATA = ("chair", "mmhal", "pope")
 OPTIONS = {"pope": {"splits": "adversarial"}}  # the hardest third of the questions: the demo is to be short
-NLTK_PACKAGES = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
 BATCH_SIZE = 64
 
 
@@ -44,27 +41,19 @@ METHODS = (
 )
 
 
-def nltk_data_is_here() -> bool:
-    """Whether tagger, tokeniser and WordNet can be used; what is not on this machine is downloaded into the cache."""
-    from evalkit.text.tokens import lemma, tag, tokenize
+def language_data_is_ready() -> str | None:
+    """See to it that text can be read: with NLTK's data where this machine has it, else with the miniature's own.
 
-    for attempt in (1, 2):
-        try:
-            tokenize("A dog."), tag(["dog"]), lemma("dogs")
-            return True
-        except AssetError:
-            if attempt == 2 or not _download_nltk_data():
-                return False
-    return False
+    Returns:
+        What the miniature's data is called in signatures; None if NLTK's own is used.
+    """
+    from evalkit.miniature.language import language_folder
+    from evalkit.text import has_language_data, language_data
 
-
-def _download_nltk_data() -> bool:
-    from nltk.downloader import Downloader
-
-    folder = cache_folder() / "nltk_data"
-    os.environ["NLTK_DATA"] = os.pathsep.join(filter(None, [os.environ.get("NLTK_DATA"), str(folder)]))
-    downloader = Downloader(download_dir=str(folder))
-    return all(downloader.download(package, quiet=True) for package in NLTK_PACKAGES)
+    if not has_language_data():
+        folders = (os.environ.get("NLTK_DATA"), str(language_folder(cache_folder())))
+        os.environ["NLTK_DATA"] = os.pathsep.join(filter(None, folders))
+    return language_data()
 
 
 def world_folder(folder: Path, scenes: int, seed: int) -> Path:
@@ -89,8 +78,6 @@ def score_checkpoint(
     try:
         for name in tasks:
             options = dict(OPTIONS.get(name, {}))
-            if name == "chair" and tuple(tasks) == WITHOUT_NLTK_DATA:
-                options["variant"] = "singularize"
             origin = {"name": name, "options": options, "world": str(world.resolve())}
             work = plan(build(name, options, world), origin=origin)
             run_dir = runs / label / work.benchmark.name

@@ -179,7 +179,7 @@ class AMBER(Benchmark):
 
     def libraries(self) -> Sequence[str]:
         """NLTK reads descriptions; answers are read without it."""
-        return ("nltk",) if "generative" in self.dimensions else ()
+        return ("nltk", "nltk_data") if "generative" in self.dimensions else ()
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """The figures of the authors' script, and those it would print if answers were read leniently.

@@ -279,7 +279,8 @@ class ObjectHalBench(Judged):
 
     def libraries(self) -> Sequence[str]:
         """NLTK, where it reads the response or the extracted phrases; what it read of human captions is in `gt`."""
-        return ("nltk",) if self.extractor == "lemma" or isinstance(self.analyser, NltkAnalyser) else ()
+        reads = self.extractor == "lemma" or isinstance(self.analyser, NltkAnalyser)
+        return ("nltk", "nltk_data") if reads else ()
 
     def judge_prompt(self, item: Item, response: str) -> Prompt | None:
         """One system message that holds question and response; none for up to three words, or without a judge."""

@@ -114,7 +114,7 @@ def _accelerator() -> Check:
 
 
 def _nltk_data() -> Iterator[Check]:
-    from evalkit.text.tokens import lemma, tag, tokenize
+    from evalkit.text.tokens import language_data, lemma, tag, tokenize
 
     for name, probe in (
         ("nltk punkt_tab", lambda: tokenize("A dog. A cat.")),
@@ -126,3 +126,5 @@ def _nltk_data() -> Iterator[Check]:
             yield Check(name, "ok", "found")
         except (AssetError, EngineError) as error:
             yield Check(name, "missing", str(error))
+    if own := language_data():
+        yield Check("nltk data", "note", f"{own}, not NLTK's own; the signature says so")

@@ -37,9 +37,10 @@ from evalkit.runs.records import (
     read_manifest,
     write_json,
 )
-from evalkit.runs.signature import Signature
+from evalkit.runs.signature import LANGUAGE_DATA, Signature
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response, Sample
+from evalkit.text import language_data
 
 GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
 VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
@@ -278,7 +279,7 @@ def _versions(benchmark: Benchmark) -> dict[str, str]:
     """Versions of what may run a model, and of the libraries that this benchmark scores with."""
     found = {"python": platform.python_version()}
     for name in dict.fromkeys((*VERSIONS, *benchmark.libraries())):
-        installed = library_version(name)
+        installed = language_data() if name == LANGUAGE_DATA else library_version(name)
         if installed is not None:
             found[name] = installed
     return found

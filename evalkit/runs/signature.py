@@ -45,6 +45,7 @@ MEANINGS = {
     "system": "hash of the system text before the question",
     "judge": "judge model",
     "nltk": "version of the tokeniser",
+    "nltk_data": "language data in place of NLTK's own",
     "v": "evalkit version; `evalkit score` scores stored responses again",
 }
 _MANIFEST_FIELDS = {"n": "items", "ids": "ids", "prompts": "prompts", "images": "images"}
@@ -58,7 +59,8 @@ _DECODING = {
 }
 _INPUTS = {"padding": "image_padding", "system": "system_text"}  # settings of the model that belong to the protocol
 _PROTOCOL_SAMPLING = {*_DECODING.values()}
-_SCORING_LIBRARIES = ("nltk",)
+LANGUAGE_DATA = "nltk_data"
+_SCORING_LIBRARIES = ("nltk", LANGUAGE_DATA)
 _JUDGE_PLUMBING = {"engine", "base_url", "dtype", "device", "batch_size", "versions", "retries", "image_processor"}
 
 

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.text.tokens import has_language_data as has_language_data
+    from evalkit.text.tokens import language_data as language_data
     from evalkit.text.tokens import lemma as lemma
     from evalkit.text.tokens import read_words as read_words
     from evalkit.text.tokens import sentences as sentences
@@ -13,7 +15,17 @@ if TYPE_CHECKING:
     from evalkit.text.tokens import wordnet_pos as wordnet_pos
 
 _MODULE = "evalkit.text.tokens"
-_NAMES = ("sentences", "read_words", "tokenize", "tokenize_plain", "tag", "lemma", "wordnet_pos")
+_NAMES = (
+    "sentences",
+    "read_words",
+    "tokenize",
+    "tokenize_plain",
+    "tag",
+    "lemma",
+    "wordnet_pos",
+    "language_data",
+    "has_language_data",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -114,7 +114,7 @@ class PerceptronTagger:
             scores += pair
         best = int(scores.argmax())
         if np.count_nonzero(scores > scores[best] - NEAR_TIE) > 1:
-            return self._exact(_features(word, here, left, left2, right, right2, previous, before))
+            return self._exact(features_of(word, here, left, left2, right, right2, previous, before))
         return self.classes[best]
 
     def _sum(self, features: Sequence[str]) -> Row:
@@ -178,11 +178,11 @@ class _NormalForms(dict[str, str]):
     def __missing__(self, word: str) -> str:
         if len(self) >= CACHE_LIMIT:
             self.clear()
-        self[word] = form = _normalize(word)
+        self[word] = form = normalize(word)
         return form
 
 
-def _normalize(word: str) -> str:
+def normalize(word: str) -> str:
     """The form under which a word counts as context: years, digits and hyphenated words are classes."""
     if "-" in word and word[0] != "-":
         return "!HYPHEN"
@@ -210,7 +210,7 @@ _GROUPS: dict[str, Callable[[str, str], list[str]]] = {
 }
 
 
-def _features(
+def features_of(
     word: str, here: str, left: str, left2: str, right: str, right2: str, previous: str, before: str
 ) -> list[str]:
     """All 14 features in NLTK's order."""

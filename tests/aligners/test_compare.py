@@ -21,7 +21,7 @@ SCENES = 60
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that hallucinates, its corrected descendant, and one that says "." whatever it sees."""
     folder = tmp_path_factory.mktemp("compare")
     world = write_world(folder / "world", SCENES, 0)

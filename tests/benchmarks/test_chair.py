@@ -197,9 +197,12 @@ def test_settings_name_what_moves_a_score(world):
     assert {key for key in changed if changed[key] != after[key]} == {"references"}
 
 
-@pytest.mark.parametrize("variant", ["pos_lemma", "singularize"])
-def test_both_variants_read_tokens_with_nltk(world, variant):
-    assert list(CHAIR.miniature(world, variant).libraries()) == ["nltk"]
+@pytest.mark.parametrize(
+    ("variant", "libraries"),
+    [("pos_lemma", ["nltk", "nltk_data"]), ("lemma_noun", ["nltk", "nltk_data"]), ("singularize", ["nltk"])],
+)
+def test_nltk_cuts_tokens_in_every_variant_and_its_data_is_read_in_two(world, variant, libraries):
+    assert list(CHAIR.miniature(world, variant).libraries()) == libraries
 
 
 def test_unfinished_sentences_are_dropped_on_request(world):
@@ -264,7 +267,6 @@ def test_examples_in_docstrings_run():
 
 
 @pytest.mark.parametrize("variant", ["pos_lemma", "singularize"])
-@pytest.mark.usefixtures("assets")
 def test_the_miniature_world_is_read_by_the_same_loaders(tmp_path, monkeypatch, variant):
     from evalkit.miniature.files import read_scenes, write_world
 

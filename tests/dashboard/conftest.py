@@ -16,7 +16,7 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="session")
-def demo(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three models on three benchmarks, a run that stopped half-way, an alignment."""
     folder = write_demo(tmp_path_factory.mktemp("demo"), scenes=16)
     write_unfinished(folder / "runs" / "going" / "chair", folder / "world", 9)

@@ -421,8 +421,8 @@ def test_settings_name_everything_that_moves_a_score(tmp_path, synonyms):
     ("options", "libraries"),
     [
         ({"extractor": "judge"}, []),  # phrases recorded beforehand
-        ({"extractor": "judge", "analyser": "nltk"}, ["nltk"]),
-        ({"extractor": "lemma"}, ["nltk"]),
+        ({"extractor": "judge", "analyser": "nltk"}, ["nltk", "nltk_data"]),
+        ({"extractor": "lemma"}, ["nltk", "nltk_data"]),
     ],
 )
 def test_nltk_is_named_where_it_reads_responses_or_phrases(synonyms, options, libraries):

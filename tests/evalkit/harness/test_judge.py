@@ -267,7 +267,7 @@ def test_a_journal_written_by_a_judge_holds_everything(tmp_path: Path):
 CHILD = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests", sys.argv[1] + "/tests/evalkit"]
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests", sys.argv[1] + "/tests/evalkit/harness"]
 from test_judge import KEY, Rated, requests_for
 from evalkit.files.cache import Cache
 from evalkit.engines.openai import OpenAIEngine

@@ -12,7 +12,7 @@ from evalkit.miniature.scenes import scenes_of
 
 
 @pytest.fixture(scope="module", params=["pos_lemma", "singularize"])
-def finder(request, tmp_path_factory, assets):
+def finder(request, tmp_path_factory):
     table = tmp_path_factory.mktemp("words") / "synonyms.txt"
     table.write_text(synonyms_text())
     return MentionFinder(Vocabulary(read_synonyms(table), CHAIR_DOUBLE_WORDS), request.param)

@@ -10,7 +10,6 @@ from evalkit.errors import AssetError
 from evalkit.text import tokens as text
 
 nltk = pytest.importorskip("nltk")
-pytestmark = pytest.mark.usefixtures("assets")
 
 TEXTS = [
     "",
