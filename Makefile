@@ -1,6 +1,9 @@
 # Two commands do all the set-up on a machine that has Python >= 3.11, make and a package registry:
-#   make demo    install, build the miniature world and its model, align it three ways, score everything
-#   make test    install what the tests need, run them
+#   make demo         install, build the miniature world and its model, align it three ways, score everything
+#   make test         install what the tests need, run them; what needs official data is skipped where there is none
+# And where official data, golden vectors and NLTK's data are at hand (EVALKIT_ASSETS, EVALKIT_GOLDEN):
+#   make conformance  only the tests that need them
+#   make rescored     score released response files of others again: docs/rescored.md
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,9 +12,10 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # official data beside the checkout, if it is there (a mirror folder; see `evalkit assets list`)
 ifneq ($(wildcard ../shared/assets),)
 export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
+export EVALKIT_GOLDEN ?= $(abspath ../shared/golden)
 endif
 
-.PHONY: install install-dev demo test check speed speed-gpu speed-peers results validate test-vllm test-browser clean
+.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results validate test-vllm test-browser clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,8 +39,23 @@ install-dev: $(VENV)/.installed-dev
 demo: install
 	$(BIN)/evalkit demo
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+conformance: install-dev
+	@test -d "$(EVALKIT_ASSETS)" -a -d "$(EVALKIT_GOLDEN)" || \
+	  { echo "make conformance needs EVALKIT_ASSETS and EVALKIT_GOLDEN, the folders of official data and golden vectors"; exit 1; }
+	$(PYTEST) -m official
+
+# response files that others released, from EVALKIT_ASSETS/released or from where they were found
+rescored: install-dev
+	$(BIN)/python -m tests.rescored
+
+# build the wheel, install it into an empty environment, use it outside the checkout
+wheel: install-dev
+	$(BIN)/python -m tests.wheel --demo
 
 check: install-dev
 	$(BIN)/ruff format --check .
