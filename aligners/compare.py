@@ -114,6 +114,6 @@ def _notes(runs: Sequence[Run], result: Comparison | None) -> list[str]:
     if result is not None:
         for pair in result.pairs:
             own = [f"! {pair.other}: {w}" if w.startswith("a hallucination rate") else f"! {w}" for w in pair.warnings]
-            notes += own
+            notes += own + [f"{pair.other}: {placed.sentence()}" for placed in pair.fronts]
         notes.append(f"* p < 0.05 after Holm's correction over {result.tests} tests; differences are paired by item")
     return [*dict.fromkeys(notes), str(runs[0].signature)]

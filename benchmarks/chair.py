@@ -40,7 +40,7 @@ from benchmarks.objects.mentions import (
     check_variant,
     read_synonyms,
 )
-from evalkit.benchmark import Benchmark, Result, summed
+from evalkit.benchmark import Benchmark, Front, Result, summed
 from evalkit.errors import DataError, UsageError
 from evalkit.files.assets import asset
 from evalkit.formats import exporters
@@ -256,6 +256,10 @@ class CHAIR(Benchmark):
         """Mentions of the response against the item's reference objects."""
         text = finished_part(response) if self.unfinished == "drop" else response
         return score_caption(text, item.reference["objects"], self.finder)
+
+    def fronts(self) -> Sequence[Front]:
+        """Responses cut short, compared at equal recall."""
+        return (Front("recall", ("chair_s", "chair_i")),)
 
     def settings(self) -> Mapping[str, str]:
         """Everything here that moves a score."""

@@ -22,7 +22,7 @@ from typing import Self
 
 from benchmarks.objects.coco import VAL2014
 from benchmarks.yes_no import read_first_sentence, read_leading
-from evalkit.benchmark import Benchmark, Result
+from evalkit.benchmark import Benchmark, Front, Result
 from evalkit.errors import DataError, UsageError
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows, read_text
@@ -164,6 +164,10 @@ class POPE(Benchmark):
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Score an answer."""
         return score_answer(response, item.reference["truth"])
+
+    def fronts(self) -> Sequence[Front]:
+        """Answers shifted blindly, compared at an equal share of "yes"."""
+        return (Front("yes_ratio", ("f1", "accuracy"), ("No", "Yes")),)
 
     def settings(self) -> Mapping[str, str]:
         """Hash of the question files, and the splits where they are not all."""

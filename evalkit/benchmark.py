@@ -9,7 +9,7 @@ is truly in the image (`present`: the dashboard).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -55,6 +55,23 @@ class Rating:
     def flags(self, label: float) -> bool:
         """Whether a label says that the response hallucinates."""
         return label < self.below if self.below is not None else label > (self.above or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """At what a run of a benchmark is compared with its base, so that a gain is told from a mere shift.
+
+    at       metric that is held equal: recall, cover, the share of answers "Yes"
+    metrics  compared there, the headline first
+    answers  None: the base's responses are cut short, which lowers `at`. Else the two constant answers towards which
+             its answers are shifted, the one that lowers `at` first, e.g. ("No", "Yes")
+    groups   items that belong to it, group name -> values; none: all items
+    """
+
+    at: str
+    metrics: tuple[str, ...]
+    answers: tuple[str, str] | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,6 +186,10 @@ class Benchmark(ABC):
     def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]] | None:
         """Where constant answers score well: name of a constant model -> metric name -> value, over a run's items."""
         return None
+
+    def fronts(self) -> Sequence[Front]:
+        """At what its runs are compared with a base cut short; only where any text is scored without a judge."""
+        return ()
 
     def libraries(self) -> Sequence[str]:
         """Libraries that this benchmark, as it is set, scores with and whose version may move a score.

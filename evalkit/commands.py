@@ -47,12 +47,12 @@ def compare_runs(options: argparse.Namespace) -> int:
     result = compare(
         *options.runs,
         against="all" if options.all else "base",
-        metrics=_words(options.metrics) or None,
+        metrics=words(options.metrics) or None,
         force=options.force,
-        allow=_words(options.allow),
+        allow=words(options.allow),
         method=options.method,
     )
-    power = None if options.power is None else [_difference(word) for word in _words(options.power)]
+    power = None if options.power is None else [_difference(word) for word in words(options.power)]
     print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:
         write_text(options.output, comparison_report(result, options.format, power))
@@ -100,7 +100,8 @@ def _difference(word: str) -> float:
     return size
 
 
-def _words(text: str | None) -> list[str]:
+def words(text: str | None) -> list[str]:
+    """The words of a list with commas or blanks between them."""
     return [word for word in (text or "").replace(" ", ",").split(",") if word]
 
 

@@ -29,7 +29,7 @@ from benchmarks.amber.figures import amber_score, official_figures
 from benchmarks.amber.files import AmberFiles
 from benchmarks.amber.nouns import Lexicon, score_description, vocabulary_of
 from benchmarks.amber.similarity import open_similarity
-from evalkit.benchmark import Benchmark, DataFile, Result
+from evalkit.benchmark import Benchmark, DataFile, Front, Result
 from evalkit.errors import UsageError
 from evalkit.files.cache import cache_folder
 from evalkit.formats import exporters
@@ -167,6 +167,15 @@ class AMBER(Benchmark):
         if item.groups["dimension"] != "generative":
             return score_answer(response, truth)
         return score_description(response, truth, item.reference["hallu"], self.lexicon)
+
+    def fronts(self) -> Sequence[Front]:
+        """Descriptions cut short, at equal cover; answers shifted blindly, at an equal share of "No"."""
+        fronts = []
+        if "generative" in self.dimensions:
+            fronts.append(Front("cover", ("chair", "hal", "cog"), groups={"dimension": ("generative",)}))
+        if asked := tuple(name for name in QUESTIONS if name in self.dimensions):
+            fronts.append(Front("share_no", ("f1", "accuracy"), ("Yes", "No"), groups={"dimension": asked}))
+        return fronts
 
     def settings(self) -> Mapping[str, str]:
         """Hash of the data files, the dimensions, and the source of word similarities."""

@@ -48,7 +48,7 @@ from benchmarks.object_halbench.phrases import AnalyserName, NltkAnalyser, Phras
 from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
 from benchmarks.objects.coco import ANNOTATIONS
-from evalkit.benchmark import DataFile, Judged, Result, summed
+from evalkit.benchmark import DataFile, Front, Judged, Result, summed
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.cache import cache_folder
@@ -259,6 +259,10 @@ class ObjectHalBench(Judged):
     def prompt(self, item: Item) -> Prompt:
         """The question, after the image."""
         return Prompt(item.id, item.question, (item.image,) if item.image else ())
+
+    def fronts(self) -> Sequence[Front]:
+        """Responses cut short, compared at equal recall, where no judge is needed."""
+        return (Front("recall", ("chair_s_refine", "chair_i", "chair_s")),) if self.extractor == "lemma" else ()
 
     def settings(self) -> Mapping[str, str]:
         """What moves a score: items, references, words, and how objects are found in a response."""

@@ -21,7 +21,7 @@ the same in both runs however many of its responses were scored. Items that shar
 Which runs may stand side by side, and under which names.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -31,6 +31,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.analysis.front_file import read_fronts
+from evalkit.analysis.standing import Placed, place
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
 from evalkit.runs.run import MAX_GROUPS, Run, RunSummary, cluster_of, load_run
@@ -93,6 +95,7 @@ class Pair:
     items        scored in both; n_base, n_other: scored items of each; total: items of either
     effects      one per metric
     groups       group name -> value -> effects over its items; p_holm within the group name
+    fronts       the other run beside the base's own fronts (`evalkit.analysis.standing`), if they are stored
     differing    protocol fields that differ, if the comparison was forced
     warnings     plain sentences: degenerate runs, a rate that improved while a quality fell
     """
@@ -107,6 +110,7 @@ class Pair:
     groups: dict[str, dict[str, tuple[Effect, ...]]]
     differing: tuple[Difference, ...]
     warnings: tuple[str, ...]
+    fronts: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def compare(
     corrected = []
     for pair in pairs:
         own, effects = effects[: len(pair.effects)], effects[len(pair.effects) :]
-        warnings = (*pair.warnings, *_fallen_quality(own))
+        warnings = (*pair.warnings, *_fallen_quality(own, pair.fronts))
         corrected.append(replace(pair, effects=tuple(own), warnings=warnings))
     tests = sum(effect.p is not None for pair in corrected for effect in pair.effects)
     return Comparison(loaded[0].benchmark, str(loaded[0].signature), tuple(corrected), tests, level, resamples, seed)
@@ -209,7 +213,7 @@ def _pair(
     base: Run, other: Run, labels: tuple[str, str], differing: tuple[Difference, ...], settings: _Settings
 ) -> Pair:
     names = list(dict.fromkeys(name for metric in settings.metrics for name in metric.counts))
-    ours, theirs = _item_counts(base, names), _item_counts(other, names)
+    ours, theirs = base.item_counts(names), other.item_counts(names)
     shared = [item for item in ours if item in theirs]
     if not shared:
         raise UsageError(f"{labels[0]} and {labels[1]} share no scored item")
@@ -229,16 +233,14 @@ def _pair(
     )
     effects = tuple(_effects(items, settings))
     groups = _groups(items, settings) if settings.groups else {}
-    return Pair(*labels, len(shared), len(ours), len(theirs), total, effects, groups, differing, warnings)
-
-
-def _item_counts(run: Run, names: Sequence[str]) -> dict[str, Array]:
-    """Mean counts over the scored responses of each item."""
-    found: dict[str, list[list[float]]] = defaultdict(list)
-    for row in run.scored:
-        counts = row["score"]["counts"]
-        found[row["id"]].append([float(counts.get(name, 0.0)) for name in names])
-    return {item: np.mean(rows, axis=0) if len(rows) > 1 else np.array(rows[0]) for item, rows in found.items()}
+    placed = tuple(
+        placed
+        for front in read_fronts(base)
+        for placed in place(
+            front, labels[0], {labels[1]: other}, settings.level, settings.resamples, settings.method, settings.seed
+        )
+    )
+    return Pair(*labels, len(shared), len(ours), len(theirs), total, effects, groups, differing, warnings, placed)
 
 
 def _groups(items: _Items, settings: _Settings) -> dict[str, dict[str, tuple[Effect, ...]]]:
@@ -314,14 +316,16 @@ def _holm(effects: Sequence[Effect]) -> list[Effect]:
     return [replace(effect, p_holm=p) for effect, p in zip(effects, adjusted, strict=True)]
 
 
-def _fallen_quality(effects: Sequence[Effect]) -> list[str]:
-    """A rate that improved while a quality got worse: fewer hallucinations perhaps because less is said."""
+def _fallen_quality(effects: Sequence[Effect], fronts: Sequence[Placed]) -> list[str]:
+    """A rate that improved while a quality got worse, unless it lies beyond the base that simply stops earlier."""
     rates = [e for e in effects if e.metric.role == "rate" and e.significant() and e.improved()]
     fallen = [e for e in effects if e.metric.role == "quality" and e.significant() and e.improved() is False]
-    if not rates or not fallen:
+    cut = [placed for placed in fronts if not placed.shifted]
+    if not rates or not fallen or (cut and all(placed.headline.verdict == "beyond" for placed in cut)):
         return []
     changes = ", ".join(f"{e.metric.name} {e.difference.value:+.1f}" for e in (*rates, *fallen))
-    return [f"a hallucination rate improved while a quality fell ({changes}): it may come from saying less"]
+    reason = "; ".join(placed.sentence() for placed in cut) or "it may come from saying less"
+    return [f"a hallucination rate improved while a quality fell ({changes}): {reason}"]
 
 
 def distinct_labels(runs: Sequence[RunSummary]) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evalkit.analysis.front import measure
+from evalkit.analysis.front_file import write_fronts
 from evalkit.benchmark import Benchmark
 from evalkit.metrics import sum_counts
 from evalkit.runs.checks import check_samples
@@ -34,7 +36,7 @@ def write_results(
     manifest: Mapping[str, Json],
     progress: Callable[[str, int, int], None],
 ) -> Summary:
-    """Write records.jsonl and metrics.json of scored samples."""
+    """Write records.jsonl, metrics.json and, for a benchmark that declares fronts, front.json of scored samples."""
     rows = [sample_row(sample, benchmark.present) for sample in samples]
     write_jsonl(run_dir / RECORDS, iter(rows))
     progress("records", len(rows), len(rows))
@@ -60,6 +62,7 @@ def write_results(
             "checks": check_samples(rows, benchmark.metrics, baselines),
         },
     )
+    write_fronts(run_dir, str(manifest["signature"]), measure(benchmark, samples))
     first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
     return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first)
 

@@ -37,9 +37,10 @@ from evalkit.runs.records import (
     read_manifest,
     write_json,
 )
+from evalkit.runs.run import Run
 from evalkit.runs.signature import LANGUAGE_DATA, Signature
 from evalkit.sampling import Sampling
-from evalkit.schema import Item, Json, Prompt, Response, Sample
+from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
 from evalkit.text import language_data
 
 GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
@@ -210,6 +211,29 @@ def score(
         manifest["signature"] = str(Signature.of(manifest))
         write_json(run_dir / MANIFEST, manifest)
         return write_results(run_dir, benchmark, samples, manifest, progress)
+
+
+def stored_samples(work: Plan, run: Run) -> list[Sample]:
+    """The samples of a scored run, as they were scored.
+
+    Raises:
+        RecordError: if the records are not those of the plan's items.
+    """
+    items = {item.id: (item, prompt) for item, prompt in zip(work.items, work.prompts, strict=True)}
+    unknown = [row["id"] for row in run.rows if row["id"] not in items]
+    if unknown:
+        raise RecordError(f"{run.label}: {len(unknown)} records belong to no item, e.g. {unknown[0]!r}")
+    samples = []
+    for row in run.rows:
+        response, score = row["response"], row["score"]
+        samples.append(
+            Sample(
+                *items[row["id"]],
+                Response(row["id"], response["text"], row["sample"], failure=response["failure"]),
+                Score(score["counts"], failure=score["failure"]),
+            )
+        )
+    return samples
 
 
 def judge_requests(work: Plan, run_dir: Path) -> list[JudgeRequest]:

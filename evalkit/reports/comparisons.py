@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from evalkit.analysis.comparison import Comparison, Effect, Pair
+from evalkit.analysis.standing import placed_json
 from evalkit.reports.tables import Cell, Table, arrow, csv_text, render
 from evalkit.statistics.intervals import Interval
 
@@ -46,6 +47,7 @@ def _tables(comparison: Comparison, power: Sequence[float] | None) -> Iterator[T
             f"{pair.effects[0].power.clusters} clusters; p: randomisation ({comparison.resamples:,} draws), "
             f"Holm over {comparison.tests} tests; bold or *: p Holm < {1 - comparison.level:.2g}"
         )
+        notes += [placed.sentence() for placed in pair.fronts]
         notes.append(comparison.signature)
         columns = [
             "metric",
@@ -124,6 +126,7 @@ def comparison_json(comparison: Comparison, power: Sequence[float] = ()) -> dict
                 "items": {"both": pair.items, "base": pair.n_base, "other": pair.n_other, "total": pair.total},
                 "differing": [str(difference) for difference in pair.differing],
                 "warnings": list(pair.warnings),
+                "fronts": [placed_json(placed) for placed in pair.fronts],
                 "effects": [_effect_row(effect, power) for effect in pair.effects],
                 "groups": {
                     name: {

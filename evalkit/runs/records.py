@@ -5,6 +5,7 @@
     verdicts.jsonl   journal of judge calls, one line per finished call
     records.jsonl    derived: one line per sample, in item order
     metrics.json     derived: metrics with intervals, groups, failures, checks
+    front.json       derived: the responses cut short, where the benchmark scores text without a judge
 
 A journal line is flushed when its response is finished, so a killed process loses only what was in flight. A torn last
 line is dropped when the journal is opened again; a broken line anywhere else is an error that names it. Derived files
@@ -30,6 +31,7 @@ RESPONSES = "responses.jsonl"
 VERDICTS = "verdicts.jsonl"
 RECORDS = "records.jsonl"
 METRICS = "metrics.json"
+FRONT = "front.json"
 
 MANIFEST_TYPES = {"benchmark": str, "label": str, "model": dict, "sampling": dict, "settings": dict, "metrics": list}
 MANIFEST_TYPES_OR_NULL = {"judge": dict, "versions": dict}
@@ -119,10 +121,10 @@ class Journal:
         self.close()
 
 
-def write_json(path: Path, value: Json) -> None:
-    """Replace a JSON file as a whole."""
+def write_json(path: Path, value: Json, indent: int | None = 1) -> None:
+    """Replace a JSON file as a whole; without `indent`, on one line."""
     with _replaced(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
+        json.dump(value, file, ensure_ascii=False, indent=indent)
         file.write("\n")
 
 

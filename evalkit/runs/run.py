@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evalkit.errors import DataError, RecordError
-from evalkit.metrics import Metric
+from evalkit.metrics import Array, Metric
 from evalkit.runs.checks import Flag, check_samples, flags_of
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
 from evalkit.runs.signature import Signature
@@ -177,6 +179,14 @@ class Run(RunSummary):
     def clusters(self) -> list[str]:
         """What the bootstrap resamples, one per scored sample."""
         return [cluster_of(row) for row in self.scored]
+
+    def item_counts(self, names: Sequence[str]) -> dict[str, Array]:
+        """Item id -> mean counts over its scored responses, in the order of `names`."""
+        found: dict[str, list[list[float]]] = {}
+        for row in self.scored:
+            counts = row["score"]["counts"]
+            found.setdefault(row["id"], []).append([float(counts.get(name, 0.0)) for name in names])
+        return {item: np.mean(rows, axis=0) if len(rows) > 1 else np.array(rows[0]) for item, rows in found.items()}
 
     def intervals(
         self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = METHOD, seed: int = 0

@@ -113,10 +113,8 @@ def intervals(
         raise UsageError(f"level must lie in (0, 1) and resamples be at least 1; got {level}, {resamples}")
     names = list(dict.fromkeys(name for metric in metrics for name in metric.counts))
     matrix = cluster_sums(count_matrix(rows, names), clusters)
-    if len(matrix) < 2:
-        return {metric.name: Interval(value_of(metric, names, matrix)) for metric in metrics}
-    draws = resampled_sums(matrix, resamples, np.random.default_rng(seed))
-    return {metric.name: _limits(metric, names, matrix, draws, level, method) for metric in metrics}
+    draws = resampled_sums(matrix, resamples, np.random.default_rng(seed)) if len(matrix) > 1 else None
+    return {metric.name: limits(metric, names, matrix, draws, level, method) for metric in metrics}
 
 
 def cluster_sums(matrix: Array, clusters: Sequence[Hashable] | None) -> Array:
@@ -196,12 +194,24 @@ def value_of(metric: Metric, names: Sequence[str], matrix: Array) -> float | Non
     return None if np.isnan(value) else value
 
 
-def _limits(
-    metric: Metric, names: Sequence[str], matrix: Array, draws: Array, level: float, method: Method
+def limits(
+    metric: Metric,
+    names: Sequence[str],
+    matrix: Array,
+    draws: Array | None,
+    level: float = LEVEL,
+    method: Method = METHOD,
 ) -> Interval:
+    """A metric with its interval, from resamples that were drawn before.
+
+    Args:
+        names: of the counts, the columns of `matrix` and `draws`.
+        matrix: counts per cluster, shape (clusters, counts).
+        draws: sums of the resamples, shape (resamples, counts); None for a single cluster, which has no interval.
+    """
     value = value_of(metric, names, matrix)
-    if value is None:
-        return Interval(None)
+    if value is None or draws is None:
+        return Interval(value)
     values = evaluate(metric, names, draws)
     defined = values[~np.isnan(values)]
     if metric.unit == "percent" and value in (0.0, 100.0) and np.all(defined == value):

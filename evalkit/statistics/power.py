@@ -68,13 +68,19 @@ def paired_power(
     power: float = POWER,
 ) -> Power:
     """Power of a paired comparison from counts per cluster, shape (clusters, counts) each, columns `names`."""
-    clusters = len(base)
+    if len(base) < 2:
+        return Power(metric.name, items, len(base), None, None, alpha, power)
+    return power_of(metric.name, left_out_differences(metric, names, base, other), items, alpha, power)
+
+
+def power_of(name: str, left_out: Array, items: int, alpha: float = ALPHA, power: float = POWER) -> Power:
+    """Power of a comparison from its jackknife: the difference without each cluster in turn, shape (clusters,)."""
+    clusters = len(left_out)
     if clusters < 2:
-        return Power(metric.name, items, clusters, None, None, alpha, power)
-    left_out = left_out_differences(metric, names, base, other)
+        return Power(name, items, clusters, None, None, alpha, power)
     squares = np.sum((left_out - left_out.mean()) ** 2).item()
     error = math.sqrt((clusters - 1) / clusters * squares)
     if not error > ROUNDING:  # nan too
-        return Power(metric.name, items, clusters, None, None, alpha, power)
+        return Power(name, items, clusters, None, None, alpha, power)
     detectable = (student_t(1 - alpha / 2, clusters - 1) + NormalDist().inv_cdf(power)) * error
-    return Power(metric.name, items, clusters, error, detectable, alpha, power)
+    return Power(name, items, clusters, error, detectable, alpha, power)

@@ -1,0 +1,186 @@
+"""The truncation front: a run's own responses, cut ever later, as a curve of hallucination against recall.
+
+Every method against hallucination also says less. Its recall is bought back for nothing by stopping the base earlier,
+so the question is whether a run lies beyond its base's own front: nothing is generated, the stored responses are cut
+after k sentences and after k words and scored again (`measure`), and `evalkit.analysis.standing` compares at equal
+recall. For yes/no questions the same is done with a shift of the answers: the front leads from the constant answer
+"No" over the base's answers to the constant "Yes", in counts that are expected if a share of them, drawn blindly, is
+changed.
+
+LeHaCE (Wei et al., NeurIPS 2024) fits hallucination against length over several instructions; here one set of
+responses is cut, recall is held equal, and the comparison is paired. For yes/no answers: Yin et al. 2025, "The Mirage
+of Performance Gains" (arXiv:2504.10020).
+
+A failed response stays one: it is in no cut and in no comparison. A response cut after 0 sentences is empty, so a run
+of empty responses lies at the start of every front and is beyond none.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from evalkit.benchmark import Benchmark, Front
+from evalkit.errors import UsageError
+from evalkit.metrics import Array, Metric
+from evalkit.schema import Item, Sample
+from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, cluster_sums, limits, resampled_sums
+from evalkit.text.cuts import cut_text, sentence_ends, word_ends
+
+MOST_CUTS = 32  # of a curve, besides the empty and the whole response
+WORD_STEP = 5  # at least; longer responses are cut in longer steps
+WHOLE = "all"  # the last cut of every curve
+
+Key = tuple[str, int]  # item id, sample
+Cut = int | str  # after so many sentences or words; "all"; a constant answer
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The counts of a run's responses at ever later cuts.
+
+    name    what is counted: "sentences" or "words"; "answers" for a shift of yes/no answers
+    cuts    one per point
+    counts  per response, cut and count, shape (responses, cuts, counts)
+    """
+
+    name: str
+    cuts: tuple[Cut, ...]
+    counts: Array
+
+
+@dataclass(frozen=True)
+class RunFront:
+    """A run cut short: one curve per way of cutting, over the same responses.
+
+    front     what is compared at what
+    metrics   `at` first, then the compared ones, then those that are only shown (length)
+    names     of the counts
+    keys      of the responses: item id and sample
+    clusters  what the bootstrap resamples, one per response
+    """
+
+    front: Front
+    metrics: tuple[Metric, ...]
+    names: tuple[str, ...]
+    keys: tuple[Key, ...]
+    clusters: tuple[str, ...]
+    curves: tuple[Curve, ...]
+
+    @property
+    def at(self) -> Metric:
+        """What is held equal."""
+        return self.metrics[0]
+
+    @property
+    def compared(self) -> tuple[Metric, ...]:
+        """What is compared, the headline first."""
+        return self.metrics[1 : 1 + len(self.front.metrics)]
+
+    @cached_property
+    def points(self) -> dict[str, list[dict[str, Interval]]]:
+        """Curve name -> metrics with intervals at every cut; all cuts of a curve share their resamples."""
+        return {curve.name: self._points(curve) for curve in self.curves}
+
+    def _points(self, curve: Curve, level: float = LEVEL, resamples: int = RESAMPLES) -> list[dict[str, Interval]]:
+        rows, cuts, names = curve.counts.shape
+        sums = cluster_sums(curve.counts.reshape(rows, -1), self.clusters)
+        draws = None
+        if len(sums) > 1:
+            draws = resampled_sums(sums, resamples, np.random.default_rng(0)).reshape(resamples, cuts, names)
+        matrix = sums.reshape(len(sums), cuts, names)
+        return [
+            {
+                metric.name: limits(
+                    metric, self.names, matrix[:, cut], None if draws is None else draws[:, cut], level, METHOD
+                )
+                for metric in self.metrics
+            }
+            for cut in range(cuts)
+        ]
+
+
+def measure(benchmark: Benchmark, samples: Iterable[Sample]) -> list[RunFront]:
+    """Cut the responses of a run and score every cut, for each front that the benchmark declares.
+
+    Returns:
+        No front for a benchmark that declares none, and none where no response belongs to it.
+    """
+    scored = [sample for sample in samples if sample.score.counts is not None]
+    measured = (_measure(benchmark, front, scored) for front in benchmark.fronts())
+    return [front for front in measured if front is not None]
+
+
+def _measure(benchmark: Benchmark, front: Front, scored: Sequence[Sample]) -> RunFront | None:
+    own = [s for s in scored if all(s.item.groups.get(name) in values for name, values in front.groups.items())]
+    if not own:
+        return None
+    metrics = _metrics(benchmark, front)
+    names = tuple(dict.fromkeys(name for metric in metrics for name in metric.counts))
+    scorer = _Scorer(benchmark, names)
+    if front.answers is None:
+        curves = [_truncated(scorer, own, "sentences", sentence_ends), _truncated(scorer, own, "words", word_ends)]
+    else:
+        low, high = front.answers
+        counts = [[scorer.counts(s.item, low), scorer.whole(s), scorer.counts(s.item, high)] for s in own]
+        curves = [Curve("answers", (f"all {low}", WHOLE, f"all {high}"), np.array(counts, dtype=float))]
+    return RunFront(
+        front,
+        metrics,
+        names,
+        tuple((s.item.id, s.response.sample) for s in own),
+        tuple(s.item.cluster or s.item.id for s in own),
+        tuple(curves),
+    )
+
+
+def _metrics(benchmark: Benchmark, front: Front) -> tuple[Metric, ...]:
+    known = {metric.name: metric for metric in benchmark.metrics}
+    if missing := [name for name in (front.at, *front.metrics) if name not in known]:
+        raise UsageError(f"{benchmark.name}: a front needs the metrics {', '.join(missing)}, which it does not have")
+    lengths = [metric for metric in benchmark.metrics if metric.role == "length"]
+    return (known[front.at], *(known[name] for name in front.metrics), *lengths)
+
+
+class _Scorer:
+    """Counts of texts, in a fixed order."""
+
+    def __init__(self, benchmark: Benchmark, names: Sequence[str]) -> None:
+        self._benchmark, self._names = benchmark, names
+
+    def counts(self, item: Item, text: str) -> list[float]:
+        score = self._benchmark.score(item, text)
+        if score.counts is None:
+            raise UsageError(f"{self._benchmark.name}: item {item.id!r}: a cut response has no score: {score.failure}")
+        return self._row(score.counts)
+
+    def whole(self, sample: Sample) -> list[float]:
+        return self._row(sample.score.counts or {})
+
+    def _row(self, counts: Mapping[str, float]) -> list[float]:
+        return [counts.get(name, 0.0) for name in self._names]
+
+
+def _truncated(scorer: _Scorer, samples: Sequence[Sample], name: str, ends_of: Callable[[str], list[int]]) -> Curve:
+    """The curve of one way of cutting."""
+    texts = [sample.response.text or "" for sample in samples]
+    ends = [ends_of(text) for text in texts]
+    cuts = cut_points(max(map(len, ends)), WORD_STEP if name == "words" else 1)
+    rows = []
+    for sample, text, places in zip(samples, texts, ends, strict=True):
+        whole = scorer.whole(sample)
+        short = [scorer.counts(sample.item, cut_text(text, places, cut)) for cut in cuts if cut < len(places)]
+        rows.append(short + [whole] * (len(cuts) + 1 - len(short)))
+    return Curve(name, (*cuts, WHOLE), np.array(rows, dtype=float))
+
+
+def cut_points(longest: int, step: int) -> list[int]:
+    """After how many sentences or words responses are cut: 0, and at most MOST_CUTS even steps below the longest.
+
+    >>> cut_points(4, 1), cut_points(12, 5), len(cut_points(700, 5)), cut_points(700, 5)[:3]
+    ([0, 1, 2, 3], [0, 5, 10], 28, [0, 25, 50])
+    """
+    while longest > step * (MOST_CUTS + 1):
+        step += step if step == 1 else WORD_STEP
+    return list(range(0, max(1, longest), step))

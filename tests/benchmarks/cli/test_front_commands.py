@@ -1,0 +1,131 @@
+"""`evalkit front`: captions in, the base cut short, a verdict, a picture, a file in the run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.cli.front_commands import card_parent, parent_of
+from evalkit.__main__ import main
+from evalkit.runs.run import Run, load_run
+
+BASE = "A dog sits on a couch. There is a cat beside it. A person walks past."
+SYNONYMS = "dog, puppy\ncat\ncouch, sofa\nperson, man\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A synonyms table, references of 60 images, and captions of a base and of three other models."""
+    (tmp_path / "synonyms.txt").write_text(SYNONYMS)
+    (tmp_path / "references.json").write_text(json.dumps({str(n): ["dog", "couch"] for n in range(60)}))
+    captions = {
+        "base": [BASE if n % 3 else "A dog sits. A man walks past the couch." for n in range(60)],
+        "shorter": ["A dog sits on a couch." if n % 3 else "A dog sits." for n in range(60)],
+        "better": ["A dog sits on a couch. It sleeps." for _ in range(60)],
+        "empty": ["" for _ in range(60)],
+    }
+    for name, texts in captions.items():
+        rows = [{"image_id": n, "caption": text} for n, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert score(tmp_path, name) == 0
+    return tmp_path
+
+
+def score(folder: Path, name: str, *more: str) -> int:
+    command = f"score chair --responses {folder}/{name}.jsonl --references {folder}/references.json"
+    command += f" --set chair.synonyms={folder}/synonyms.txt --variant singularize --output-path {folder}/runs"
+    return main([*command.split(), *more])
+
+
+def front(folder: Path, *names: str, **options: str) -> int:
+    runs = [f"{folder}/runs/{name}/chair" for name in names]
+    return main(["front", *runs, *(part for key, value in options.items() for part in (f"--{key}", value))])
+
+
+def test_the_curve_alone(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front(data, "base") == 0
+    printed = capsys.readouterr().out
+    assert "base cut after so many sentences" in printed
+    assert "base cut after so many words" in printed
+    assert "beside" not in printed
+
+
+def test_verdicts_are_printed_and_kept_in_the_runs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front(data, "shorter", "better", "empty", base=f"{data}/runs/base/chair") == 0
+    printed = capsys.readouterr().out
+    assert "better: less hallucination than the base that simply stops earlier: -" in printed
+    assert "shorter: no better than the base that simply stops earlier" in printed
+    verdicts = {}
+    for name in ("shorter", "better", "empty"):
+        (standing,) = json.loads((data / "runs" / name / "chair" / "front.json").read_text())["standings"]
+        verdicts[name] = standing["verdict"]
+    assert verdicts == {"shorter": "on", "better": "beyond", "empty": "on"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_picture(data: Path, suffix: str) -> None:
+    picture = data / f"front.{suffix}"
+    assert front(data, "better", base=f"{data}/runs/base/chair", plot=str(picture), metric="chair_i") == 0
+    if suffix == "png":
+        with Image.open(picture) as image:
+            assert image.size == (1520, 960)
+    else:
+        text = picture.read_text()
+        assert text.startswith("<svg")
+        assert "better" in text
+        assert "script" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plot": "front.gif"}, "a picture ends in .svg or .png"),
+        ({"plot": "front.png", "metric": "recall"}, "'recall' is not compared; compared are chair_s, chair_i"),
+    ],
+)
+def test_what_cannot_be_drawn(data: Path, capsys, options: dict[str, str], message: str) -> None:
+    assert front(data, "better", base=f"{data}/runs/base/chair", **options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_runs_measured_otherwise_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.dumps({"image_id": n, "caption": "A dog."}) + "\n" for n in range(59)]
+    (data / "fewer.jsonl").write_text("".join(rows))
+    assert score(data, "fewer") == 0
+    assert front(data, "fewer", base=f"{data}/runs/base/chair") == 1
+    assert "not measured alike: n (items): 60 against 59" in capsys.readouterr().err.replace("number of ", "")
+
+
+def test_several_runs_need_a_base(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert front(data, "shorter", "better") == 1
+    assert "need a --base" in capsys.readouterr().err
+
+
+def test_a_run_scored_before_there_were_fronts_is_cut_now(data: Path) -> None:
+    path = data / "runs" / "base" / "chair" / "front.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    assert front(data, "better", base=f"{data}/runs/base/chair") == 0
+    assert json.loads(path.read_text()) == before
+
+
+def test_the_base_of_a_checkpoint_is_its_cards_parent(data: Path) -> None:
+    checkpoint = data / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "card.json").write_text(json.dumps({"parent": "some/base"}))
+    for name, model in (("base", "some/base"), ("better", str(checkpoint))):
+        path = data / "runs" / name / "chair" / "run.json"
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps(manifest | {"model": {"model": model}}))
+    better = load_run(data / "runs" / "better" / "chair")
+    assert card_parent(better) == "some/base"
+    assert parent_of([better]) == data / "runs" / "base" / "chair"
+    assert parent_of([Run({"model": {"model": "no/card"}}, [])]) is None
+
+
+def test_a_benchmark_without_a_front_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "runs" / "m" / "mmhal"
+    run.mkdir(parents=True)
+    assert main(["front", str(run)]) == 3
+    assert "run.json is missing" in capsys.readouterr().err
