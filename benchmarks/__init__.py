@@ -9,6 +9,14 @@ BENCHMARKS = {
     "mmhal": "benchmarks.mmhal:MMHalBench",
     "amber": "benchmarks.amber:AMBER",
     "pope": "benchmarks.pope:POPE",
+    "repope": "benchmarks.repope:RePOPE",
+    "dash_b": "benchmarks.dash_b:DashB",
+    "hallusionbench": "benchmarks.hallusionbench:HallusionBench",
+    "llava_bench": "benchmarks.llava_bench:LlavaBench",
+    "llava_bench_wild": "benchmarks.llava_bench:LlavaBenchWild",
+    "refomb": "benchmarks.refomb:RefoMB",
+    "mmstar": "benchmarks.mmstar:MMStar",
+    "vqav2": "benchmarks.vqav2:VQAv2",
 }
 
 _CLASSES = {path.split(":")[1]: path.split(":")[0] for path in BENCHMARKS.values()}

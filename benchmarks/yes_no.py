@@ -54,13 +54,14 @@ def read_word(response: str) -> YesNo | None:
     ('no', None, None)
     """
     text = response.lower()
-    words = _without_punctuation(text).split()
+    words = without_signs(text).split()
     if ("yes" in words) == ("no" in words):
         return None
     return "yes" if "yes" in words else "no"
 
 
-def _without_punctuation(text: str) -> str:
+def without_signs(text: str) -> str:
+    """VQA's punctuation rule, which VLMEvalKit took over; see `read_word`. Apostrophes and colons stay."""
     has_number = _COMMA_IN_NUMBER.search(text) is not None
     cleaned = text
     for sign in _PUNCTUATION:

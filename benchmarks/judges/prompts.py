@@ -34,12 +34,15 @@ class PinnedPrompt:
     variable  module-level name of the prompt in it
     sha256    of the prompt's text
     own       this project's prompt, benchmarks/prompts/<own>.txt
+    function  where the prompt is put together inside a function: its name. The constants that it assigns and adds to
+              the variable are the template, and everything else that it adds is a slot, "{}"
     """
 
     script: str
     variable: str
     sha256: str
     own: str
+    function: str = ""
 
 
 def judge_prompt(pin: PinnedPrompt, choice: PromptChoice = "auto", script: Path | None = None) -> JudgePrompt:
@@ -72,7 +75,7 @@ def official_prompt(script: Path, pin: PinnedPrompt) -> JudgePrompt:
     Raises:
         AssetError: if the script is missing, holds no such constant, or another text than the pinned one.
     """
-    text = constant_of(script, pin.variable)
+    text = template_of(script, pin.function, pin.variable) if pin.function else constant_of(script, pin.variable)
     digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
     if digest != pin.sha256:
         raise AssetError(f"{script}: {pin.variable} has sha256 {digest}, expected {pin.sha256}; fetch the pinned file")
@@ -85,22 +88,52 @@ def own_prompt(name: str) -> JudgePrompt:
     return JudgePrompt(text, f"evalkit-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
 
 
+def template_of(script: Path, function: str, variable: str) -> str:
+    """The text that a function of a script puts together in a variable, with "{}" for what is not constant.
+
+    Raises:
+        AssetError: if the script is missing, is not Python, or has no such function.
+    """
+    for node in _parsed(script).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            steps = [
+                step
+                for step in ast.walk(node)
+                if isinstance(step, ast.Assign | ast.AugAssign) and _assigned(step) == variable
+            ]
+            return "".join(_piece(step.value) for step in sorted(steps, key=lambda step: step.lineno))
+    raise AssetError(f"{script} has no function {function!r}; is it the authors' evaluation script?")
+
+
+def _assigned(step: ast.Assign | ast.AugAssign) -> str | None:
+    target = step.target if isinstance(step, ast.AugAssign) else step.targets[0]
+    return target.id if isinstance(target, ast.Name) else None
+
+
+def _piece(value: ast.expr) -> str:
+    constant = value.value if isinstance(value, ast.Constant) else None
+    return constant.replace("{", "{{").replace("}", "}}") if isinstance(constant, str) else "{}"
+
+
 def constant_of(script: Path, variable: str) -> str:
     """The string that a script assigns to a module-level name; the script is parsed, not run.
 
     Raises:
         AssetError: if it is missing, no Python, or assigns no such string.
     """
-    try:
-        tree = ast.parse(script.read_bytes(), filename=str(script))
-    except FileNotFoundError as error:
-        raise AssetError(f"script {script} is missing") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise AssetError(f"{script} cannot be read as Python: {error}") from error
-    for node in tree.body:
+    for node in _parsed(script).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
             continue
         named = any(isinstance(target, ast.Name) and target.id == variable for target in node.targets)
         if named and isinstance(node.value.value, str):
             return node.value.value
     raise AssetError(f"{script} assigns no string to {variable!r}; is it the authors' evaluation script?")
+
+
+def _parsed(script: Path) -> ast.Module:
+    try:
+        return ast.parse(script.read_bytes(), filename=str(script))
+    except FileNotFoundError as error:
+        raise AssetError(f"script {script} is missing") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AssetError(f"{script} cannot be read as Python: {error}") from error
