@@ -43,7 +43,7 @@ METRICS = (
     Metric("unread", "100 * unread / questions", None),
 )
 _OFFICIAL_STARTS = ("", "(", "option ", "the answer is ")
-_DECORATION = re.compile(r"[*_`$\\{}\[\]\"'“”‘’]|\\boxed|\\text")
+_DECORATION = re.compile(r"\\boxed|\\text|[*_`$\\{}\[\]\"'“”‘’]")
 _ALONE = re.compile(r"[\s(]*(?:option\s+|choice\s+|answer\s*:?\s+)?\(?([A-D])(?:\s*[).:,;]|\s*$|\s*\n)", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"\b(?:answer|option|choice|select|choose|pick)\b(?:\s+(?:is|would be|should be|choice|option|letter))*"
@@ -91,7 +91,7 @@ def read_letter(response: str, options: Mapping[str, str] | None = None) -> str 
 
 def _is_article(text: str, match: re.Match[str]) -> bool:
     """Whether the letter found is the word "a" in front of a noun: "the answer is a dog"."""
-    return match[1] in "aA" and re.match(r"\s+[a-z]", text[match.end() :]) is not None
+    return match[1] == "a" and re.match(r"\s+[a-z]", text[match.end() :]) is not None
 
 
 def options_of(question: str) -> dict[str, str]:

@@ -6,14 +6,14 @@ Judge       a text-only LLM compares each answer with the right one: wrong, righ
 pair_accuracy      questions right for the original and all its edits / 455 questions (the authors' qAcc), in %
 figure_accuracy    figures with all questions right / 346 (fAcc), in %
 question_accuracy  right answers / 1,129 (aAcc), in %; a model that sees nothing and says so reaches 64.5
-easy_pairs_right, hard_pairs_right  what the authors print as easy and hard question accuracy: all-or-nothing
+easy_pairs_right, hard_pairs_right  the authors' "easy" and "hard question accuracy": all-or-nothing
             over the original (or absent) figure of each pair (455), and over its edits (430), in %
 language, visual, mixed  why answers are wrong, by the authors' diagnosis, in % of those diagnosed
 yes_excess         how much more often yes is said than true, in percentage points
 unclear            answers without a commitment, in %; right where there is no figure, wrong elsewhere
 
-questions=951 leaves out the questions without a figure, as VLMEvalKit and lmms-eval do: its question and pair accuracies
-are other figures. labels=rule needs no judge (the answer's first word, and a list of ways to say "cannot tell");
+questions=951 leaves out the questions without a figure, as VLMEvalKit and lmms-eval do; its question and pair
+accuracies are other figures. labels=rule needs no judge (the first word, and a list of ways to say "cannot tell");
 labels=word is VLMEvalKit's rule; labels=people reads label_file.
 """
 

@@ -2,7 +2,8 @@
 
 It knows the world's 28 nouns and reads the two prompts of this project: for Object HalBench it lists the nouns that a
 response names; for MMHal-Bench it compares nouns, colours, numbers, places and yes/no with the labels and the human
-answer in the prompt. Real images hold far more than 28 kinds of things, so anything else is refused.
+answer in the prompt, and pairwise benchmarks get both answers rated that way. Real images hold far more than 28 kinds
+of things, so anything else is refused.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
+from benchmarks.judges.comparison_rules import check, compare
 from benchmarks.judges.prompts import own_prompt
 from evalkit.engines.texts import TextEngine
 from evalkit.errors import EngineError
@@ -59,6 +61,11 @@ def _reply(prompt: Prompt) -> str:
         return json.dumps(named_nouns(answer))
     rating = _slots(own_prompt("mmhal_judge").template, ("{}",) * 4, prompt.text)
     if rating is None:
+        found = compare(prompt.text, _rating_number) or check(
+            lambda name, count: _slots(own_prompt(name).template, ("{}",) * count, prompt.text)
+        )
+        if found is not None:
+            return found
         raise _foreign("a prompt that is not this project's own")
     labels, question, human_answer, response = rating
     present = set(filter(None, labels.split(", ")))
@@ -67,6 +74,11 @@ def _reply(prompt: Prompt) -> str:
     if question not in (*DESCRIBE_PROMPTS, LIST_PROMPT) and not _WORLD_QUESTIONS.fullmatch(question):
         raise _foreign(f"the question {question[:60]!r}")
     return rate(present, question, human_answer, response)
+
+
+def _rating_number(present: set[str], question: str, truth: str, answer: str) -> int:
+    """The number that `rate` ends with."""
+    return int(rate(present, question, truth, answer).rpartition(" ")[2])
 
 
 def _foreign(what: str) -> EngineError:

@@ -6,11 +6,15 @@
     amber/annotations.json, query/query_*.json, relation.json, safe_words.txt  (AMBER)
     mmhal/mmhal-bench_answer_template.json  (MMHal-Bench)
     object_halbench/obj_halbench_with_image.jsonl  (Object HalBench)
+    llava_bench/{coco,in_the_wild}/, refomb/reference.jsonl  (pairwise judges)
+    hallusionbench/, mmstar/mmstar.tsv, dash_b/  (pairs of figures, multiple choice, tempting objects)
     scenes.jsonl                               the whole truth, for labelers and tests
 
 The same arguments write the same bytes.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -20,6 +24,14 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.miniature.coco_format import captions_file, instances_file
+from evalkit.miniature.comparison_formats import (
+    MOST,
+    choice_rows,
+    compared_question_files,
+    described_question_lines,
+    paired_questions,
+    tempted_lists,
+)
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import synonyms_text
 from evalkit.miniature.picture import Picture
@@ -75,6 +87,28 @@ def _write_benchmark_files(folder: Path, pictures: list[Picture], seed: int) -> 
     _write_json(folder / "mmhal" / "mmhal-bench_answer_template.json", template)
     lines = detail_question_lines(pictures, folder / "images")
     _write_lines(folder / "object_halbench" / "obj_halbench_with_image.jsonl", lines)
+    _write_comparison_files(folder, pictures, seed)
+
+
+def _write_comparison_files(folder: Path, pictures: list[Picture], seed: int) -> None:
+    def content(picture: Picture) -> bytes:
+        return (folder / "images" / picture.file_name).read_bytes()
+
+    for name, rows in compared_question_files(pictures, seed).items():
+        _write_lines(folder / name, rows)
+    _write_lines(folder / "refomb" / "reference.jsonl", described_question_lines(pictures, seed))
+    questions, images = paired_questions(pictures, seed)
+    _write_json(folder / "hallusionbench" / "HallusionBench.json", questions)
+    for name, picture in images.items():
+        _write_bytes(folder / "hallusionbench" / name, content(picture))
+    choices = choice_rows(pictures, [content(picture) for picture in pictures[:MOST]], seed)
+    _write_table(folder / "mmstar" / "mmstar.tsv", choices)
+    for name, lists in tempted_lists(pictures).items():
+        _write_json(folder / "dash_b" / f"dash_benchmark_{name}.json", {"miniature": lists})
+        for noun, files in lists.items():
+            for file in files:
+                copy = folder / "dash_b" / name / "miniature" / noun / file
+                _write_bytes(copy, (folder / "images" / file).read_bytes())
 
 
 def _scene_line(picture: Picture) -> dict[str, Any]:
@@ -89,6 +123,18 @@ def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     _write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write_text(path, text.getvalue())
+
+
 def _write_text(path: Path, text: str) -> None:
+    _write_bytes(path, text.encode("utf-8"))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode("utf-8"))
+    path.write_bytes(content)

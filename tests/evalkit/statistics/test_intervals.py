@@ -61,6 +61,14 @@ def test_mostly_undefined_resamples_have_no_limits():
     assert interval(CHAIR_I, rows, resamples=1000) == Interval(50.0)
 
 
+def test_a_metric_that_no_row_has_a_value_of_has_no_exact_limits():
+    """The harmonic mean of two shares is 0 for a constant answer, and undefined on each single row."""
+    harmonic = Metric("h", "200 * tn * tp / (tn * yes + tp * no)", True)
+    rows = [{"tp": 1, "yes": 1, "tn": 0, "no": 0}] * 3 + [{"tp": 0, "yes": 0, "tn": 0, "no": 1}] * 3
+    found = intervals((harmonic,), rows, [str(n) for n in range(6)])["h"]
+    assert (found.value, found.low) == (0.0, None)
+
+
 def test_exact_limits_count_only_clusters_that_could_have_moved_the_value():
     rows = [{"wrong": 0, "mentions": 2}] * 3 + [{"wrong": 0, "mentions": 0}] * 50
     assert interval(CHAIR_I, rows, resamples=100).high == pytest.approx(100 * (1 - 0.025 ** (1 / 3)))
