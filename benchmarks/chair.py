@@ -20,7 +20,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from benchmarks.objects.coco import (
     ANNOTATIONS,
@@ -32,19 +32,13 @@ from benchmarks.objects.coco import (
     read_reference_objects,
     sample_image_ids,
 )
-from benchmarks.objects.mentions import (
-    CHAIR_DOUBLE_WORDS,
-    MentionFinder,
-    Variant,
-    Vocabulary,
-    check_variant,
-    read_synonyms,
-)
+from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary, read_synonyms
 from evalkit.benchmark import Benchmark, Front, Result, summed
 from evalkit.errors import DataError, UsageError
 from evalkit.files.assets import asset
 from evalkit.formats import exporters
 from evalkit.formats.answers import CAPTIONS
+from evalkit.formats.given import check_objects, failed, references_of, spoken
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
@@ -56,6 +50,8 @@ METRICS = (
     Metric("recall", "100 * covered_objects / reference_objects", True),
     Metric("length", "words / responses", None, unit="words", role="length"),
 )
+Variant = Literal["pos_lemma", "singularize"]  # Object HalBench's way to read words is no variant of CHAIR
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Unfinished = Literal["keep", "drop"]
 _SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s|$)")
 
@@ -146,7 +142,7 @@ class CHAIR(Benchmark):
         if sample < 1:
             raise UsageError(f"chair: sample must be at least 1, got {sample}")
         self.synonyms, self.annotations, self.references = synonyms, annotations, references
-        self.images, self.image_ids, self.variant = images, image_ids, check_variant(variant)
+        self.images, self.image_ids, self.variant = images, image_ids, _chair_variant(variant)
         self.open_items = images is None and image_ids is None  # any known image may have a response
         self.question, self.splits = question, tuple(splits)
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
@@ -166,7 +162,7 @@ class CHAIR(Benchmark):
     @classmethod
     def evaluate(
         cls,
-        responses: Mapping[int, str],
+        responses: Mapping[int, str | None],
         references: Mapping[int, Collection[str]],
         synonyms: Path | Mapping[str, str] | None = None,
         variant: Variant = "pos_lemma",
@@ -183,18 +179,24 @@ class CHAIR(Benchmark):
         (50.0, 25.0, 100.0)
 
         Args:
-            responses: image id -> response.
+            responses: image id -> response; None (or NaN) for a failed one.
             references: image id -> categories in the image; more images than responses may be there.
             synonyms: the synonyms table, or word -> category; None for the official table.
         Raises:
-            DataError: for an image id without reference objects.
+            DataError: for an image id without reference objects, or references that are not lists of categories.
             AssetError: if the official table, or NLTK data that the variant needs, cannot be had.
         """
-        check_known(responses.keys(), references.keys(), "the references")
+        answers = spoken(responses, cls.name)
+        check_known(answers.keys(), references_of(references, cls.name).keys(), "the references")
         table = asset("chair/synonyms.txt") if synonyms is None else synonyms
         words = read_synonyms(table) if isinstance(table, Path) else table
-        finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), variant)
-        scores = {image: score_caption(text, references[image], finder) for image, text in responses.items()}
+        finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), _chair_variant(variant))
+        for image in answers:
+            check_objects(references[image], finder.vocabulary.objects, f"chair: references of image {image}")
+        scores = {
+            image: failed(said) if said.answer is None else score_caption(said.answer, references[image], finder)
+            for image, said in answers.items()
+        }
         return summed(cls.metrics, scores)
 
     @cached_property
@@ -290,6 +292,19 @@ class CHAIR(Benchmark):
         names = {"chair_s": "CHAIRs", "chair_i": "CHAIRi", "recall": "Recall", "length": "Len"}
         values = {metric.name: metric.value(counts) for metric in self.metrics}
         return {shown: None if (value := values[name]) is None else value / 100 for name, shown in names.items()}
+
+
+def _chair_variant(variant: str) -> Variant:
+    """The variant of that name.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    for known in VARIANTS:
+        if variant == known:
+            return known
+    remedy = "; noun lemmas are object_halbench with extractor=lemma" if variant == "lemma_noun" else ""
+    raise UsageError(f"chair: unknown variant {variant!r}; known: {', '.join(VARIANTS)}{remedy}")
 
 
 def _short_hash(*paths: Path) -> str:

@@ -178,6 +178,7 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
     benchmark, origin = benchmark_of(options, options.target)
     label = folder_name(options.label or default_label(options.responses))
     run_dir = output_path / label / benchmark.name
+    notes: list[str] = []
     work = import_run(
         benchmark,
         options.responses,
@@ -186,7 +187,10 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
         format_name=options.format,
         partial=options.partial,
         origin=origin,
+        notes=notes,
     )
+    for note in notes:
+        print(f"evalkit: {note}", file=sys.stderr)
     if len(work.items) < (known := len(benchmark.items())):
         remedy = "; --image-ids FILE says which must have one" if benchmark.open_items else ""
         print(

@@ -34,6 +34,7 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Sample, Score
 
 SPLITS = ("random", "popular", "adversarial")
+LLAVA_OFFSETS = {"random": 10**7, "popular": 2 * 10**7}  # of the ids in llava_pope_test.jsonl; none for adversarial
 
 METRICS = (
     Metric("accuracy", "100 * (tp + tn) / questions", higher_is_better=True),
@@ -139,7 +140,7 @@ class POPE(Benchmark):
     @classmethod
     def evaluate(
         cls,
-        responses: Mapping[str, str],
+        responses: Mapping[str, str | None],
         data: Path | None = None,
         splits: Sequence[str] = SPLITS,
         partial: bool = False,
@@ -263,4 +264,5 @@ def _question(split: str, number: int, row: Row, images: Path | None) -> Item:
         reference={"truth": truth},
         groups={"split": split},
         cluster=image,
+        aliases=(str(LLAVA_OFFSETS[split] + number),) if split in LLAVA_OFFSETS else (),
     )

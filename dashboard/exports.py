@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dashboard.frames.records import hallucinated_objects, present_objects
 from dashboard.reading.cache import Row
-from evalkit.reports.tables import csv_text
+from evalkit.files.spreadsheet import csv_text
 
 CSV_COLUMNS = (
     "run", "id", "sample", "image", "prompt", "response", "failure", "hallucinated", "reference_objects", "verdict",

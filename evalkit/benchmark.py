@@ -16,7 +16,7 @@ from typing import Any, ClassVar, cast
 from evalkit.errors import UsageError
 from evalkit.formats.answers import Format
 from evalkit.formats.exporters import Export
-from evalkit.formats.importers import answered
+from evalkit.formats.given import answered, failed, spoken
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
@@ -200,11 +200,11 @@ class Benchmark(ABC):
         return ()
 
     @classmethod
-    def evaluate(cls, responses: Mapping[Any, str], *arguments: Any, **options: Any) -> Result:
+    def evaluate(cls, responses: Mapping[Any, str | None], *arguments: Any, **options: Any) -> Result:
         """Score responses made elsewhere; no model, no image, no torch.
 
         Args:
-            responses: item id (a text or a whole number) -> response.
+            responses: item id (a text or a whole number) -> response; None (or NaN) for a failed one.
             arguments, options: as of the class; partial=True allows items without a response.
         Raises:
             DataError: if an id belongs to no item, or (unless `partial`) an item has no response.
@@ -212,25 +212,28 @@ class Benchmark(ABC):
         return cls(*arguments, **options).result(responses, partial=bool(options.get("partial")))
 
     def result(
-        self, responses: Mapping[Any, str], replies: Mapping[Any, str] | None = None, *, partial: bool = False
+        self,
+        responses: Mapping[Any, str | None],
+        replies: Mapping[Any, str | None] | None = None,
+        *,
+        partial: bool = False,
     ) -> Result:
         """The scores of responses given by item id, with their sums.
 
         Args:
-            responses: item id (a text or a whole number) -> response.
+            responses: item id (a text or a whole number) -> response; None (or NaN) for a failed one.
             replies: item id -> what the judge replied about it.
             partial: allow items without a response.
         Raises:
             DataError: if an id belongs to no item, or (unless `partial`) an item has no response.
         """
-        told = {str(key): reply for key, reply in (replies or {}).items()}
-        given = {str(key): text for key, text in responses.items()}
-        samples = self.settle(
-            [
-                Sample(item, Prompt(item.id, ""), Response(item.id, text), self.score(item, text, told.get(item.id)))
-                for item, text in answered(self.items(), given, partial, self.name)
-            ]
-        )
+        told = {str(key): said.answer for key, said in spoken(replies or {}, f"{self.name}: replies").items()}
+        samples = []
+        for item, said in answered(self.items(), responses, partial, self.name):
+            response = Response(item.id, said.answer, failure=said.failure)
+            score = failed(said) if said.answer is None else self.score(item, said.answer, told.get(item.id))
+            samples.append(Sample(item, Prompt(item.id, ""), response, score))
+        samples = list(self.settle(samples))
         scores = {sample.item.id: sample.score for sample in samples}
         return summed(self.metrics, scores, self.official(samples))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.cli.arguments import EXIT_ABORTED
-from evalkit.errors import AssetError, RecordError, UsageError
+from evalkit.errors import AssetError, UsageError
+from evalkit.files.atomic import write_output
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 
@@ -55,7 +56,7 @@ def compare_runs(options: argparse.Namespace) -> int:
     power = None if options.power is None else [_difference(word) for word in words(options.power)]
     print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:
-        write_text(options.output, comparison_report(result, options.format, power))
+        write_output(options.output, comparison_report(result, options.format, power) + "\n")
     return 0
 
 
@@ -103,15 +104,3 @@ def _difference(word: str) -> float:
 def words(text: str | None) -> list[str]:
     """The words of a list with commas or blanks between them."""
     return [word for word in (text or "").replace(" ", ",").split(",") if word]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a report.
-
-    Raises:
-        RecordError: if the file cannot be written.
-    """
-    try:
-        path.write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error

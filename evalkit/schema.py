@@ -19,6 +19,7 @@ class Item:
     reference  what the response is scored against: reference objects, labels, a human answer (JSON)
     groups     names under which metrics are also reported, e.g. {"dimension": "existence"}
     cluster    what the bootstrap resamples; items that share an image share it. Empty: the item itself
+    aliases    ids under which other people's lists keep it
     """
 
     id: str
@@ -27,6 +28,7 @@ class Item:
     reference: Mapping[str, Json] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

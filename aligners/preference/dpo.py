@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from aligners.changed import changed_spans, token_weights
@@ -22,7 +21,6 @@ from aligners.preference.reference_logps import PairLogps
 from aligners.presets import DpoPreset
 from aligners.training.logprobs import spread_rows
 from evalkit.errors import DataError, TrainingError, UsageError
-from evalkit.images import ImageFile
 
 UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
 
@@ -104,18 +102,12 @@ def _length_measure(encoder: PairEncoder) -> Callable[[TokenPair], int]:
     known: dict[tuple[str, tuple[tuple[int, int], ...]], int] = {}
 
     def measure(pair: TokenPair) -> int:
-        key = (pair.prompt.text, tuple(image_size(image) for image in pair.prompt.images))
+        key = (pair.prompt.text, tuple(image.size() for image in pair.prompt.images))
         if key not in known:
             known[key] = encoder.prompt_tokens(pair.prompt)
         return known[key] + max(len(pair.chosen_ids), len(pair.rejected_ids))
 
     return measure
-
-
-def image_size(image: ImageFile) -> tuple[int, int]:
-    """Width and height by the file's header, pixels."""
-    with Image.open(image.path) as opened:
-        return opened.size
 
 
 def _image_problem(pair: TokenPair) -> str | None:

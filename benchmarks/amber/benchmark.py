@@ -132,7 +132,7 @@ class AMBER(Benchmark):
     @classmethod
     def evaluate(
         cls,
-        responses: Mapping[int, str],
+        responses: Mapping[int, str | None],
         data: Path | None = None,
         similarity: str = "spacy",
         dimensions: Sequence[str] = ("all",),

@@ -22,6 +22,11 @@ def add_export_command(commands: Any) -> None:
     export.add_argument("--sample", type=int, metavar="K", help="which of several responses per item, from 0")
     export.add_argument("--omit-failures", action="store_true", help="leave failed responses out")
     export.add_argument(
+        "--keep-formulas",
+        action="store_true",
+        help="csv: no apostrophe before a text that a spreadsheet would run as a formula",
+    )
+    export.add_argument(
         "--template", type=Path, metavar="FILE", help="the authors' file to fill, where the format does"
     )
     export.set_defaults(command=export_responses)
@@ -49,6 +54,7 @@ def export_responses(options: argparse.Namespace) -> int:
         sample=options.sample,
         template=options.template,
         exports=declared,
+        formulas=options.keep_formulas,
     ):
         print(path)
     return 0

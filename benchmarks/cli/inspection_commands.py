@@ -75,7 +75,7 @@ def list_benchmarks(options: argparse.Namespace) -> int:
 def show_report(options: argparse.Namespace) -> int:
     """`evalkit report`."""
     from benchmarks.published import published, with_figures
-    from evalkit.commands import write_text
+    from evalkit.files.atomic import write_output
     from evalkit.reports.runs import report
     from evalkit.reports.tables import terminal_width
     from evalkit.runs.run import find_runs, load_run
@@ -94,7 +94,7 @@ def show_report(options: argparse.Namespace) -> int:
     width = terminal_width() if options.output is None else None
     text = report(runs, options.format, options.groups, options.signatures, rows, width)
     if options.output is not None:
-        write_text(options.output, text)
+        write_output(options.output, text + "\n")
     else:
         print(text)
     return 0

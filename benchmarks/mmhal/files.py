@@ -1,17 +1,15 @@
 """Files of MMHal-Bench: the answer template (JSON), or the Hub's table (parquet, JSON lines)."""
 
-import base64
-import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from evalkit.errors import DataError
-from evalkit.files.atomic import replaced
 from evalkit.files.cache import cache_folder
+from evalkit.files.embedded import certain_bytes, store_embedded
 from evalkit.files.fields import field, words
 from evalkit.files.rows import Row, read_rows
 from evalkit.images import ImageFile
@@ -38,30 +36,10 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         DataError: if the file is missing or malformed, or a field is missing.
     """
-    records = [_record(row) for row in (_parquet_rows(path) if path.suffix == ".parquet" else read_rows(path))]
+    records = [_record(row) for row in read_rows(path)]
     if not records:
         raise DataError(f"{path}: holds no rows")
     return records
-
-
-def _parquet_rows(path: Path) -> list[Row]:
-    import pandas
-
-    try:
-        table = pandas.read_parquet(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}") from error
-    return [
-        Row(f"{path}: row {number}", {str(name): _plain(value) for name, value in row.items()})
-        for number, row in enumerate(table.to_dict("records"), 1)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists; everything else as it is."""
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _record(row: Row) -> Record:
@@ -92,16 +70,9 @@ def _record(row: Row) -> Record:
 
 def _embedded(where: str, image: Any) -> bytes | None:
     """The image a row holds: {"bytes": ...} as in the Hub's tables, or base64 text."""
-    if isinstance(image, Mapping):
-        image = image.get("bytes")
-    if image is None or isinstance(image, bytes):
-        return image
-    if not isinstance(image, str):
-        raise DataError(f"{where}: 'image' must be bytes or base64 text, found {type(image).__name__}")
-    try:
-        return base64.b64decode(image, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(f"{where}: 'image' is not base64: {error}") from error
+    if isinstance(image, dict) and image.get("bytes") is None:
+        return None
+    return None if image is None else certain_bytes(image["bytes"] if isinstance(image, dict) else image, where)
 
 
 def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
@@ -111,7 +82,9 @@ def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
         DataError: if it is not in the folder.
     """
     if record.embedded is not None:
-        return _extracted(record.embedded, record.image_id, folder or cache_folder() / "images" / "mmhal")
+        name = f"{record.image_id}-{hashlib.sha256(record.embedded).hexdigest()[:8]}"
+        place = folder or cache_folder() / "images" / "mmhal"
+        return store_embedded(record.embedded, place, f"{record.where}: image of {record.image_id}", name)
     if folder is None:
         raise DataError(
             f"{data} holds no images; name the folder of the photographs with `images`, "
@@ -125,15 +98,3 @@ def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
 
 def _shown(names: Sequence[str]) -> list[str]:
     return [repr(name[:100]) for name in names[:3]]
-
-
-def _extracted(content: bytes, image_id: str, folder: Path) -> ImageFile:
-    name = f"{image_id}-{hashlib.sha256(content).hexdigest()[:8]}.jpg"
-    path = folder / name
-    if not path.is_file() or path.stat().st_size != len(content):
-        try:
-            with replaced(path, shared=True) as beside:
-                beside.write_bytes(content)
-        except OSError as error:
-            raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
-    return ImageFile(folder, name)

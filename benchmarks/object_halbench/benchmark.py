@@ -54,6 +54,7 @@ from evalkit.files.assets import asset
 from evalkit.files.cache import cache_folder
 from evalkit.formats import exporters
 from evalkit.formats.answers import IMAGE_ANSWERS
+from evalkit.formats.given import check_objects, failed, references_of, spoken
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
@@ -157,10 +158,10 @@ class ObjectHalBench(Judged):
     @classmethod
     def evaluate(
         cls,
-        responses: Mapping[int, str],
+        responses: Mapping[int, str | None],
         references: Mapping[int, Collection[str]],
         synonyms: Path | ObjectTable | None = None,
-        replies: Mapping[int, str] | None = None,
+        replies: Mapping[int, str | None] | None = None,
         reading: Reading = "safe",
         analyser: AnalyserName | PhraseAnalyser = "auto",
     ) -> Result:
@@ -175,21 +176,25 @@ class ObjectHalBench(Judged):
         (100.0, 50.0, 100.0)
 
         Args:
-            responses: image id -> response.
+            responses: image id -> response; None (or NaN) for a failed one.
             references: image id -> categories in the image.
             replies: image id -> the extractor's reply; without them, the path without a judge.
         Raises:
-            DataError: for an image id without reference objects.
+            DataError: for an image id without reference objects, or references that are not lists of categories.
         """
-        if unknown := sorted(set(responses) - set(references)):
+        answers = spoken(responses, cls.name)
+        if unknown := sorted(set(answers) - set(references_of(references, cls.name))):
             raise DataError(f"no reference objects of {len(unknown)} images, e.g. image_id {unknown[0]}")
         bench = cls(
             synonyms=synonyms, extractor="judge" if replies is not None else "lemma", reading=reading, analyser=analyser
         )
-        items = {image: Item(str(image), "", None, {"objects": sorted(references[image])}) for image in responses}
-        scores = {
-            image: bench.score(items[image], text, (replies or {}).get(image)) for image, text in responses.items()
-        }
+        told = spoken(replies or {}, f"{cls.name}: replies")
+        scores: dict[int, Score] = {}
+        for image, said in answers.items():
+            check_objects(references[image], set(bench.table.categories.values()), f"references of image {image}")
+            item = Item(str(image), "", None, {"objects": sorted(references[image])})
+            reply = told[image].answer if image in told else None
+            scores[image] = failed(said) if said.answer is None else bench.score(item, said.answer, reply)
         return summed(cls.metrics, scores)
 
     @cached_property

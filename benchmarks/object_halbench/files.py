@@ -1,18 +1,13 @@
 """Files of Object HalBench: the 300 questions with their images, and the reference objects of each image."""
 
-import base64
-import binascii
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from benchmarks.object_halbench.words import ObjectTable
 from benchmarks.objects.coco import read_captions, read_instances
 from evalkit.errors import DataError
-from evalkit.files.atomic import replaced
+from evalkit.files.embedded import certain_bytes, store_embedded
 from evalkit.files.fields import read_object
 from evalkit.files.rows import Row, read_rows
 from evalkit.images import ImageFile
@@ -72,35 +67,10 @@ def extract_images(questions: Sequence[Question], folder: Path) -> list[ImageFil
     """
     images = []
     for question in questions:
-        data, ending = _decoded(question)
-        name = f"{question.image_id:012d}.{ending}"
-        try:
-            if not _holds(folder / name, data):
-                with replaced(folder / name, shared=True) as beside:
-                    beside.write_bytes(data)
-        except OSError as error:
-            raise DataError(f"images cannot be written to {folder}: {error}; name another folder") from error
-        images.append(ImageFile(folder, name))
+        where = f"{question.where}: image of image_id {question.image_id}"
+        data = certain_bytes(question.image, where)
+        images.append(store_embedded(data, folder, where, f"{question.image_id:012d}"))
     return images
-
-
-def _decoded(question: Question) -> tuple[bytes, str]:
-    """An embedded image's bytes and the file ending that fits them."""
-    where = f"{question.where}: image of image_id {question.image_id}"
-    try:
-        data = base64.b64decode(question.image or "", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(f"{where} is not base64: {error}") from error
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            ending = (image.format or "").lower()
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where} is not an image ({len(data)} bytes)") from error
-    return data, "jpg" if ending == "jpeg" else ending
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def find_images(questions: Sequence[Question], folder: Path) -> list[ImageFile]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from evalkit.engines.texts import TextEngine
 from evalkit.errors import DataError
 from evalkit.formats.answers import Answer, Format
-from evalkit.formats.importers import AUTO, Join, join_answers, read_answers
+from evalkit.formats.importers import AUTO, read_answers
+from evalkit.formats.joining import Join, join_answers
 from evalkit.runs.records import MANIFEST, read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response

@@ -2,21 +2,43 @@
 
 An answer offers keys of these kinds, best first; `importers` joins them to items by value, never by position:
 
-    id        the item's own id
+    id        the item's own id, or a counter of somebody's list
     image     an image's id, number or file name
     question  the question's text; also used to check a match by id
+    part      names of parts of the benchmark, e.g. "random,popular"
+
+One rule says which responses there are, whatever the format: null, NaN, a blank cell of a table and an absent field are
+failed responses, for a table has no other way to say so. A JSON text is a response even if it is empty, except from
+tools that write an empty text for a failure (`lenient`).
 """
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from evalkit.errors import DataError
-from evalkit.files.rows import Row
+from evalkit.files.rows import ID_OF_MAPPING, TEXT_OF_MAPPING, Row, parse_json
 
-Kind = Literal["id", "image", "question"]
+Kind = Literal["id", "image", "question", "part"]
 FAILED_TEXTS = ("Failed to obtain answer via API.",)  # what a peer writes in place of an answer
+HOW_TO_MARK = "null, an empty cell, or a field 'failure' with the reason marks a failed response"
+
+SHOWN = 6  # names of fields in an error
+
+IDS = ("id", "question_id", "index", "idx", "qid")
+IMAGES = ("image_id", "image", "image_path", "image_name", "image_file", "file_name", "img_id", "img_path", "img")
+QUESTIONS = ("question", "prompt", "query", "instruction", "input")
+PARTS = ("category", "split", "subset")
+OUTPUTS = (  # names that nobody gives to a reference
+    *("response", "prediction", "model_answer", "model_output", "model_response", "pred", "predict", "output"),
+    *("outputs", "generated_text", "generation", "completion"),
+)
+TEXTS = (*OUTPUTS, "caption", "text", "answer")  # beside an output, `answer` and `caption` are references
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,7 @@ class Answer:
 
     sample  index among several responses to the same item
     keys    (kind, value) pairs that tell the item
+    absent  the failure is that the row has no response
     """
 
     where: str
@@ -32,6 +55,7 @@ class Answer:
     failure: str | None
     sample: int
     keys: tuple[tuple[Kind, str], ...]
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +63,10 @@ class Format:
     """How to read a row.
 
     marks     a file is of this format if its first row has a field of each group
+    unless    and none of these
     text      fields of the response, the first that is there counts
     keys      fields that tell the item, by kind
-    lenient   numbers in place of texts (Excel cells), empty texts are failures (other tools write them for those)
+    lenient   numbers in place of texts (Excel cells), blank texts are failures (other tools write them for those)
     answer    for rows that are not flat; it replaces `text` and `keys`
     """
 
@@ -52,6 +77,7 @@ class Format:
     keys: tuple[tuple[Kind, tuple[str, ...]], ...] = ()
     lenient: bool = False
     answer: Callable[[Row], Answer] | None = None
+    unless: tuple[str, ...] = ()
 
     def named(self, name: str) -> "Format":
         """The same format under the name by which a benchmark's users know it."""
@@ -59,7 +85,9 @@ class Format:
 
     def fits(self, fields: Mapping[str, Any]) -> bool:
         """Whether a row looks like this format."""
-        return all(any(name in fields for name in group) for group in self.marks)
+        return all(any(name in fields for name in group) for group in self.marks) and not any(
+            name in fields for name in self.unless
+        )
 
     def read(self, row: Row) -> Answer:
         """The answer in a row.
@@ -69,43 +97,74 @@ class Format:
         """
         if self.answer is not None:
             return self.answer(row)
-        text = next((row.fields[name] for name in self.text if row.fields.get(name) is not None), None)
-        if text is None and isinstance(row.fields.get("failure"), str):
-            return Answer(row.where, None, row.fields["failure"], _sample(row), self._keys(row))
-        if not self.lenient and not any(name in row.fields for name in self.text):
-            raise DataError(f"{row.where}: no field {_either(self.text)}; found {_names(row.fields)}")
-        return _answer(row, text, _sample(row), self._keys(row), self.lenient)
+        name = next((name for name in self.text if not missing(row.fields.get(name))), None)
+        failure = row.fields.get("failure")
+        if name is None and isinstance(failure, str) and failure.strip():
+            return Answer(row.where, None, failure, _sample(row), self._keys(row))
+        text = None if name is None else row.fields[name]
+        return _answer(row, text, _sample(row), self._keys(row), self.lenient, _either(self.text))
 
     def _keys(self, row: Row) -> tuple[tuple[Kind, str], ...]:
-        keys = _found(row, self.keys)
-        if not keys:
-            wanted = [name for _, names in self.keys for name in names]
-            raise DataError(f"{row.where}: no field {_either(wanted)}; found {_names(row.fields)}")
+        keys = found_keys(row, self.keys)
+        if not any(kind != "part" for kind, _ in keys):
+            wanted = [name for kind, names in self.keys for name in names if kind != "part"]
+            raise DataError(
+                f"{row.where}: no field {_either(wanted)} that identifies the item; found {_names(row.fields)}"
+            )
         return keys
 
 
-def _answer(row: Row, text: Any, sample: int, keys: tuple[tuple[Kind, str], ...], lenient: bool) -> Answer:
-    if lenient and (text is None or text in FAILED_TEXTS or (isinstance(text, str) and not text.strip())):
-        return Answer(row.where, None, "no answer in the imported file", sample, keys)
+def missing(value: Any) -> bool:
+    """Whether a field holds nothing: None, or NaN, which pandas writes for a missing value."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _answer(
+    row: Row,
+    text: Any,
+    sample: int,
+    keys: tuple[tuple[Kind, str], ...],
+    lenient: bool = False,
+    wanted: str = "that holds a response",
+) -> Answer:
+    if lenient and isinstance(text, str) and (not text.strip() or text in FAILED_TEXTS):
+        text = None
+    if missing(text):
+        failure = f"no response in {row.where}, field {wanted} ({HOW_TO_MARK})"
+        return Answer(row.where, None, failure, sample, keys, absent=True)
     if lenient and isinstance(text, int | float) and not isinstance(text, bool):
         text = str(text)
     if not isinstance(text, str):
-        raise DataError(f"{row.where}: the response must be a text, found {_short(text)}")
+        raise DataError(f"{row.where}: the response must be a text, found {_short(text)}; {HOW_TO_MARK}")
     return Answer(row.where, text, None, sample, keys)
 
 
-def _found(row: Row, wanted: Sequence[tuple[Kind, tuple[str, ...]]]) -> tuple[tuple[Kind, str], ...]:
+def found_keys(row: Row, wanted: Sequence[tuple[Kind, tuple[str, ...]]]) -> tuple[tuple[Kind, str], ...]:
+    """The keys of a row: every image it names, the first of each other kind; a value that can be no key is passed over.
+
+    Raises:
+        DataError: if there are values under these names and none of them can be a key.
+    """
     keys: list[tuple[Kind, str]] = []
+    problem: DataError | None = None
     for kind, names in wanted:
         for name in names:
-            if (value := row.fields.get(name)) is not None:
+            value = row.fields.get(name)
+            if missing(value) or value == "":
+                continue
+            try:
                 keys.append((kind, key_text(value, f"{row.where}: {name!r}")))
-                break
+                if kind != "image":
+                    break
+            except DataError as error:
+                problem = problem or error
+    if problem is not None and not any(kind != "part" for kind, _ in keys):
+        raise problem
     return tuple(keys)
 
 
 def key_text(value: Any, where: str) -> str:
-    """A key as text: 7, 7.0 and "7" are the same one.
+    """A key as text: 7, 7.0, "7.0" and "7" are the same one.
 
     Raises:
         DataError: if it is neither a text nor a whole number.
@@ -115,12 +174,15 @@ def key_text(value: Any, where: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str) and value.strip():
-        return value.strip()
+        whole = _WHOLE.fullmatch(value.strip())
+        return whole[1] if whole else value.strip()
     raise DataError(f"{where} must be a text or a whole number, found {_short(value)}")
 
 
 def _sample(row: Row) -> int:
     sample = row.fields.get("sample", 0)
+    if isinstance(sample, str) and sample.strip().isdecimal():  # a cell of a table
+        sample = int(sample)
     if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
         raise DataError(f"{row.where}: 'sample' must be 0, 1, ..., found {_short(sample)}")
     return sample
@@ -137,13 +199,15 @@ def _lmms_answer(row: Row) -> Answer:
     inner = [value for value in row.fields.values() if isinstance(value, dict)]
     keys: list[tuple[Kind, str]] = []
     for fields in (row.fields, *inner):
-        keys += _found(Row(row.where, fields), (("id", ("question_id", "id")), ("image", ("image_id",))))
+        keys += found_keys(
+            Row(row.where, fields), (("id", ("question_id", "id")), ("image", ("image_id",)), ("part", PARTS))
+        )
     media = row.fields.get("input_media")
     first = media[0] if isinstance(media, list) and media else media
     if isinstance(first, str) and first:
         keys.append(("image", PurePosixPath(first).name))
-    keys += _found(row, (("question", ("input", "question")),))
-    if not keys:
+    keys += found_keys(row, (("question", ("input", "question")),))
+    if not any(kind != "part" for kind, _ in keys):
         raise DataError(
             f"{row.where}: no field identifies the item: question_id, image_id, input_media or input "
             "(doc_id is a position)"
@@ -153,7 +217,7 @@ def _lmms_answer(row: Row) -> Answer:
 
 def _inspect_answer(row: Row) -> Answer:
     """inspect: id, epoch, output.completion; a sample with an error is a failure."""
-    keys = _found(row, (("id", ("id",)),))
+    keys = found_keys(row, (("id", ("id",)),))
     if not keys:
         raise DataError(f"{row.where}: no field 'id'; found {_names(row.fields)}")
     if question := _asked(row.fields.get("input")):
@@ -197,22 +261,26 @@ def _asked(given: Any) -> str:
 def _rlaifv_answer(row: Row) -> Answer:
     """Answers with question and image; older files keep the image's id in a record or a JSON text `metainfos`."""
     fields = dict(row.fields)
-    if isinstance(fields.get("metainfos"), dict):
-        fields = {**fields["metainfos"], **fields}
+    about = fields.get("metainfos")
+    if isinstance(about, str) and about.lstrip().startswith("{"):
+        about = parse_json(about, f"{row.where}: 'metainfos'")
+    if isinstance(about, dict):
+        fields = {**about, **fields}
     wanted: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         ("image", ("image_id", "image")),
         ("id", ("question_id", "id")),
         ("question", ("question", "prompt")),
+        ("part", PARTS),
     )
     name = next((name for name in ("answer", "text", "model_answer") if name in fields), None)
-    keys = _found(Row(row.where, fields), wanted)
+    keys = found_keys(Row(row.where, fields), wanted)
     if name is None or not keys:
         needed = "'answer'" if name is None else "'image_id', 'question_id' or 'question'"
         raise DataError(f"{row.where}: no field {needed}; found {_names(row.fields)}")
     text = fields[name]
     if isinstance(text, str):
         text = text.replace("Assistant:", "").strip()  # as the authors' script does
-    return _answer(row, text, 0, keys, lenient=False)
+    return _answer(row, text, _sample(row), keys)
 
 
 INSPECT = Format(
@@ -224,7 +292,7 @@ VLMEVALKIT = Format(
     "VLMEvalKit prediction table",
     (("index",), ("question",)),
     ("prediction",),
-    (("id", ("id", "index")), ("image", ("image_path",)), ("question", ("question",))),
+    (("id", ("id", "index")), ("image", ("image_path",)), ("question", ("question",)), ("part", PARTS)),
     lenient=True,
 )
 FILLED_TEMPLATE = Format(
@@ -235,35 +303,77 @@ FILLED_TEMPLATE = Format(
     (("image", ("image_id",)), ("question", ("question",))),
 )
 CAPTIONS = Format(
-    "captions", "image_id and caption", (("caption",), ("image_id",)), ("caption",), (("image", ("image_id",)),)
+    "captions",
+    "image_id and caption",
+    (("caption",), ("image_id", "image")),
+    ("caption",),
+    (("image", IMAGES),),
+    unless=OUTPUTS,
 )
-RESPONSES = Format("responses", "id and response", (("id",), ("response",)), ("response",), (("id", ("id",)),))
+RESPONSES = Format(
+    "responses",
+    "id and response",
+    (("id",), ("response",)),
+    ("response",),
+    (("id", ("id",)), ("image", IMAGES), ("question", QUESTIONS), ("part", PARTS)),
+)
 IMAGE_ANSWERS = Format(
     "image-answers",
     "answers with image_id or metainfos",
     (("answer", "text"), ("image_id", "metainfos")),
     answer=_rlaifv_answer,
+    unless=OUTPUTS,
 )
 LLAVA = Format(
     "llava",
     "question_id and text",
     (("question_id",), ("text",)),
     ("text",),
-    (("id", ("question_id",)), ("question", ("prompt",))),
+    (("id", ("question_id",)), ("image", IMAGES), ("question", ("prompt", "question")), ("part", PARTS)),
+    unless=OUTPUTS,
 )
 QUESTION_ANSWERS = Format(
     "question-answers",
     "question_id or question, and answer",
     (("answer",), ("question_id", "question")),
     ("answer",),
-    (("id", ("question_id",)), ("image", ("image",)), ("question", ("question", "text"))),
+    (("id", ("question_id", "id")), ("image", IMAGES), ("question", ("question", "text")), ("part", PARTS)),
+    unless=OUTPUTS,
 )
-PLAIN = Format("plain", "id and text", (("id",), ("text", "failure")), ("text",), (("id", ("id",)),))
+JOURNAL = Format(
+    "journal",
+    "a run's own responses",
+    (("id",), ("sample",), ("finish", "failure")),
+    ("text",),
+    (("id", ("id",)),),
+)
+PLAIN = Format(
+    "plain",
+    "id and text",
+    (("id",), ("text", "failure")),
+    ("text",),
+    (("id", ("id",)), ("image", IMAGES), ("question", QUESTIONS), ("part", PARTS)),
+    unless=OUTPUTS,
+)
+MAPPING = Format(
+    "mapping",
+    "one object {id: text}",
+    ((ID_OF_MAPPING,), (TEXT_OF_MAPPING,)),
+    (TEXT_OF_MAPPING,),
+    (("id", (ID_OF_MAPPING,)), ("image", (ID_OF_MAPPING,))),
+)
+FIELDS = Format(
+    "fields",
+    "a response under one of the usual names, and something that identifies the item",
+    (TEXTS, (*IDS, *IMAGES)),
+    TEXTS,
+    (("id", IDS), ("image", IMAGES), ("question", QUESTIONS), ("part", PARTS)),
+)
 
 # In the order in which a file's first row is tried; a benchmark's own formats come before them.
 FORMATS: tuple[Format, ...] = (
     *(INSPECT, LMMS_EVAL, VLMEVALKIT, FILLED_TEMPLATE, CAPTIONS),
-    *(RESPONSES, IMAGE_ANSWERS, LLAVA, QUESTION_ANSWERS, PLAIN),
+    *(RESPONSES, IMAGE_ANSWERS, LLAVA, QUESTION_ANSWERS, JOURNAL, PLAIN, MAPPING, FIELDS),
 )
 
 
@@ -293,7 +403,8 @@ def detect(row: Row, own: Sequence[Format] = ()) -> Format:
 
 
 def _either(names: Sequence[str]) -> str:
-    return " or ".join(map(repr, names))
+    more = ", ..." if len(names) > SHOWN else ""
+    return " or ".join(map(repr, names[:SHOWN])) + more
 
 
 def _names(fields: Mapping[str, Any]) -> str:

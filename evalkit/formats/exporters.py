@@ -4,8 +4,6 @@ Those formats know no failure, and an empty text in its place would count as a r
 responses are refused, or left out if asked for (never where the script goes by position).
 """
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evalkit.errors import DataError, RecordError, UsageError
+from evalkit.files.atomic import write_output
 from evalkit.files.rows import read_rows
-from evalkit.formats.importers import plain_question
+from evalkit.files.spreadsheet import csv_text
+from evalkit.formats.joining import plain_question
 from evalkit.runs.records import RECORDS, read_journal, read_manifest
 from evalkit.schema import Json
 
@@ -56,6 +56,7 @@ def export_run(
     sample: int | None = None,
     template: Path | None = None,
     exports: Sequence[Export] = (),
+    formulas: bool = False,
 ) -> list[Path]:
     """Write a scored run's responses; returns the files written.
 
@@ -65,6 +66,7 @@ def export_run(
         sample: which of several responses per item, counted from 0; needed where there are several.
         template: the records to fill, for a format that is such a file.
         exports: formats that benchmarks declare, beside the general ones.
+        formulas: leave texts in CSV that a spreadsheet would run, see `evalkit.files.spreadsheet`.
     Raises:
         UsageError: if the format is unknown or needs a template, or the run has several responses per item.
         DataError: if a response failed, or a record does not fit the format or the template.
@@ -82,7 +84,14 @@ def export_run(
         raise UsageError(f"{run_dir} has responses {samples[0]} to {samples[-1]} per item: choose one with --sample")
     rows = [row for row in records if row.get("sample", 0) == chosen]
     return export_records(
-        rows, format_name, output, model=model, omit_failures=omit_failures, template=template, exports=exports
+        rows,
+        format_name,
+        output,
+        model=model,
+        omit_failures=omit_failures,
+        template=template,
+        exports=exports,
+        formulas=formulas,
     )
 
 
@@ -112,6 +121,7 @@ def export_records(
     omit_failures: bool = False,
     template: Path | None = None,
     exports: Sequence[Export] = (),
+    formulas: bool = False,
 ) -> list[Path]:
     """`export_run` for records at hand."""
     known = {**EXPORTS, **{entry.name: entry for entry in exports}}
@@ -122,7 +132,7 @@ def export_records(
         if template is None:
             raise UsageError(f"format {format_name!r} fills the authors' file: name it with --template")
         text = _json_list(fill_template(template, _answered(records, False, by_position=True)))
-        return [_write(output, text)]
+        return [write_output(output, text)]
     kept = _answered(records, omit_failures, export.by_position)
     parts: dict[str, list[dict[str, Json]]] = {}
     for record in kept:
@@ -132,11 +142,14 @@ def export_records(
         )
     for rows in parts.values():
         _check_keys(rows, export.key, format_name)
-    written = []
+    texts = {}
     for part, rows in parts.items():
         path = output.with_name(f"{output.stem}_{part.replace('/', '_')}{output.suffix}") if part else output
-        written.append(_write(path, WRITERS[export.suffix](rows)))
-    return written
+        if export.suffix == ".csv":
+            texts[path] = csv_text(rows, list(rows[0]), formulas)
+        else:
+            texts[path] = WRITERS[export.suffix](rows)
+    return [write_output(path, text) for path, text in texts.items()]
 
 
 def fill_template(template: Path, records: Sequence[Record]) -> list[dict[str, Json]]:
@@ -272,25 +285,7 @@ def _json_lines(rows: Sequence[Mapping[str, Json]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(rows: Sequence[Mapping[str, Json]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 WRITERS: dict[str, Callable[[Sequence[Mapping[str, Json]]], str]] = {
     ".json": _json_list,
     ".jsonl": _json_lines,
-    ".csv": _csv,
 }
-
-
-def _write(path: Path, text: str) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
-    return path

@@ -75,19 +75,20 @@ def import_run(
     format_name: str = "auto",
     partial: bool = False,
     origin: Mapping[str, Json] | None = None,
+    notes: list[str] | None = None,
 ) -> Plan:
     """Make a run directory from responses made elsewhere; how they were decoded is not known and not claimed.
 
     Args:
         paths: one file, or one per part of the items.
         partial: allow items without a response.
+        notes: see `import_responses`.
     Raises:
         DataError: if a file cannot be read, or its responses don't fit the items one to one.
     """
     items = benchmark.items()
-    responses = import_responses(
-        list(paths), items, format_name, partial=partial or benchmark.open_items, formats=benchmark.formats
-    )
+    some = partial or benchmark.open_items
+    responses = import_responses(list(paths), items, format_name, partial=some, formats=benchmark.formats, notes=notes)
     answered = list(dict.fromkeys(response.prompt_id for response in responses))
     only = answered if len(answered) < len(items) else None
     samples = 1 + max(response.sample for response in responses)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from evalkit.analysis.comparison import Comparison, Effect, Pair
 from evalkit.analysis.standing import placed_json
-from evalkit.reports.tables import Cell, Table, arrow, csv_text, render
+from evalkit.files.spreadsheet import csv_text
+from evalkit.reports.tables import Cell, Table, arrow, render
 from evalkit.statistics.intervals import Interval
 
 ComparisonFormat = Literal["terminal", "markdown", "latex", "csv", "json"]
@@ -33,7 +34,7 @@ def comparison_report(
     if format == "json":
         return json.dumps(comparison_json(comparison, power or ()), ensure_ascii=False, indent=1)
     if format == "csv":
-        return csv_text(_rows(comparison), CSV_COLUMNS)
+        return csv_text(_rows(comparison), CSV_COLUMNS).rstrip("\n")
     return "\n\n".join(render(part, format, width) for part in _tables(comparison, power))
 
 

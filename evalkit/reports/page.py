@@ -10,7 +10,8 @@ from pathlib import Path
 
 from evalkit import __version__
 from evalkit.analysis.leaderboard import Board, Entry, boards
-from evalkit.errors import DataError, RecordError
+from evalkit.errors import DataError
+from evalkit.files.atomic import write_output
 from evalkit.reports.boards import board_html
 from evalkit.reports.markup import STYLE, escaped, legend, marked
 from evalkit.reports.thumbnails import thumbnail
@@ -79,10 +80,7 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
         "bold: better than every other run that is not disqualified, after Holm's correction.</p>"
         "</body></html>\n"
     )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
+    write_output(path, page)
     return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
 
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from evalkit.analysis.leaderboard import Board, boards
 from evalkit.analysis.published import PublishedRow
 from evalkit.errors import UsageError
+from evalkit.files.spreadsheet import csv_text
 from evalkit.metrics import Metric
 from evalkit.reports.boards import BoardRow, board_rows
 from evalkit.reports.model_card import model_card
-from evalkit.reports.tables import Cell, Table, arrow, csv_text, render
+from evalkit.reports.tables import Cell, Table, arrow, render
 from evalkit.runs.run import Run, load_run
 from evalkit.statistics.intervals import LEVEL, Interval
 
@@ -137,7 +138,7 @@ def _group_tables(board: Board) -> Iterator[Table]:
 def boards_csv(shown: Sequence[Board], overview: bool = False) -> str:
     """Every number of some boards, one per line; for the overview also baselines and the runs' names."""
     rows = (row for board in shown for row in _csv_rows(board, overview))
-    return csv_text(rows, OVERVIEW_COLUMNS if overview else CSV_COLUMNS)
+    return csv_text(rows, OVERVIEW_COLUMNS if overview else CSV_COLUMNS).rstrip("\n")
 
 
 def _board_json(board: Board) -> dict[str, Any]:

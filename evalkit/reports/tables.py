@@ -1,17 +1,14 @@
-"""One table, four spellings: terminal, Markdown, LaTeX (booktabs), CSV."""
+"""One table, three spellings: terminal, Markdown, LaTeX (booktabs)."""
 
-import csv
-import io
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
-from evalkit.schema import Json
 
 TableFormat = Literal["terminal", "markdown", "latex"]
 
@@ -74,20 +71,6 @@ def render(table: Table, format: TableFormat, width: int | None = None) -> str:
     if format == "latex":
         return _latex(table)
     raise UsageError(f"unknown table format {format!r}; known: {', '.join(get_args(TableFormat))}")
-
-
-def csv_text(rows: Iterable[Mapping[str, Json]], columns: Sequence[str]) -> str:
-    """Rows as CSV with a header; None is empty; an apostrophe keeps a text from being a spreadsheet formula."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_csv_cell(row.get(column)) for column in columns])
-    return out.getvalue().rstrip("\n")
-
-
-def _csv_cell(value: Json) -> Json:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and len(value) > 1 else value
 
 
 def arrow(metric: Metric) -> str:

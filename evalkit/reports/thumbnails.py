@@ -16,10 +16,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from evalkit.errors import DataError
-from evalkit.images import MAX_PIXELS, ImageFile
+from evalkit.images import ImageFile, opened, upright_rgb
 from evalkit.schema import Json
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -84,18 +82,9 @@ def _small(folder: Path, name: str, width: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _encoded(path: Path, mtime_ns: int, width: int) -> bytes:
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise DataError(
-                    f"image {path.name!r} has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
-                )
-            opened.draft("RGB", (2 * width, 2 * width))
-            small = ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise DataError(f"image {path.name!r} is not an image of a known format: {path}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path.name!r} cannot be read: {error}") from error
+    with opened(path, path.name, FORMATS) as image:
+        image.draft("RGB", (2 * width, 2 * width))  # of JPEG only
+        small = upright_rgb(image)
     small.thumbnail((width, width))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=88)

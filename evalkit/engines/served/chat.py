@@ -5,11 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
-
-from evalkit.errors import DataError
-from evalkit.images import MAX_PIXELS, ImageFile
+from evalkit.images import ImageFile
 from evalkit.schema import Json, Prompt
+
+MOST_TOKENS = 100_000_000  # of one call; a server that reports more is not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +23,20 @@ class Reply:
     body: Mapping[str, Json]
 
 
+class ServerError(ValueError):
+    """A body that reports an error under HTTP 200; `status` is the one it names, if any."""
+
+    def __init__(self, words: str, status: int | None) -> None:
+        super().__init__(words)
+        self.status = status
+
+
 def read_reply(body: str) -> Reply:
     """Read the body of a chat completion.
 
     Raises:
-        ValueError: if it is not one; the message says what came instead.
+        ServerError: if it is a report of an error, in the server's words.
+        ValueError: if it is anything else; the message says what came instead.
     """
     try:
         value = json.loads(body)
@@ -36,18 +44,19 @@ def read_reply(body: str) -> Reply:
         kind = "HTML" if body.lstrip()[:1] == "<" else "broken JSON"
         raise ValueError(f"reply is {kind}, not a chat completion") from error
     if not isinstance(value, dict) or not isinstance(value.get("choices"), list) or not value["choices"]:
+        if isinstance(value, dict) and (words := _error_words(value)):
+            raise ServerError(*words)
         raise ValueError("reply holds no choices")
     choice = value["choices"][0]
     message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(content, str | None):
+    if not isinstance(message, dict):
         raise ValueError("reply holds no message text")
     usage = value.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     model, finish = value.get("model"), choice.get("finish_reason")
     return Reply(
-        text=content or "",
-        finish=finish if isinstance(finish, str) else None,
+        text=_text(message),
+        finish=finish if isinstance(finish, str) and finish else None,
         model=model if isinstance(model, str) else None,
         tokens_in=_count(usage.get("prompt_tokens")),
         tokens_out=_count(usage.get("completion_tokens")),
@@ -55,25 +64,61 @@ def read_reply(body: str) -> Reply:
     )
 
 
+def _text(message: Mapping[str, Json]) -> str:
+    """The text of a message: a text, or a list of parts of which those of kind text count.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part if isinstance(part, str) else _part(part) for part in parts]
+    if any(text is None for text in texts):
+        raise ValueError("reply holds no message text")
+    return "".join(text for text in texts if text)
+
+
+def _part(part: Json) -> str | None:
+    """The text of a part; empty for one that holds thoughts, None for something that is no part."""
+    if not isinstance(part, dict):
+        return None
+    if part.get("type") in ("thinking", "reasoning", "redacted_thinking"):
+        return ""
+    text = part.get("text", part.get("content"))
+    if isinstance(text, dict):  # {"type": "text", "text": {"value": "..."}}
+        text = text.get("value")
+    return text if isinstance(text, str) else None
+
+
+def _error_words(value: Mapping[str, Json]) -> tuple[str, int | None] | None:
+    """What a body says went wrong, and the HTTP status that it names."""
+    error = next((value[name] for name in ("error", "errors", "detail", "message") if value.get(name)), None)
+    if isinstance(error, list):
+        error = error[0]
+    if not error:
+        return None
+    told = error.get("message", error) if isinstance(error, dict) else error
+    named = [part.get(name) for part in (error, value) if isinstance(part, dict) for name in ("code", "status")]
+    codes = [int(code) for code in map(str, named) if code.isdecimal() and len(code) == 3]
+    return f"the server says: {' '.join(str(told).split())[:300]}", next((c for c in codes if c >= 400), None)
+
+
 def _count(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens; None where none is told, or one beyond belief."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= MOST_TOKENS else None
 
 
 def data_url(image: ImageFile) -> str:
-    """The image's own bytes as a data URL, not encoded again.
+    """The image as a data URL: its own bytes where every server shows them upright, else encoded anew.
 
     Raises:
         DataError: if it is missing or not an image.
     """
-    path = image.path
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise DataError(f"image {image.name!r} has more than {MAX_PIXELS:,} pixels")
-            kind = Image.MIME.get(opened.format or "", "application/octet-stream")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {image.name!r} is not an image: {path}") from error
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    kind, data = image.for_server()
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def chat_messages(prompt: Prompt) -> list[dict[str, Json]]:

@@ -5,55 +5,106 @@ them, some with the full address that ends in /chat/completions), and <PREFIX>_A
 JUDGE for a judge of its own. Several addresses, separated by commas, are a fleet with one model.
 """
 
+import base64
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from evalkit.errors import UsageError
 
 VENDOR_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # sent to servers that ask for no key
+SHORTEST_SECRET = 6  # characters; shorter ones are words like "none" and versions
 ADDRESS_VARIABLES = ("BASE_URL", "API_BASE", "API_URL")
 
 
 class Secret:
-    """An API key that does not show itself in a repr, a format or a traceback."""
+    """An API key that does not show itself in a repr, a format, a pickle or a traceback.
 
-    __slots__ = ("_value",)
+    Args:
+        value: the key.
+        others: what else must not be written down: passwords and queries of addresses.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_others", "_value")
+
+    def __init__(self, value: str, others: Iterable[str] = ()) -> None:
         self._value = value
+        self._others = tuple(others)
 
     def reveal(self) -> str:
         """The key itself, for the client alone."""
         return self._value
 
     def redact(self, text: str) -> str:
-        """The text without the key, should a server have echoed it."""
-        if len(self._value) > 6:
-            text = text.replace(self._value, "<key>")
+        """The text without the key, should a server have echoed it, in whatever form."""
+        for secret in (self._value, *self._others):
+            if len(secret) > SHORTEST_SECRET:
+                for form in _forms(secret):
+                    text = text.replace(form, "<key>")
         return re.sub(r"\b(sk|hf|Bearer)([-_ ])[A-Za-z0-9_\-.*]{12,}", r"\1\2<key>", text)
+
+    def redact_json(self, value: Any) -> Any:
+        """`redact` of every text in a JSON value, keys of objects included."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {self.redact(str(name)): self.redact_json(part) for name, part in value.items()}
+        return [self.redact_json(part) for part in value] if isinstance(value, list) else value
 
     def __repr__(self) -> str:
         return "<key>"
 
+    def __reduce__(self) -> tuple[type["Secret"], tuple[str]]:
+        return Secret, ("<key>",)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it is, quoted for an address, in a JSON text and in base64; the longest first."""
+    packed = base64.b64encode(secret.encode()).decode().rstrip("=")
+    forms = (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], packed)
+    return tuple(sorted(dict.fromkeys(forms), key=len, reverse=True))
+
 
 def normalise_url(address: str) -> str:
-    """A base URL: without a trailing slash or /chat/completions.
+    """A base URL: without a trailing slash or /chat/completions; a query (?api-version=...) stays at its end.
 
     Raises:
         UsageError: if it is not an http(s) address.
     """
-    address = address.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(address.strip())
+        path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+        address = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port beyond 65535, a torn IPv6 address
         usable = False
     if not usable:
         raise UsageError(f"expected an address like http://localhost:8000/v1, got {without_secrets(address)!r}")
     return address
+
+
+def split_query(address: str) -> tuple[str, dict[str, str]]:
+    """A base URL without its query, and the query's fields, which go with every request.
+
+    >>> split_query("https://host/v1?api-version=7")
+    ('https://host/v1', {'api-version': '7'})
+    """
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), dict(parse_qsl(parts.query, True))
+
+
+def secrets_in(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Passwords and values of queries: gateways take keys there."""
+    found: list[str] = []
+    for address in addresses:
+        parts = urlsplit(address)
+        found += [text for text in (parts.netloc.rpartition("@")[0], parts.password) if text]
+        found += [value for _, value in parse_qsl(parts.query)]
+    return tuple(dict.fromkeys(found))
 
 
 def without_secrets(address: str) -> str:
@@ -98,7 +149,7 @@ def api_key(
     key = given or next((environment[name] for name in names if environment.get(name)), None)
     if key is None and VENDOR_URL in urls:
         raise UsageError(f"{VENDOR_URL} needs a key: set {names[0]}, or give the address of another server")
-    return Secret((key or NO_KEY).strip())
+    return Secret((key or NO_KEY).strip(), secrets_in(urls))
 
 
 def _prefixes(prefix: str) -> tuple[str, ...]:

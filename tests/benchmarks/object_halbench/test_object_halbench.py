@@ -315,7 +315,7 @@ def test_a_file_without_images_takes_them_from_a_folder(tmp_path, synonyms):
         (rows(2), "expected 300 items, found 2"),
         ([*rows(1), *rows(1)], "image_id 1 was already at .*:1"),
         (["{broken"], ":1: not JSON"),
-        (['[{"question_type": "attribute"}]'], ":1: expected an object"),
+        (['[{"question_type": "attribute"}]'], "entry 1: expected keys"),
         ([{"question_id": 1, "image": "a.jpg", "text": "Is there a dog?", "label": "yes"}], "found .*question_id"),
         (rows(1, image="%%%"), "image_id 1 is not base64"),
         (rows(1, image=base64.b64encode(b"no picture").decode()), "image_id 1 is not an image"),

@@ -53,5 +53,6 @@ def test_images_are_embedded(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(toy_run, tmp_path):
+    (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
-        write_page([toy_run], tmp_path / "gone" / "page.html")
+        write_page([toy_run], tmp_path / "file" / "page.html")

@@ -6,8 +6,9 @@ import io
 import pytest
 
 from evalkit.errors import UsageError
+from evalkit.files.spreadsheet import csv_text
 from evalkit.metrics import Metric
-from evalkit.reports.tables import Cell, Table, arrow, csv_text, latex_escaped, one_line, render, terminal_width
+from evalkit.reports.tables import Cell, Table, arrow, latex_escaped, one_line, render, terminal_width
 
 TABLE = Table(
     ["model", "chair_i ↓"],

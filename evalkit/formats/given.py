@@ -1,0 +1,102 @@
+"""Responses that a caller hands to a public function, `CHAIR.evaluate` and its like: the same rules as for files.
+
+None and NaN (a missing cell of a data frame) are failed responses, which a result keeps and leaves out of its metrics;
+a text is a response, an empty one too, and its thoughts are taken off. Anything else is an error that names the id.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from evalkit.errors import DataError
+from evalkit.schema import Item, Score
+from evalkit.text.thoughts import STANDARD, Spoken, Thoughts
+
+K = TypeVar("K", str, int)
+SHOWN = 5  # how many ids an error names
+
+
+def spoken(responses: Mapping[K, object], name: str, thoughts: Thoughts = STANDARD) -> dict[K, Spoken]:
+    """The answer in every response, or why there is none.
+
+    Args:
+        name: of the benchmark, for errors.
+    Raises:
+        DataError: if the responses are no mapping, or one is neither a text nor a missing value.
+    """
+    if not isinstance(responses, Mapping):
+        raise DataError(f"{name}: expected a mapping of responses by id, found {type(responses).__name__}")
+    read: dict[K, Spoken] = {}
+    for key, value in responses.items():
+        if value is None or (isinstance(value, float) and math.isnan(value)) or _is_missing(value):
+            read[key] = Spoken(None, "no response")
+        elif isinstance(value, str):
+            read[key] = thoughts.take_off(value)
+        else:
+            raise DataError(f"{name}: the response to {key!r} must be a text, found {value!r:.60}")
+    return read
+
+
+def _is_missing(value: object) -> bool:
+    """pandas' own missing values, without importing pandas."""
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def failed(answer: Spoken) -> Score:
+    """The score of a response without an answer."""
+    return Score(counts=None, failure=f"generation: {answer.failure}")
+
+
+def references_of(references: object, name: str) -> Mapping[int, Collection[str]]:
+    """The references by image id.
+
+    Raises:
+        DataError: if they are no mapping.
+    """
+    if not isinstance(references, Mapping):
+        raise DataError(f"{name}: expected a mapping of reference objects by id, found {type(references).__name__}")
+    return references
+
+
+def check_objects(objects: object, known: Collection[str], where: str) -> None:
+    """Whether reference objects are names of known categories.
+
+    Raises:
+        DataError: if they are a text (its letters would be taken for objects), no collection of texts, or name
+            something that is no category.
+    """
+    if isinstance(objects, str) or not isinstance(objects, Collection) or not all(isinstance(o, str) for o in objects):
+        raise DataError(f"{where}: expected a list of categories, found {objects!r:.60}")
+    unknown = sorted(set(objects) - set(known))
+    if unknown:
+        raise DataError(f"{where}: {', '.join(map(repr, unknown[:3]))} is not a category; known: {_few(sorted(known))}")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def answered(
+    items: Sequence[Item], responses: Mapping[Any, object], partial: bool, name: str, thoughts: Thoughts = STANDARD
+) -> list[tuple[Item, Spoken]]:
+    """Items with what was answered to them, in the order of the items.
+
+    Args:
+        responses: item id (a text or a whole number) -> response.
+        partial: allow items without a response.
+        name: of the benchmark, for errors.
+    Raises:
+        DataError: if an id belongs to no item, or (unless `partial`) an item has no response; as in `spoken`.
+    """
+    answers = {str(key): said for key, said in spoken(responses, name, thoughts).items()}
+    known = {item.id for item in items}
+    unknown = [item_id for item_id in answers if item_id not in known]
+    if unknown:
+        raise DataError(f"{name}: {len(unknown)} responses belong to no item: {_few(unknown)}")
+    missing = [item.id for item in items if item.id not in answers]
+    if missing and not partial:
+        raise DataError(
+            f"{name}: {len(missing)} of {len(items)} items have no response: {_few(missing)}; "
+            "choose partial to score the others"
+        )
+    return [(item, answers[item.id]) for item in items if item.id in answers]

@@ -1,0 +1,73 @@
+"""Checksums of a run: of every journal line, and of the set of files that belong together.
+
+A journal line ends in its own checksum, so that a letter that flipped on a disk or in a copy is found where it is:
+
+    {"id": "7", "sample": 0, "text": "A dog.", "sum": "5f0c1a..."}
+
+`metrics.json` is written last and names what it was computed from, so that halves of two runs, or what a kill left half
+written, are never shown as one:
+
+    "made_from": {"run.json": "...", "records.jsonl": "..."}
+
+Runs of 0.1.0 have neither; they are read, and only what can be compared without checksums is.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from evalkit.schema import Json
+
+SUM = "sum"  # key of a line's checksum, always its last one
+DIGITS = 16  # hex digits: 64 bits
+MADE_FROM = "made_from"
+_SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}$')
+_LIKE_A_SEAL = re.compile(rb'"[0-9a-f]{16}"\}$')
+NAMES_ONLY = ("label", "origin", MADE_FROM)  # fields of a manifest that no number depends on
+
+
+class DamagedLineError(ValueError):
+    """A line whose content does not fit its checksum."""
+
+
+def sealed(row: Mapping[str, Json]) -> bytes:
+    """A row as a line of a journal with its checksum, newline included.
+
+    >>> sealed({"id": "7"})
+    b'{"id": "7", "sum": "f9b64d5f1ab6a1d5"}\\n'
+    """
+    body = json.dumps({name: value for name, value in row.items() if name != SUM}, ensure_ascii=False)
+    data = body.encode("utf-8", errors="surrogatepass")
+    comma = b", " if len(data) > 2 else b""
+    return data[:-1] + comma + b'"sum": "' + digest(data).encode() + b'"}\n'
+
+
+def unsealed(line: bytes) -> tuple[Any, bool]:
+    """The JSON value of a line without its newline, and whether it has a checksum.
+
+    Raises:
+        DamagedLineError: if the content does not fit the checksum.
+        ValueError: if the line is not JSON.
+    """
+    seal = _SEAL.search(line)
+    if seal is not None:
+        body = line[: seal.start()] + b"}"
+        if digest(body) != seal[1].decode():
+            raise DamagedLineError("the line does not fit its checksum: it was changed after it was written")
+        line = body
+    elif _LIKE_A_SEAL.search(line):
+        raise DamagedLineError("the line's checksum is damaged")
+    return json.loads(line.decode("utf-8", errors="surrogatepass")), seal is not None
+
+
+def digest(data: bytes) -> str:
+    """Checksum of bytes: the first 16 hex digits of their sha256."""
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
+def manifest_digest(manifest: Mapping[str, Json]) -> str:
+    """Checksum of the fields of a manifest that numbers depend on: a run may be renamed or moved."""
+    kept = {name: value for name, value in manifest.items() if name not in NAMES_ONLY}
+    return digest(json.dumps(kept, sort_keys=True, ensure_ascii=True).encode())
