@@ -53,7 +53,8 @@ def show_fronts(options: argparse.Namespace) -> int:
     from evalkit.analysis.comparison import check_alike, distinct_labels
     from evalkit.analysis.front_file import write_fronts
     from evalkit.analysis.standing import place, placed_json
-    from evalkit.commands import words, write_text
+    from evalkit.commands import words
+    from evalkit.files.atomic import write_output
     from evalkit.reports.front_picture import write_picture
     from evalkit.reports.fronts import fronts_report
     from evalkit.reports.tables import terminal_width
@@ -78,7 +79,7 @@ def show_fronts(options: argparse.Namespace) -> int:
     report = fronts_report(labels[0], str(base.signature), found, options.format, terminal_width())
     print(report)
     if options.output is not None:
-        write_text(options.output, fronts_report(labels[0], str(base.signature), found, options.format))
+        write_output(options.output, fronts_report(labels[0], str(base.signature), found, options.format) + "\n")
     if options.plot is not None:
         front, placed = found[0]
         write_picture(options.plot, front, labels[0], placed, options.metric)

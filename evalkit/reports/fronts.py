@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from evalkit.analysis.front import RunFront
 from evalkit.analysis.standing import Placed, described, placed_json, signed
+from evalkit.files.spreadsheet import csv_text
 from evalkit.reports.comparisons import ComparisonFormat
-from evalkit.reports.tables import Cell, Table, arrow, csv_text, render
+from evalkit.reports.tables import Cell, Table, arrow, render
 from evalkit.schema import Json
 from evalkit.statistics.fronts import Position, Standing
 from evalkit.statistics.intervals import Interval
@@ -39,7 +40,7 @@ def fronts_report(
             [fronts_json(base, signature, front, placed) for front, placed in fronts], ensure_ascii=False, indent=1
         )
     if format == "csv":
-        return csv_text([row for _, placed in fronts for run in placed for row in _rows(run)], CSV_COLUMNS)
+        return csv_text([row for _, placed in fronts for run in placed for row in _rows(run)], CSV_COLUMNS).rstrip("\n")
     tables = [table for front, placed in fronts for table in front_tables(base, signature, front, placed)]
     return "\n\n".join(render(table, format, width) for table in tables)
 
