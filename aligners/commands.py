@@ -78,7 +78,9 @@ def add_commands(commands: Any) -> None:
     _add_compare(methods)
 
     pairs = commands.add_parser("pairs", help="what is in a file of preference pairs: counts, lengths, defects")
-    pairs.add_argument("file", type=Path, metavar="FILE", help="pairs.jsonl, or RLHF-V / RLAIF-V rows (jsonl, parquet)")
+    pairs.add_argument(
+        "file", type=Path, metavar="FILE", help="pairs.jsonl, RLHF-V / RLAIF-V rows (jsonl, parquet), or a study"
+    )
     pairs.set_defaults(command=describe_pairs)
 
     demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
@@ -122,7 +124,7 @@ def _add_ddpo(methods: Any) -> None:
         "--data",
         required=True,
         metavar="FILE",
-        help="pairs.jsonl, RLHF-V-Dataset or RLAIF-V-Dataset rows, or a Hub name",
+        help="pairs.jsonl, RLHF-V-Dataset or RLAIF-V-Dataset rows, a study (evalkit annotate), or a Hub name",
     )
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_ddpo)

@@ -6,7 +6,9 @@ Their folder must not be called "pages": Streamlit would run its files without t
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from dashboard.markup.samples import PAGE_STYLE
+from dashboard.markup.samples import PAGE_STYLE, notice
+from dashboard.visitor import pages_of_visitor
+from evalkit.errors import EvalkitError
 
 PAGES = (
     ("overview", "Overview", ":material/leaderboard:"),
@@ -15,6 +17,8 @@ PAGES = (
     ("objects", "Objects", ":material/grid_on:"),
     ("training", "Training", ":material/trending_down:"),
     ("live", "Live", ":material/play_circle:"),
+    ("annotate", "Annotate", ":material/edit_note:"),
+    ("agreement", "Agreement", ":material/handshake:"),
 )
 
 
@@ -32,9 +36,15 @@ def main() -> None:
     """Set the page up and run the one that the URL names."""
     st.set_page_config(page_title="evalkit", page_icon=_icon(), layout="wide")
     st.html(f"<style>{PAGE_STYLE}</style>")
+    known = {name: (title, icon) for name, title, icon in PAGES}
+    try:
+        names = pages_of_visitor(tuple(known))
+    except EvalkitError as error:
+        st.html(notice(str(error), "error"))
+        return
     pages = [
-        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
-        for name, title, icon in PAGES
+        st.Page(f"views/{name}.py", title=known[name][0], icon=known[name][1], url_path=name, default=name == names[0])
+        for name in names
     ]
     st.navigation(pages).run()
 

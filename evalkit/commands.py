@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from evalkit.annotation.commands import add_annotations
 from evalkit.cli.arguments import EXIT_ABORTED
 from evalkit.errors import AssetError, UsageError
 from evalkit.files.atomic import write_output
@@ -37,6 +38,7 @@ def add_commands(commands: Any) -> None:
     assets.add_argument("action", choices=("list", "fetch", "verify"))
     assets.add_argument("names", nargs="*", metavar="PATTERN", help="e.g. chair/* (default: all)")
     assets.set_defaults(command=handle_assets)
+    add_annotations(commands)
 
 
 def compare_runs(options: argparse.Namespace) -> int:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from aligners.preference.pairs import Pair, read_pairs
+from evalkit.annotation.exports import pairs as pairs_of
+from evalkit.annotation.study import is_study, read_study
 from evalkit.errors import DataError
 from evalkit.files.atomic import replaced
 from evalkit.files.rows import Row, parse_json, read_rows
@@ -29,12 +31,15 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     """Pairs of a file, folder or Hub data set, and the folder where their image paths begin.
 
     Args:
-        source: .parquet, .jsonl, .json, .csv, .tsv; a folder of Parquet files; or a Hub name such as "org/name".
+        source: .parquet, .jsonl, .json, .csv, .tsv; a folder of Parquet files; a study that people corrected or
+            compared (`evalkit annotate`); or a Hub name such as "org/name".
         image_folder: embedded images are written there.
     Raises:
         DataError: if it is absent, has other columns, or a row is malformed; file and row are named.
     """
     path = Path(source)
+    if is_study(path):
+        return _study_pairs(path), path.resolve()
     if path.suffix == ".jsonl" and _is_pairs_file(path):
         return list(read_pairs(path)), path.parent
     if path.is_dir():
@@ -56,6 +61,19 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
             seen.add(pair.id)
             pairs.append(pair)
     return pairs, embedded
+
+
+def _study_pairs(path: Path) -> list[Pair]:
+    """Pairs of a study of corrections or comparisons (`evalkit annotate`); image paths are absolute.
+
+    Raises:
+        DataError: if it holds marks, or nothing was corrected or preferred yet.
+    """
+    found = pairs_of(read_study(path))
+    if not found.rows:
+        told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
+        raise DataError(f"{path}: the study has no pair yet{f' ({told})' if told else ''}")
+    return [Pair(**row) for row in found.rows]
 
 
 def pair_of(row: Row, image_folder: Path, relative_to: Path) -> Pair:

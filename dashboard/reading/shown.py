@@ -15,21 +15,24 @@ class Shown:
     folders    run folders, or folders above them
     images     where images lie; empty: where the records say
     published  file with published rows (`evalkit report --published --format json`), None for none
+    study      the study that people annotate, None where runs are only looked at
     """
 
     folders: tuple[Path, ...]
     images: tuple[Path, ...] = ()
     published: Path | None = None
+    study: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "Shown":
         """As the command `evalkit dashboard` wrote it; the folder `runs` without."""
         told = json.loads(os.environ.get(ENVIRONMENT, '{"folders": ["runs"]}'))
-        published = told.get("published")
+        published, study = told.get("published"), told.get("study")
         return cls(
             tuple(map(Path, told["folders"])),
             tuple(map(Path, told.get("images", []))),
             Path(published) if published else None,
+            Path(study) if study else None,
         )
 
     def as_text(self) -> str:
@@ -39,5 +42,6 @@ class Shown:
                 "folders": [str(folder.resolve()) for folder in self.folders],
                 "images": [str(folder.resolve()) for folder in self.images],
                 "published": str(self.published.resolve()) if self.published else None,
+                "study": str(self.study.resolve()) if self.study else None,
             }
         )

@@ -302,6 +302,23 @@ def read_study(folder: Path) -> Study:
     return study
 
 
+def read_gold(path: Path) -> dict[str, Mapping[str, Json]]:
+    """Known answers: JSON Lines with item and answer.
+
+    Raises:
+        DataError: if the file is absent, a line is of another form, or an item comes twice.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    found: dict[str, Mapping[str, Json]] = {}
+    for number, row in enumerate(read_journal(path), 1):
+        key, answer = row.get("item"), row.get("answer")
+        if not isinstance(key, str) or not isinstance(answer, dict) or key in found:
+            raise DataError(f"{path}:{number}: expected an item, once, and its answer")
+        found[key] = answer
+    return found
+
+
 def is_study(path: Path) -> bool:
     """Whether a folder holds a study."""
     return (path / STUDY).is_file()
