@@ -22,7 +22,8 @@ from torch import Tensor
 from aligners.preference.pairs import Pair
 from aligners.training.logprobs import IGNORE
 from aligners.training.packing import Row, Segment, pack
-from evalkit.engines.model.encoding import Encoded, PromptEncoder
+from evalkit.engines.model.encoding import PromptEncoder
+from evalkit.engines.model.token_rows import Encoded, per_token
 from evalkit.errors import TrainingError
 from evalkit.images import ImageFile
 from evalkit.schema import Prompt
@@ -125,25 +126,14 @@ class PairEncoder:
 
     def _two_rows(self, encoded: Encoded, pairs: Sequence[TokenPair], images_once: bool) -> PairBatch:
         responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-        prompt_ids = prompts_of(encoded) * 2
-        extra, images = _split_features(encoded)
-        rows = [[*ids, *response] for ids, response in zip(prompt_ids, responses, strict=True)]
-        width = max(map(len, rows))
-
-        def padded(values: Sequence[Sequence[int]], filler: int) -> Tensor:
-            return torch.tensor([[*row] + [filler] * (width - len(row)) for row in values])
-
-        inputs: dict[str, Any] = {
-            "input_ids": padded(rows, self.encoder.pad_id),
-            "attention_mask": padded([[1] * len(row) for row in rows], 0),
-        }
-        for name, value in extra.items():
-            pieces = [value[b, begin:start].tolist() for b, (begin, start) in enumerate(_spans(encoded))] * 2
-            inputs[name] = padded(pieces, 0)
-        labels = [[IGNORE] * len(ids) + list(response) for ids, response in zip(prompt_ids, responses, strict=True)]
-        for name, value in images.items():
-            inputs[name] = value if images_once else torch.cat([value, value])
-        return PairBatch(inputs, padded(labels, IGNORE), tuple(map(len, responses)), tuple(range(len(responses))))
+        _, images = _split_features(encoded)
+        twice = {name: torch.cat([encoded.inputs[name]] * 2) for name in per_token(encoded.inputs)}
+        rows = self.encoder.append(twice, responses, "right")
+        labels = torch.full_like(rows.inputs["input_ids"], IGNORE)
+        for b, (start, response) in enumerate(zip(rows.starts, responses, strict=True)):
+            labels[b, start : start + len(response)] = torch.tensor(response)
+        inputs = rows.inputs | {name: v if images_once else torch.cat([v, v]) for name, v in images.items()}
+        return PairBatch(inputs, labels, tuple(map(len, responses)), tuple(range(len(responses))))
 
 
 def prompt_of(pair: Pair, image_folder: Path) -> Prompt:
@@ -164,11 +154,8 @@ def _spans(encoded: Encoded) -> list[tuple[int, int]]:
 
 def _split_features(encoded: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(token-shaped features besides ids and mask, the others: pixels and what belongs to them)."""
-    shape = encoded.inputs["input_ids"].shape
-    rest = {
-        name: value
-        for name, value in encoded.inputs.items()
-        if name not in ("input_ids", "attention_mask") and isinstance(value, Tensor)
-    }
-    extra = {name: value for name, value in rest.items() if value.shape == shape and not value.is_floating_point()}
-    return extra, {name: value for name, value in rest.items() if name not in extra}
+    rest = {name: v for name, v in encoded.inputs.items() if isinstance(v, Tensor)}
+    tokens = set(per_token(rest)) - {"input_ids", "attention_mask"}
+    extra = {name: value for name, value in rest.items() if name in tokens}
+    ours = {"input_ids", "attention_mask", *tokens}
+    return extra, {name: value for name, value in rest.items() if name not in ours}

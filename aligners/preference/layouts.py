@@ -7,6 +7,8 @@ from torch import Tensor
 
 from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
 from aligners.training.response_logps import bare, pad_responses, scoring
+from evalkit.engines.model.causality import check_causality
+from evalkit.engines.model.running import on_device
 from evalkit.errors import EngineError, TrainingError
 
 # Largest mean difference in nats between two layouts that counts as rounding.
@@ -41,6 +43,7 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
     model.eval()
     try:
         with scoring(model):
+            _prove_causal(model, encoder, pairs[0])
             plain = _plain(model, encoder, pairs)
             limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
             for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
@@ -50,6 +53,19 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
             return Layout.SEPARATE
     finally:
         model.train(was_training)
+
+
+def _prove_causal(model: Any, encoder: PairEncoder, pair: TokenPair) -> None:
+    """A response's tokens must not see later ones: the model would be trained on its own future."""
+    encoded = encoder.encoder.encode([pair.prompt], None, [pair.chosen_ids], padding_side="right")
+    try:
+        check_causality(bare(model), on_device(bare(model), encoded), encoded.starts[0])
+    except EngineError as error:
+        raise TrainingError(str(error)) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return  # what does not fit at all is named by `_plain`
 
 
 def _plain(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aligners.training.logprobs import chunk_tokens_for, hidden_token_logps
+from aligners.training.logprobs import chunk_tokens_for, hidden_token_logps, token_logps
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 
@@ -37,6 +37,9 @@ def scoring(model: Any) -> Iterator[None]:
     def forward(*args: Any, score_labels: Tensor | None = None, share_images: bool = False, **inputs: Any) -> Any:
         if score_labels is None:
             return ordinary(*args, **inputs)
+        if not hasattr(core, "model"):  # BLIP-2 and its like: no base model that gives hidden states
+            logps, mask = token_logps(ordinary(**inputs).logits, score_labels)
+            return {"token_logps": logps[mask]}
         return {"token_logps": _labelled_logps(core, inputs, score_labels, share_images)}
 
     core.forward = forward

@@ -22,7 +22,8 @@ from transformers import GenerationConfig
 
 from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
-from evalkit.engines.model.encoding import Encoded, PromptEncoder
+from evalkit.engines.model.causality import check_causality
+from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.inputs.system_texts import system_text as resolved_system_text
 from evalkit.engines.model.inputs.system_texts import with_system_text
@@ -30,6 +31,7 @@ from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpo
 from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
 from evalkit.engines.model.surface_forms import split_forms
+from evalkit.engines.model.token_rows import Encoded, per_token
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
@@ -107,6 +109,7 @@ class TransformersEngine:
         self._checkpoint: Checkpoint | None = checkpoint
         self.end_ids = end_ids(self.model, self.encoder.tokenizer)
         self._stopping = False
+        self._causal = False
 
     @property
     def model(self) -> Any:
@@ -254,6 +257,7 @@ class TransformersEngine:
         if len(prompts) != len(continuations):
             raise DataError(f"expected one continuation per prompt; got {len(continuations)} for {len(prompts)}")
         rows = [self.encoder.continuation_ids(c) if isinstance(c, str) else list(c) for c in continuations]
+        self._prove_causal(prompts, rows)
 
         def read(index: int, logits: Tensor) -> TokenLogprobs:
             ids = torch.tensor(rows[index], dtype=torch.long, device=logits.device)
@@ -282,6 +286,17 @@ class TransformersEngine:
             return Choices(masses, self.encoder.decode([int(probabilities[0].argmax())]))
 
         return self._measure(prompts, [prefix] * len(prompts), read)
+
+    def _prove_causal(self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]]) -> None:
+        """Once, for families that tell tokens apart by more than ids: no token of a continuation sees later ones."""
+        index = next((i for i, row in enumerate(rows) if len(row) > 1), None)
+        if self._causal or index is None:
+            return
+        encoded = self.encoder.encode([prompts[index]], None, [rows[index]], padding_side="right")
+        if set(per_token(encoded.inputs)) - {"input_ids", "attention_mask"}:
+            with inference(self.model) as model:
+                check_causality(model, on_device(model, encoded), encoded.starts[0])
+        self._causal = True
 
     def _measure(
         self, prompts: Sequence[Prompt], rows: Sequence[Sequence[int]], read: Callable[[int, Tensor], T]

@@ -11,17 +11,16 @@ prompt and an answer ("ASSISTANT:" -> "ASSISTANT: A dog." gives " "), dropped wh
 import copy
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jinja2
-import torch
 from PIL import Image
-from torch import Tensor
 
+from evalkit.engines.model.inputs.prompt_formats import format_of
+from evalkit.engines.model.token_rows import Encoded, append, joined
 from evalkit.errors import DataError, EngineError
 from evalkit.schema import Prompt
 
@@ -31,27 +30,6 @@ PLACEHOLDER_NAMES = (
     *("fake_image", "global_image", "context_image", "start_image", "end_image"),
 )
 PROBE_USER, PROBE_ANSWER = "Qz", "Zq"  # any two short texts that no template contains
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Model inputs of a batch of prompts, each with a continuation (possibly empty).
-
-    inputs  keyword arguments of the model's forward, padded
-    begins  index of the first real token of each row
-    starts  index of the first continuation token of each row
-    ends    one past the last real token of each row
-    """
-
-    inputs: dict[str, Any]
-    begins: tuple[int, ...]
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
-
-    @property
-    def width(self) -> int:
-        """Columns of the padded ids."""
-        return int(self.inputs["input_ids"].shape[1])
 
 
 class PromptEncoder:
@@ -67,13 +45,16 @@ class PromptEncoder:
         self.tokenizer: Any = getattr(processor, "tokenizer", None)
         if self.tokenizer is None or getattr(processor, "image_processor", None) is None:
             raise EngineError(f"expected a processor with a tokenizer and an image processor, got {_name(processor)}")
+        self.format = format_of(processor)
         template = chat_template or processor.chat_template or self.tokenizer.chat_template
         if isinstance(template, dict):
             template = template.get("default")
+        template = template or self.format.template
         if not template:
             raise EngineError(
-                f"{_name(processor)} of this checkpoint has no chat template; give one with the option `chat_template` "
-                "(Jinja text, for LLaVA-1.5 the one of llava-hf/llava-1.5-7b-hf)"
+                f"{_name(processor)} of this checkpoint has no chat template, and none is built in for it; give one "
+                "with the option `chat_template`: Jinja text with the family's own image marker and words, as its "
+                "model card or its authors' evaluation has them"
             )
         self.chat_template: str = template
         self.placeholder_ids = _placeholder_ids(processor, self.tokenizer)
@@ -105,7 +86,9 @@ class PromptEncoder:
         """Ids of an answer, whatever the prompt before it (no end token); see the module's text."""
         if not text:
             return []
-        return list(self.tokenizer(self.lead + text, add_special_tokens=False).input_ids)
+        # an end token or an image marker that a text spells out is text, not the token
+        ids = self.tokenizer(self.lead + text, add_special_tokens=False, split_special_tokens=True).input_ids
+        return list(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer: special tokens and surrounding white space removed."""
@@ -143,15 +126,35 @@ class PromptEncoder:
             keywords["add_special_tokens"] = False  # the template has written it
         try:
             with self._own_processor() as processor:
-                features = processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **keywords)
-        except (ValueError, TypeError, IndexError, KeyError) as error:
+                features = self._features(processor, texts, keywords)
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError) as error:
             ids = ", ".join(prompt.id for prompt in prompts[:3])
             raise EngineError(
                 f"{_name(self.processor)} cannot encode the prompts {ids} ...: {error} "
                 "(does the processor belong to this checkpoint?)"
             ) from error
         rows = continuations if continuations is not None else [()] * len(prompts)
-        return _append(dict(features), rows, padding_side, self.pad_id)
+        return self.append(features, rows, padding_side)
+
+    def append(self, features: Mapping[str, Any], rows: Sequence[Sequence[int]], padding_side: str) -> Encoded:
+        """Left-padded prompts with these ids after them, padded again; features of a family follow (`token_rows`)."""
+        return append(features, rows, padding_side, self.pad_id, self.format.text_type)
+
+    def _features(self, processor: Any, texts: list[str], keywords: dict[str, Any]) -> dict[str, Any]:
+        """What the processor makes of the texts, left-padded."""
+        settings = {"return_tensors": "pt", **{k: v for k, v in keywords.items() if k != "images"}}
+        images = keywords.get("images")
+        if not self.format.singly:
+            shown = {"images": images} if images else {}
+            features = dict(processor(text=texts, padding=True, padding_side="left", **settings, **shown))
+        else:
+            rows = [
+                dict(processor(text=text, **settings, **({"images": images[b]} if images else {})))
+                for b, text in enumerate(texts)
+            ]
+            features = joined(rows, self.pad_id)
+        features.pop("labels", None)  # PaliGemma's: nobody trains on a prompt
+        return features
 
     @property
     def pad_id(self) -> int:
@@ -168,7 +171,7 @@ class PromptEncoder:
         for part in (system, text):
             if part and part.strip() not in rendered:
                 raise EngineError(f"the chat template drops or changes the text {part[:60]!r}")
-        if rendered == bare:
+        if rendered == bare and not self.format.places_image:
             raise EngineError("the chat template drops the image")
         return rendered
 
@@ -236,39 +239,6 @@ def _placeholder_ids(processor: Any, tokenizer: Any) -> tuple[int, ...]:
     found.update(i for i in getattr(processor, "image_token_ids", []) if isinstance(i, int))
     ordinary = {tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, None}
     return tuple(sorted(found - ordinary))
-
-
-def _append(features: dict[str, Any], rows: Sequence[Sequence[int]], side: str, pad_id: int) -> Encoded:
-    """Append continuation ids to left-padded prompts and pad again on `side`; token-shaped extras get 0."""
-    mask = features["attention_mask"]
-    shape = mask.shape
-    lengths = [int(n) for n in mask.sum(1)]
-    totals = [n + len(row) for n, row in zip(lengths, rows, strict=True)]
-    width = max(totals)
-    offsets = [width - total if side == "left" else 0 for total in totals]
-    if side == "right" or any(len(row) for row in rows):
-        fills = {"input_ids": pad_id}
-        for name, value in features.items():
-            if isinstance(value, Tensor) and value.shape == shape and not value.is_floating_point():
-                features[name] = _repad(value, lengths, offsets, width, fills.get(name, 0))
-        for b, row in enumerate(rows):
-            start = offsets[b] + lengths[b]
-            features["input_ids"][b, start : start + len(row)] = torch.tensor(list(row), dtype=torch.long)
-            features["attention_mask"][b, start : start + len(row)] = 1
-    return Encoded(
-        features,
-        begins=tuple(offsets),
-        starts=tuple(offset + n for offset, n in zip(offsets, lengths, strict=True)),
-        ends=tuple(offset + n for offset, n in zip(offsets, totals, strict=True)),
-    )
-
-
-def _repad(value: Tensor, lengths: list[int], offsets: list[int], width: int, fill: int) -> Tensor:
-    """Move left-padded rows (B, T) into a (B, width) tensor at the given offsets."""
-    out = value.new_full((len(lengths), width), fill)
-    for b, (n, offset) in enumerate(zip(lengths, offsets, strict=True)):
-        out[b, offset : offset + n] = value[b, value.shape[1] - n :]
-    return out
 
 
 def _name(thing: object) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from evalkit.engines.model.batching import is_out_of_memory
-from evalkit.engines.model.encoding import Encoded
+from evalkit.engines.model.token_rows import Encoded
 from evalkit.errors import EngineError
 
 
