@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
@@ -13,6 +13,9 @@ from evalkit.cli.arguments import add_sampling_arguments, default_output, positi
 from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
+
+if TYPE_CHECKING:
+    from aligners.preference.pairs import Pair
 
 # named here as well, because aligners.presets loads torch, which --help must not
 DPO_PRESETS = ("ddpo-paper", "ddpo-release", "dpo")
@@ -80,6 +83,17 @@ def add_commands(commands: Any) -> None:
     pairs = commands.add_parser("pairs", help="what is in a file of preference pairs: counts, lengths, defects")
     pairs.add_argument(
         "file", type=Path, metavar="FILE", help="pairs.jsonl, RLHF-V / RLAIF-V rows (jsonl, parquet), or a study"
+    )
+    pairs.add_argument(
+        "--artifacts",
+        action="store_true",
+        help="how much of the preference can be told from the texts alone, and by which words, places and lengths",
+    )
+    pairs.add_argument(
+        "--hard-subset",
+        type=Path,
+        metavar="FILE",
+        help="with --artifacts: write the pairs that the texts alone do not tell (pairs.jsonl)",
     )
     pairs.set_defaults(command=describe_pairs)
 
@@ -305,8 +319,11 @@ def describe_pairs(options: argparse.Namespace) -> int:
     from aligners.preference.datasets import read_preferences
     from aligners.preference.pairs import drop_defective
 
+    if options.hard_subset is not None and not options.artifacts:
+        raise UsageError("--hard-subset is found with --artifacts")
     with tempfile.TemporaryDirectory() as images:
-        pairs, _ = read_preferences(options.file, Path(images))
+        kept = images if options.hard_subset is None else options.hard_subset.parent / "images"
+        pairs, folder = read_preferences(options.file, Path(kept))
     usable, defects = drop_defective(pairs)
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
@@ -315,7 +332,33 @@ def describe_pairs(options: argparse.Namespace) -> int:
         chosen = sum(len(pair.chosen.split()) for pair in usable) / len(usable)
         rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)
         print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
+    if options.artifacts:
+        _show_artifacts(usable, folder, options.hard_subset)
     return 0
+
+
+def _show_artifacts(pairs: "Sequence[Pair]", folder: Path, hard_subset: Path | None) -> None:
+    """`evalkit pairs --artifacts`: what the texts alone tell, and the pairs that they do not."""
+    from dataclasses import replace
+
+    from aligners.preference.artifacts import find_artifacts
+    from aligners.preference.pairs import write_pairs
+
+    found = find_artifacts(pairs)
+    print("\nfrom the texts alone, on pairs of images or prompts that were not seen (50 is chance):")
+    print(f"  all cues   {found.accuracy.text()} % of pairs right")
+    for cue, accuracy in found.by_cue.items():
+        print(f"  {cue:<10} {accuracy.text()} %")
+    print(f"  the longer response is the chosen one in {found.longer.text()} % of pairs")
+    print("what tells most (in chosen, in rejected; a length: its mean):" if found.found else "no artifact is shown")
+    for telling in found.telling if found.found else ():
+        side = "chosen" if telling.weight > 0 else "rejected"
+        print(f"  {telling.feature:<32} {telling.chosen:6.1f} {telling.rejected:6.1f}   speaks for {side}")
+    print(f"hard subset: {len(found.hard):,} of {found.pairs:,} pairs are not told by the texts")
+    if hard_subset is not None:
+        hard = (pair for pair in pairs if pair.id in found.hard)
+        write_pairs(hard_subset, (replace(p, image=p.image and str((folder / p.image).resolve())) for p in hard))
+        print(f"written to {hard_subset}; compare methods on it and overall")
 
 
 def demonstrate(options: argparse.Namespace) -> int:

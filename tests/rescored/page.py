@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from evalkit.statistics.intervals import Interval
+from tests.rescored.fronts import REMARK, front_cells
 from tests.rescored.rows import Row
 
 HEAD = """# Released responses, scored again
@@ -63,12 +64,13 @@ COLUMNS: tuple[Column, ...] = (
 
 def page(rows: Sequence[Row], cited: Sequence[Mapping[str, str]]) -> str:
     """The whole page, as Markdown."""
-    parts = [HEAD, _summary(rows)]
+    columns = (*COLUMNS, Column("beside its base that stops earlier", front_cells(rows)))
+    parts = [HEAD, _summary(rows), "\n", REMARK]
     for group, members in groupby(rows, key=lambda row: row.entry.group):
         metrics = ", ".join(f"`{name.rpartition(':')[2]}`" + _of_group(name) for name in group.metrics)
         parts.append(
             f"\n## {group.title}\n\nFigures, in this order: {metrics}. Published: {group.source}. "
-            f"Script: {group.authors}.{' ' + group.remark if group.remark else ''}\n\n{table(list(members))}"
+            f"Script: {group.authors}.{' ' + group.remark if group.remark else ''}\n\n{table(list(members), columns)}"
         )
     lines = [f"| {c['number']} | {c['what']} | {c['stored']} | {c['ours']} | {c['verdict']} |" for c in cited]
     return "".join(parts) + "\n" + CITED + "\n".join(lines) + "\n"
