@@ -285,7 +285,7 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
 def compare_checkpoints(options: argparse.Namespace) -> int:
     """`evalkit align compare`: score every checkpoint on every task, then one table per benchmark."""
     with quick_imports():
-        from aligners.compare import comparison_tables, render_all
+        from aligners.compare import comparison_tables, imported_tasks, render_all
         from evalkit.engines.transformers import TransformersEngine
     from benchmarks.cli.judging import judge_from
     from evalkit.harness.stages import generate, score
@@ -308,6 +308,7 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     folders = [options.output_path / label for label in labels]
     cards = {label: Path(checkpoint) for label, checkpoint in zip(labels, options.checkpoints, strict=True)}
     names = [work.benchmark.name for work in plans]
+    names += [name for name in imported_tasks(folders) if name not in names]
     print(render_all(comparison_tables(folders[0], folders[1:], cards, benchmarks=names), options.format))
     return 0
 

@@ -15,7 +15,7 @@ from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 from evalkit.reports.tables import Cell, Table, TableFormat, arrow, render, terminal_width
 from evalkit.runs.checks import flags_of
-from evalkit.runs.records import METRICS
+from evalkit.runs.records import METRICS, read_manifest
 from evalkit.runs.run import Run, load_run
 
 COSTS = ("pairs", "steps", "seconds")  # fields of a card's training cost
@@ -49,6 +49,17 @@ def comparison_tables(
         runs = [load_run(folder / name) for folder in (base, *others)]
         tables.append(comparison_table(runs, cards or {}))
     return tables
+
+
+def imported_tasks(folders: Sequence[Path]) -> list[str]:
+    """Tasks that another harness has run for all of these checkpoints (`evalkit import`), by name."""
+    tasks = []
+    for path in sorted(folders[0].glob(f"*/{METRICS}")):
+        name = path.parent.name
+        runs = [folder / name for folder in folders]
+        if all((run / METRICS).exists() and read_manifest(run)["model"].get("engine") == "import" for run in runs):
+            tasks.append(name)
+    return tasks
 
 
 def comparison_table(runs: Sequence[Run], cards: Mapping[str, Path]) -> Table:

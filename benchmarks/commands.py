@@ -15,6 +15,7 @@ from benchmarks.cli.arguments import (
 )
 from benchmarks.cli.export_commands import add_export_command
 from benchmarks.cli.front_commands import add_front_command
+from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
 from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild
 from evalkit.cli.arguments import (
@@ -38,6 +39,7 @@ def add_commands(commands: Any) -> None:
     """Add this layer's sub-commands."""
     add_inspection_commands(commands)
     add_export_command(commands)
+    add_import_command(commands)
     add_front_command(commands)
 
     run = commands.add_parser("run", help="generate and score: one checkpoint on one or more benchmarks")
