@@ -31,6 +31,7 @@ from evalkit.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
+    from evalkit.harness.judge import Judge
     from evalkit.harness.results import Summary
     from evalkit.harness.stages import Plan
 
@@ -81,6 +82,14 @@ def add_commands(commands: Any) -> None:
     score.add_argument("--label", help="name of the model in tables (default: the file's name)")
     add_task_options(score)
     add_judge_arguments(score)
+    score.add_argument(
+        "--judge-texts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what a judge wrote elsewhere, joined by id; nobody is asked (--judge then only names who wrote it)",
+    )
     add_forecast_argument(score)
     add_result_arguments(score)
     score.set_defaults(command=score_responses)
@@ -157,7 +166,12 @@ def score_responses(options: argparse.Namespace) -> int:
         with TemporaryDirectory() as scratch:
             return _forecast_scoring(options, *_stored_run(options, Path(scratch)))
     work, run_dir = _stored_run(options, options.output_path)
-    judge = judge_from(options)
+    if options.judge_texts:
+        from evalkit.harness.told import told_judge
+
+        judge: Judge | None = told_judge(work.benchmark, options.judge_texts, options.judge or "not stated")
+    else:
+        judge = judge_from(options)
     try:
         with ProgressBar(f"score {run_dir.name}") as progress:
             summary = score(work, run_dir, judge, progress, options.rescore)
