@@ -1,7 +1,7 @@
 """Texts that a judge wrote elsewhere, joined to the items of a benchmark.
 
-A row tells its item by id, question_id, index or image (a whole number is the item's place in some files, which is its
-id here), and holds the text under one of the names in use:
+A row tells its item by id, question_id, index or image (in some files the item's place, which is its id here), and holds
+the text under one of the names in use:
 
     reply        verdicts.jsonl of a run
     judge_text   rows of one's own
