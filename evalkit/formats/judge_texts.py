@@ -1,13 +1,13 @@
 """Texts that a judge wrote elsewhere, joined to the items of a benchmark.
 
-A row tells its item by id, question_id, index or image (in some files the item's place, which is its id here), and holds
-the text under one of the names in use:
+A row tells its item by id, question_id, index or image (a number that is the item's place in some files, and its id
+here), and holds the text under one of the names in use:
 
     reply        verdicts.jsonl of a run
     judge_text   rows of one's own
     content      LLaVA-Bench's review file
-    review, review_res  RefoMB's two passes; the second one tells its item by the text of the first (review_text)
-    choices      answers of an API as they came: MMHal-Bench's script keeps a list of them, in the order of the questions
+    review, review_res  RefoMB's two passes; the second tells its item by the text of the first (review_text)
+    choices      answers of an API as they came: MMHal-Bench's script lists them in the order of the questions
 
 Only that last list is joined by position, and only if it is as long as the benchmark.
 """
