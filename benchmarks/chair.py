@@ -212,6 +212,7 @@ class CHAIR(Benchmark):
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         file_names: Mapping[int, str] = {}
+        source = None
         if self.references is not None:
             known = read_reference_objects(self.references, self.finder.vocabulary.objects)
             image_ids = self._image_ids(known)
@@ -223,7 +224,8 @@ class CHAIR(Benchmark):
             file_names = source.file_names
             image_ids = self._image_ids(file_names)
             objects = source.reference_objects(image_ids, self.finder)
-        return tuple(self._item(image, objects[image], file_names.get(image)) for image in image_ids)
+        boxes = {image: source.boxes(image, self.finder) for image in image_ids} if source is not None else {}
+        return tuple(self._item(i, objects[i], file_names.get(i), boxes.get(i, [])) for i in image_ids)
 
     def _image_ids(self, known: Collection[int]) -> list[int]:
         if self.image_ids is not None:
@@ -232,11 +234,14 @@ class CHAIR(Benchmark):
             return sorted(known)
         return sample_image_ids(known, self.sample, self.sample_seed)
 
-    def _item(self, image_id: int, objects: Collection[str], file_name: str | None) -> Item:
+    def _item(
+        self, image_id: int, objects: Collection[str], file_name: str | None, boxes: Sequence[Mapping[str, object]]
+    ) -> Item:
         image = None
         if self.images is not None:
             image = find_image(self.images, image_id, self.splits, file_name)
-        return Item(str(image_id), self.question, image, {"image_id": image_id, "objects": sorted(objects)})
+        reference = {"image_id": image_id, "objects": sorted(objects), **({"boxes": boxes} if boxes else {})}
+        return Item(str(image_id), self.question, image, reference)
 
     def items(self) -> Sequence[Item]:
         """One item per image id, ascending: the same images are the same run, in whatever order they are listed.

@@ -46,7 +46,10 @@ def add_inspection_commands(commands: Any) -> None:
     calibrate = commands.add_parser("calibrate-judge", help="agreement of a judge with stored reference verdicts")
     calibrate.add_argument("run", type=Path, metavar="RUN", help="a run scored by the judge in question")
     calibrate.add_argument(
-        "reference", type=Path, metavar="REFERENCE", help="another run of these responses, or a file with id and rating"
+        "reference",
+        type=Path,
+        metavar="REFERENCE",
+        help="another run of these responses, a file with id and rating, or a study that people annotated",
     )
     calibrate.set_defaults(command=calibrate_judge)
 
@@ -147,11 +150,14 @@ def _images_found(files: "Sequence[DataFile]", data: Path) -> str:
 def calibrate_judge(options: argparse.Namespace) -> int:
     """`evalkit calibrate-judge`."""
     from evalkit.analysis.calibration import check_same_responses, labels_of_records, read_labels
+    from evalkit.annotation.study import is_study
     from evalkit.runs.run import load_run
     from evalkit.statistics.agreement import agreement
 
     run = load_run(options.run)
     rating = _rating(run)
+    if is_study(options.reference):
+        return _calibrate_on_people(run, rating, options.reference)
     ours = labels_of_records(run.rows, lambda counts: counts.get(rating.count))
     if options.reference.is_dir():
         reference = load_run(options.reference)
@@ -160,6 +166,32 @@ def calibrate_judge(options: argparse.Namespace) -> int:
     else:
         theirs = read_labels(options.reference)
     print(agreement(ours, theirs, rating.flags))
+    print(f"judge: {run.signature.long()}", file=sys.stderr)
+    return 0
+
+
+def _calibrate_on_people(run: "Run", rating: "Rating", folder: Path) -> int:
+    """The judge against people, and people among themselves: is the judge as good as a second person?
+
+    Raises:
+        DataError: if the study has no response of this run, or other texts than the run.
+    """
+    from evalkit.analysis.calibration import labels_of_records
+    from evalkit.annotation.agreement import reliability
+    from evalkit.annotation.decided import read_states
+    from evalkit.annotation.exports import labels_of_run
+    from evalkit.annotation.study import read_study
+    from evalkit.statistics.agreement import agreement
+
+    study = read_study(folder)
+    people = labels_of_run(study, run)
+    counts = labels_of_records(run.rows, lambda counts: counts.get(rating.count))
+    judge = {key: float(rating.flags(value)) for key, value in counts.items()}
+    print(agreement(judge, people, bool))
+    answers = {name: state.answers for name, state in read_states(study).items()}
+    among = next(row for row in reliability(study, answers) if row.what == "hallucinates")
+    told = among.alpha.text(2) if among.units else "- (no response was seen by two)"
+    print(f"people           alpha {told} among annotators, over {among.units} responses that two or more have seen")
     print(f"judge: {run.signature.long()}", file=sys.stderr)
     return 0
 

@@ -7,7 +7,7 @@ skips the rest, at more than 500 MB a second.
 import random
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,21 +39,28 @@ IMAGE_NAMES = ("COCO_{split}_{id:012d}.jpg", "{id:012d}.jpg", "COCO_{split}_{id:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """An instances_*.json file: image id -> file name, image id -> ids of its categories, category id -> name."""
+    """An instances_*.json file: image id -> file name, image id -> ids of its categories, category id -> name.
+
+    boxes_of  image id -> (category id, [x, y, width, height] as shares of the image); only where the file has boxes
+    """
 
     file_names: Mapping[int, str]
     categories_of: Mapping[int, frozenset[int]]
     names: Mapping[int, str]
+    boxes_of: Mapping[int, Sequence[tuple[int, list[float]]]] = field(default_factory=dict)
 
 
 class _Image(msgspec.Struct):
     id: int
     file_name: str
+    width: float = 0.0
+    height: float = 0.0
 
 
 class _Annotation(msgspec.Struct):
     image_id: int
     category_id: int
+    bbox: list[float] | None = None
 
 
 class _Category(msgspec.Struct):
@@ -93,7 +100,20 @@ def read_instances(path: Path) -> Instances:
     if unknown:
         raise DataError(f"{path}: annotations name unknown category ids: {sorted(unknown)[:5]}")
     file_names = {image.id: image.file_name for image in file.images}
-    return Instances(file_names, {image: frozenset(found) for image, found in categories_of.items()}, names)
+    categories = {image: frozenset(found) for image, found in categories_of.items()}
+    return Instances(file_names, categories, names, _boxes(file))
+
+
+def _boxes(file: _InstancesFile) -> dict[int, list[tuple[int, list[float]]]]:
+    sizes = {image.id: (image.width, image.height) for image in file.images if image.width > 0 and image.height > 0}
+    boxes: dict[int, list[tuple[int, list[float]]]] = {}
+    for annotation in file.annotations:
+        size = sizes.get(annotation.image_id)
+        if size is not None and annotation.bbox is not None and len(annotation.bbox) == 4:
+            x, y, width, height = annotation.bbox
+            shares = [x / size[0], y / size[1], width / size[0], height / size[1]]
+            boxes.setdefault(annotation.image_id, []).append((annotation.category_id, shares))
+    return boxes
 
 
 def read_captions(path: Path, image_ids: Collection[int]) -> dict[int, list[str]]:
@@ -161,6 +181,18 @@ class Annotations:
             for image, texts in captions.items():
                 objects[image].update(mention.object for text in texts for mention in finder.find(text).mentions)
         return {image: frozenset(found) for image, found in objects.items()}
+
+    def boxes(self, image_id: int, finder: MentionFinder) -> list[dict[str, Any]]:
+        """Where the instances of an image are: {"object", "x", "y", "width", "height"}, shares of the image."""
+        synonyms = finder.vocabulary.synonyms
+        return [
+            {
+                "object": synonyms.get(instances.names[category], instances.names[category]),
+                **{name: round(share, 4) for name, share in zip(("x", "y", "width", "height"), shares, strict=True)},
+            }
+            for instances in self.instances.values()
+            for category, shares in instances.boxes_of.get(image_id, ())
+        ]
 
 
 def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[int, frozenset[str]]:

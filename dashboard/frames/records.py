@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from evalkit.reports.markup import clean
+from evalkit.runs.run import objects_present
 from evalkit.schema import Json
 
-BEFORE_PRESENT = ("objects", "truth", "labels")  # keys of `reference` in records that have no "present" yet
 SHOWN_TEXT = 240  # characters of a response in a list
 Row = Mapping[str, Json]
 
@@ -24,6 +24,4 @@ def hallucinated_objects(row: Row) -> frozenset[str]:
 
 def present_objects(row: Row) -> list[str]:
     """Objects truly in the image, by the benchmark's annotation; empty where a record lists none."""
-    reference = row.get("reference") or {}
-    listed = row.get("present", next((reference[key] for key in BEFORE_PRESENT if key in reference), None))
-    return [clean(name) for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return [clean(name) for name in objects_present(row)]

@@ -1,5 +1,6 @@
 """Escaped HTML of a sample: the response with its findings, objects, counts, a verdict (`evalkit.reports.markup`)."""
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,8 @@ from urllib.parse import urlencode
 
 from dashboard.frames.records import noted_objects, present_objects
 from evalkit.reports.markup import STYLE, attribute, escaped, legend, marked
+from evalkit.reports.templating import rendered
+from evalkit.runs.run import boxes_present
 from evalkit.schema import Json
 
 Row = Mapping[str, Json]
@@ -51,6 +54,12 @@ table.hk-table .hk-tag-flag { border-color: #e53935; background: rgba(229,57,53,
 a.hk-link, a.hk-link:visited { color: inherit !important; text-decoration: underline; }
 .hk-better { color: #2a9440; font-weight: 600; }
 .hk-worse { color: #e53935; font-weight: 600; }
+.hk-frame { overflow: auto; max-height: 78vh; border-radius: 8px; }
+.hk-canvas { position: relative; }
+.hk-canvas img { display: block; width: 100%; }
+.hk-box { position: absolute; box-sizing: border-box; border: 2px solid #1e88e5; border-radius: 2px; }
+.hk-box span { position: absolute; left: 0; top: 0; font-size: .7rem; line-height: 1.3; background: #0b5cad;
+  color: #fff; padding: 0 .25rem; white-space: nowrap; }
 pre.hk-raw { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem; margin: 0; background: none; }
 """
 )
@@ -67,13 +76,42 @@ def link(page: str, text: str, **parameters: str) -> str:
     return f'<a class="hk-link" href="{attribute(f"{page}?{query}")}" target="_self">{escaped(text)}</a>'
 
 
+def box_classes(row: Row) -> dict[str, str]:
+    """A class for each object that has a box: a mention of it and its boxes share the number."""
+    objects = dict.fromkeys(str(box["object"]) for box in boxes_present(row))
+    return {name: f"hk-o{number}" for number, name in enumerate(objects)}
+
+
+def picture_html(row: Row, picture: bytes, zoom: int, boxes: bool) -> str:
+    """The image, as wide as its place times `zoom`, with boxes over it; a mention under the pointer lights its boxes.
+
+    Nothing is fetched: the picture is part of the page, and the lighting is a rule of style.
+    """
+    classes = box_classes(row)
+    found = [
+        {
+            "name": box["object"],
+            "lit": classes[str(box["object"])],
+            "at": [100 * box[side] for side in ("x", "y", "width", "height")],
+        }
+        for box in (boxes_present(row) if boxes else [])
+    ]
+    data = base64.b64encode(picture).decode("ascii")
+    names = sorted(set(classes.values())) if boxes else []
+    return rendered("dashboard.markup", "picture.html", data=data, zoom=100 * zoom, boxes=found, names=names)
+
+
 def response_html(row: Row, changed: Sequence[tuple[int, int]] = ()) -> str:
     """The response with its findings marked, or the failure that stands in its place."""
     text = row["response"]["text"]
     if text is None:
         return notice(f"no response: {row['response'].get('failure')}", "error")
     findings = row["score"].get("findings") or []
-    body = marked(text, findings, changed) if text.strip() else '<span class="hk-small">(empty response)</span>'
+    body = (
+        marked(text, findings, changed, box_classes(row))
+        if text.strip()
+        else '<span class="hk-small">(empty response)</span>'
+    )
     failure = row["score"].get("failure")
     note = notice(f"not scored: {failure}", "warning") if failure else ""
     return f'<div class="hk-text">{body}</div>{note}'

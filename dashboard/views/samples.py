@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.choices import choose_run, choose_several, explain_empty, opened, put, say, show_image, start
+from dashboard.choices import choose_run, choose_several, explain_empty, opened, put, say, start
 from dashboard.exports import samples_csv, samples_jsonl
 from dashboard.frames.compare import changes_against
 from dashboard.frames.samples import SORTS, Filters, group_names, ordered, samples_frame, selected
@@ -14,6 +14,7 @@ from dashboard.markup.samples import (
     key_values_html,
     legend_html,
     objects_html,
+    picture_html,
     raw_html,
     response_html,
 )
@@ -23,9 +24,12 @@ from dashboard.reading.runs import Found
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
-from evalkit.runs.run import Run, RunSummary
+from evalkit.reports.thumbnails import thumbnail
+from evalkit.runs.run import Run, RunSummary, boxes_present
 
 PAGE_SIZE = 20
+WIDTH = 800  # pixels of an image that is not zoomed
+ZOOMS = {"1×": 1, "2×": 2, "4×": 4}
 SHOW = ("all", "hallucinated", "clean", "failed", "flagged")
 CHANGES = ("all", "better", "worse", "unchanged", "reworded")
 
@@ -240,7 +244,7 @@ def _buttons(info: RunSummary, run: Run, places: Sequence[int], at: int) -> None
 def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]) -> None:
     picture, text = st.columns([0.38, 0.62], gap="medium")
     with picture:
-        show_image(row.get("image"), 640)
+        _picture(row)
         put(objects_html(row))
     with text:
         st.html(f'<div class="hk-label">prompt</div><div class="hk-text">{escaped(row.get("prompt", ""))}</div>')
@@ -256,6 +260,23 @@ def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]
         put(legend_html([shown for _, shown in rows], changed=len(rows) > 1))
         for own, shown in rows:
             _details(own, shown, expanded=False, named=len(rows) > 1)
+
+
+def _picture(row: Row) -> None:
+    """The image with the boxes of its reference objects, where the record has them."""
+    image = row.get("image")
+    has_boxes = bool(boxes_present(row))
+    line = st.container(horizontal=True)
+    zoom = line.segmented_control("Zoom", list(ZOOMS), default="1×", key="zoom", bind="query-params") or "1×"
+    boxes = has_boxes and line.toggle("Boxes", value=True, key="boxes", bind="query-params")
+    try:
+        picture = thumbnail(image, WIDTH * ZOOMS[zoom], Shown.from_environment().images)
+    except EvalkitError as error:
+        say(str(error), "warning")
+        return
+    put(picture_html(row, picture, ZOOMS[zoom], boxes))
+    if image is not None:
+        put(f'<div class="hk-small">{escaped(clean(image["name"]))}</div>')
 
 
 def _row_of(run: Run, row: Row) -> Row | None:

@@ -20,11 +20,10 @@ from evalkit.annotation.study import (
 )
 from evalkit.errors import DataError
 from evalkit.runs.records import RECORDS
-from evalkit.runs.run import Run, cluster_of
+from evalkit.runs.run import Run, boxes_present, cluster_of, objects_present
 from evalkit.schema import Json
 
 Row = Mapping[str, Json]
-PRESENT = ("objects", "truth", "labels")  # keys of `reference` that list what is truly in the image
 
 
 def draw_study(
@@ -127,7 +126,7 @@ def _comparable(runs: Sequence[Run], seed: int) -> Iterable[StudyItem]:
 
 
 def _item(key: str, row: Row, texts: Sequence[tuple[int, str]]) -> StudyItem:
-    image, reference = row.get("image"), row.get("reference") or {}
+    image = row.get("image")
     return StudyItem(
         key=key,
         id=str(row["id"]),
@@ -137,17 +136,10 @@ def _item(key: str, row: Row, texts: Sequence[tuple[int, str]]) -> StudyItem:
         responses=tuple(StudyResponse(text, text_hash(text), number) for number, text in texts),
         cluster=str(image["name"]) if image is not None else cluster_of(row),
         groups={str(name): str(value) for name, value in (row.get("groups") or {}).items()},
-        objects=tuple(_objects(reference)),
-        boxes=tuple(dict(box) for box in reference.get("boxes") or [] if isinstance(box, dict)),
+        objects=tuple(objects_present(row)),
+        boxes=tuple(dict(box) for box in boxes_present(row)),
         findings=tuple(dict(finding) for finding in row["score"].get("findings") or []) if len(texts) == 1 else (),
     )
-
-
-def _objects(reference: Mapping[str, Json]) -> list[str]:
-    for key in PRESENT:
-        if isinstance(reference.get(key), list):
-            return [name for name in reference[key] if isinstance(name, str)]
-    return []
 
 
 def _drawn(candidates: Sequence[StudyItem], wanted: int, stratify: str | None, seed: int) -> list[StudyItem]:

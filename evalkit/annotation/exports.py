@@ -23,6 +23,7 @@ from evalkit.annotation.decided import all_answers
 from evalkit.annotation.study import Study, StudyItem, place_in_draw
 from evalkit.errors import DataError
 from evalkit.metrics import Metric
+from evalkit.runs.run import Run
 from evalkit.schema import Json
 from evalkit.statistics.intervals import Interval, intervals
 
@@ -191,6 +192,30 @@ def labels(study: Study, run: str | None = None) -> Exported:
         vote = voted["hallucinates"]
         row = None if vote is None else {"id": item.id, "sample": item.sample, "label": int(vote)}
         found.add(row, "annotators are divided")
+    return found
+
+
+def labels_of_run(study: Study, run: Run) -> dict[tuple[str, int], float]:
+    """(item id, sample) -> 1.0 where the majority says that the run's response hallucinates, else 0.0.
+
+    Raises:
+        DataError: if no response of the study is the run's, or one of them has another text there.
+    """
+    texts = {(str(row["id"]), int(row["sample"])): row["response"]["text"] for row in run.rows}
+    found: dict[tuple[str, int], float] = {}
+    for item, voted in labelled(study):
+        key, source = (item.id, item.sample), study.runs[item.responses[0].run]
+        if source.label != run.label or source.benchmark != run.benchmark:
+            continue
+        if texts.get(key) != item.texts[0]:
+            raise DataError(
+                f"study {study.name!r}: item {item.id!r} has another response than in {run.path}; the run was "
+                "generated again since the study was drawn"
+            )
+        if voted["hallucinates"] is not None:
+            found[key] = float(voted["hallucinates"])
+    if not found:
+        raise DataError(f"study {study.name!r} has no annotated response of {run.label!r} on {run.benchmark}")
     return found
 
 

@@ -62,12 +62,18 @@ def attribute(text: object) -> str:
     return _escaped(clean(text))
 
 
-def marked(text: str, findings: Iterable[Json], changed: Iterable[tuple[int, int]] = ()) -> str:
+def marked(
+    text: str,
+    findings: Iterable[Json],
+    changed: Iterable[tuple[int, int]] = (),
+    classes: Mapping[str, str] | None = None,
+) -> str:
     """A response as HTML: findings coloured by label, spans that differ from another response framed.
 
     Args:
         findings: rows {"start", "end", "label", "note"}; spans outside of the text are cut to it.
         changed: spans [start, end).
+        classes: object that a note begins with -> class of the element, one of our own words.
     """
     shown = text[:LONGEST]
     spans = [span for span in (_span(finding, len(shown)) for finding in findings) if span[0] < span[1]]
@@ -79,7 +85,7 @@ def marked(text: str, findings: Iterable[Json], changed: Iterable[tuple[int, int
     for start, end in pairwise(sorted(borders)):
         over = [span for span in spans if span[0] <= start and end <= span[1]]
         framed = any(frame[0] <= start and end <= frame[1] for frame in frames)
-        parts.append(_segment(shown[start:end], over, framed))
+        parts.append(_segment(shown[start:end], over, framed, classes or {}))
     return "".join(parts) + (escaped(text)[len(escaped(shown)) :] if len(text) > LONGEST else "")
 
 
@@ -91,7 +97,7 @@ def legend(labels: Iterable[str], changed: bool = False) -> str:
     return " ".join(names)
 
 
-def _segment(text: str, over: list[tuple[int, int, str, str]], framed: bool) -> str:
+def _segment(text: str, over: list[tuple[int, int, str, str]], framed: bool, named: Mapping[str, str]) -> str:
     if not over and not framed:
         return escaped(text)
     over = sorted(over, key=lambda span: LABELS.index(span[2]) if span[2] in LABELS else len(LABELS))
@@ -100,6 +106,8 @@ def _segment(text: str, over: list[tuple[int, int, str, str]], framed: bool) -> 
         classes.append(_label_class(over[0][2]))
     if framed:
         classes.append("hk-changed")
+    objects = (note.partition(": ")[0] for *_, note in over)
+    classes += dict.fromkeys(named[name] for name in objects if name in named)
     titles = "; ".join(dict.fromkeys(f"{span[2]}: {span[3]}" if span[3] else span[2] for span in over))
     title = f' title="{attribute(titles)}"' if titles else ""
     return f'<mark class="{" ".join(classes)}"{title}>{escaped(text)}</mark>'

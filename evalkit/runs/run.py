@@ -17,6 +17,8 @@ from evalkit.runs.signature import Signature
 from evalkit.schema import Json
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, intervals
 
+BEFORE_PRESENT = ("objects", "truth", "labels")  # keys of `reference` in records that have no "present" yet
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -198,6 +200,26 @@ class Run(RunSummary):
 def cluster_of(row: Mapping[str, Json]) -> str:
     """Cluster of a record: the item's, or the item itself."""
     return str(row.get("cluster") or row["id"])
+
+
+def objects_present(row: Mapping[str, Json]) -> list[str]:
+    """Objects truly in the image, by the benchmark's annotation; empty where a record lists none."""
+    reference = row.get("reference") or {}
+    listed = row.get("present", next((reference[key] for key in BEFORE_PRESENT if key in reference), None))
+    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+
+
+def boxes_present(row: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    """Where the reference objects are: {"object", "x", "y", "width", "height"}, shares of the image."""
+    boxes = (row.get("reference") or {}).get("boxes")
+    return [box for box in boxes if _is_box(box)] if isinstance(boxes, list) else []
+
+
+def _is_box(box: Json) -> bool:
+    if not isinstance(box, dict) or not isinstance(box.get("object"), str):
+        return False
+    shares = [box.get(name) for name in ("x", "y", "width", "height")]
+    return all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares)
 
 
 def failed_stage(row: Mapping[str, Json]) -> str | None:

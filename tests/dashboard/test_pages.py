@@ -1,6 +1,7 @@
 """Every page through Streamlit's AppTest: what it shows, how its address steers it, what it says where data is odd."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -338,3 +339,22 @@ def test_a_torn_journal_of_a_run_that_goes_on_is_no_error(open_page, demo, tmp_p
 
 def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
     return next(button for button in app.button if button.label == label)
+
+
+# --- where things are ---------------------------------------------------------------------------------------------
+
+
+def test_a_mention_and_the_box_of_its_object_share_a_class_and_a_hallucinated_one_has_none(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE, show="hallucinated"))
+    boxes = set(re.findall(r'class="hk-box (hk-o\d+)"', shown))
+    assert boxes
+    marks = re.findall(r'<mark class="hk (hk-\w+)([^"]*)"', shown)
+    assert {kind for kind, classes in marks if "hk-o" in classes} == {"hk-correct"}
+    assert all(set(re.findall(r"hk-o\d+", classes)) <= boxes for _, classes in marks)
+    assert "<script" not in shown
+
+
+def test_boxes_can_be_hidden_and_the_image_zoomed(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE, boxes="false", zoom="2×"))
+    assert "hk-box" not in shown
+    assert "width:200%" in shown

@@ -196,3 +196,16 @@ def test_images_are_found_by_cocos_names(tmp_path, name):
         find_image(tmp_path, 43, ["val2014"])
     with pytest.raises(DataError, match=r"other\.jpg"):
         find_image(tmp_path, 42, ["val2014"], "other.jpg")
+
+
+def test_boxes_are_shares_of_their_image(folder, finder):
+    images = [{**image, "width": 200, "height": 100} for image in INSTANCES["images"]]
+    annotations = [{**row, "bbox": [20, 10, 100, 50]} for row in INSTANCES["annotations"]]
+    changed = {**INSTANCES, "images": images, "annotations": annotations}
+    (folder / "instances_mini.json").write_text(json.dumps(changed))
+    boxes = Annotations(folder, ["mini"]).boxes(INSTANCES["annotations"][0]["image_id"], finder)
+    assert {"object": boxes[0]["object"], "x": 0.1, "y": 0.1, "width": 0.5, "height": 0.5} in boxes
+
+
+def test_without_sizes_or_boxes_there_are_none(folder, finder):
+    assert Annotations(folder, ["mini"]).boxes(INSTANCES["annotations"][0]["image_id"], finder) == []

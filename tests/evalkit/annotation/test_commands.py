@@ -143,3 +143,22 @@ def test_rates_of_two_models_stand_in_one_table(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert re.search(r"base\s+100\.0", shown)
     assert re.search(r"other\s+0\.0", shown)
+
+
+def test_a_judge_is_measured_against_people_and_people_among_themselves(tmp_path, capsys):
+    study = make_study(tmp_path, "mark", ("anna", "ben"), overlap=1.0)
+    run = tmp_path / "runs" / "base"
+    words = ["calibrate-judge", str(run), str(study.folder)]
+    assert main(words) != 0
+    assert "no annotated response of 'base' on toy" in capsys.readouterr().err
+    for name in ("anna", "ben"):
+        for item in study.items:  # the run's own counts say so of item 1 alone
+            submit(study, name, item.key, {"spans": [[0, 1, "object"]] if item.id in ("1", "2") else []})
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "observed         75.0" in shown
+    assert "alpha 1.00 among annotators, over 4 responses" in shown
+    records = run / "records.jsonl"
+    records.write_text(records.read_text().replace("red", "blue"))
+    assert main(words) != 0
+    assert "generated again since the study was drawn" in capsys.readouterr().err
