@@ -17,6 +17,7 @@ BENCHMARKS = {
     "refomb": "benchmarks.refomb:RefoMB",
     "mmstar": "benchmarks.mmstar:MMStar",
     "vqav2": "benchmarks.vqav2:VQAv2",
+    "mhumaneval": "benchmarks.mhumaneval:MHumanEval",
 }
 
 _CLASSES = {path.split(":")[1]: path.split(":")[0] for path in BENCHMARKS.values()}
