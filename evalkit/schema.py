@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from evalkit.images import ImageFile
 
@@ -31,17 +31,33 @@ class Item:
     aliases: tuple[str, ...] = ()
 
 
+class Turn(NamedTuple):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked: optional system text, images before the text, one user turn.
+    """What a model is asked: optional system text, the conversation so far, then a user turn; images come first.
 
-    An empty `text` with a `system` text sends the system message alone (the extractor of Object HalBench does so).
+    text    the user turn that wants a response; empty, nothing follows the system text or the turns (the extractor of
+            Object HalBench sends a system message alone, a reward model reads a conversation that is over)
+    images  stand at the beginning of the first user turn
+    turns   what was said before `text`
     """
 
     id: str
     text: str
     images: tuple[ImageFile, ...] = ()
     system: str | None = None
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of the prompt, in order."""
+        return tuple(text for text in (self.system, *(turn.text for turn in self.turns), self.text) if text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from aligners.reward_model.comparisons import Comparison
-from aligners.reward_model.facts import AnswerKind, Turn
+from aligners.reward_model.facts import AnswerKind
 from aligners.rl.rollouts import RolloutPrompt
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
-from evalkit.schema import Json
+from evalkit.schema import Json, Turn
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aligners.preference.pairs import told
 from aligners.reward_model.comparisons import facts_problem, image_problem
-from aligners.reward_model.facts import Facts, Turn, facts_of
+from aligners.reward_model.facts import Facts, facts_of
 from aligners.reward_model.fit import rewards_of
 from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
 from aligners.rl.experience import Scorer
@@ -17,6 +17,7 @@ from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 from evalkit.images import ImageFile
+from evalkit.schema import Turn
 
 
 def usable_prompts(

@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 
 from aligners.fact_rlhf.recipe import FactRlhfResult, align_fact_rlhf
-from aligners.reward_model.facts import Turn
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
@@ -27,7 +26,7 @@ from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
 from evalkit.process.progress import Progress
 from evalkit.sampling import Sampling
-from evalkit.schema import Prompt
+from evalkit.schema import Prompt, Turn
 
 MAX_NEW_TOKENS = 96
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from aligners.preference.pairs import told
-from aligners.reward_model.facts import AnswerKind, Facts, Turn, facts_of, shuffled
+from aligners.reward_model.facts import AnswerKind, Facts, facts_of, shuffled
 from aligners.reward_model.model import Rating, RatingBatch, RatingEncoder
 from evalkit.errors import DataError, TrainingError
 from evalkit.images import ImageFile
+from evalkit.schema import Turn
 
 
 @dataclass(frozen=True, slots=True)

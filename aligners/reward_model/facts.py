@@ -11,10 +11,10 @@ import random
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
+from evalkit.schema import Turn
 
 Facts = Mapping[str, Sequence[str]]  # image file name -> true sentences
 
@@ -32,13 +32,6 @@ class AnswerKind(IntEnum):
 
 
 MULTIPLE_CHOICE = (AnswerKind.A, AnswerKind.B, AnswerKind.C, AnswerKind.D)
-
-
-class Turn(NamedTuple):
-    """One turn of a conversation; the image belongs to the first user turn."""
-
-    role: Literal["user", "assistant"]
-    text: str
 
 
 def load_facts(path: Path) -> dict[str, tuple[str, ...]]:

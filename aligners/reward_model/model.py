@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from aligners.reward_model.facts import Turn, rating_conversation
+from aligners.reward_model.facts import rating_conversation
 from aligners.training.response_logps import bare, last_positions
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.schema import Prompt, Turn
 
 # (turns up to the user turn that was answered, response, facts or None) -> the conversation to read
 RatingStyle = Callable[[Sequence[Turn], str, Sequence[str] | None], Sequence[Turn]]
@@ -51,43 +51,20 @@ class RatingEncoder:
 
         Raises:
             DataError: if an image does not open, or a text holds a placeholder token of the model.
+            EngineError: if the chat template drops a part of the conversation.
         """
-        texts = [self._render(rating) for rating in ratings]
         opened: dict[ImageFile, Image.Image] = {}
         for rating in ratings:
             if rating.image not in opened:
                 opened[rating.image] = self.open_image(rating.image)
-        bos = self.encoder.tokenizer.bos_token
-        keywords = {"add_special_tokens": False} if bos is not None and texts[0].startswith(bos) else {}
-        features = self.encoder.processor(
-            text=texts,
-            images=[[opened[rating.image]] for rating in ratings],
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-            **keywords,
-        )
-        return {name: value for name, value in features.items() if isinstance(value, Tensor)}
+        prompts = [self.prompt(rating) for rating in ratings]
+        encoded = self.encoder.encode(prompts, [[opened[rating.image]] for rating in ratings])
+        return {name: value for name, value in encoded.inputs.items() if isinstance(value, Tensor)}
 
-    def _render(self, rating: Rating) -> str:
-        turns = self.style(rating.turns, rating.response, rating.facts)
-        placeholders: list[str] = self.encoder.tokenizer.convert_ids_to_tokens(list(self.encoder.placeholder_ids))
-        for token in placeholders:
-            if any(token in turn.text for turn in turns):
-                raise DataError(f"{rating.id}: its text holds {token!r}, a placeholder token of the model")
-        messages = [_message(turn, with_image=number == 0) for number, turn in enumerate(turns)]
-        text: str = self.encoder.processor.apply_chat_template(
-            messages,
-            chat_template=self.encoder.chat_template,
-            add_generation_prompt=turns[-1].role == "user",
-            tokenize=False,
-        )
-        return text
-
-
-def _message(turn: Turn, with_image: bool) -> dict[str, Any]:
-    content: list[dict[str, str]] = [{"type": "image"}] if with_image else []
-    return {"role": turn.role, "content": [*content, {"type": "text", "text": turn.text}]}
+    def prompt(self, rating: Rating) -> Prompt:
+        """The conversation that the reward model reads, worded by the style."""
+        turns = tuple(self.style(rating.turns, rating.response, rating.facts))
+        return Prompt(rating.id, "", (rating.image,), turns=turns)
 
 
 @dataclass(frozen=True, slots=True)

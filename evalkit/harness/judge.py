@@ -97,7 +97,8 @@ class _Open:
 def verdict_key(who: Mapping[str, Json], prompt: Prompt, sampling: Sampling) -> str:
     """Hash of everything that influences a reply, but for the server's address; `who` is the judge's `identity`."""
     images = [image.sha256() for image in prompt.images]
-    return content_key(dict(who), prompt.system, prompt.text, images, sampling.as_dict())
+    turns = [prompt.turns] if prompt.turns else []  # keys of prompts without any stay what they were
+    return content_key(dict(who), prompt.system, prompt.text, images, sampling.as_dict(), *turns)
 
 
 class Judge:

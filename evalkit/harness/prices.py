@@ -77,7 +77,7 @@ def _amount(value: object, where: str) -> float:
 
 def prompt_tokens(prompt: Prompt) -> tuple[int, int]:
     """Tokens of a prompt, estimated from its length: (few, many)."""
-    characters = len(prompt.text) + len(prompt.system or "")
+    characters = sum(map(len, prompt.texts))
     few, many = (math.ceil(characters / ratio) + TOKENS_PER_MESSAGE for ratio in CHARACTERS_PER_TOKEN)
     return few + TOKENS_PER_IMAGE[0] * len(prompt.images), many + TOKENS_PER_IMAGE[1] * len(prompt.images)
 

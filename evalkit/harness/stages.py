@@ -290,13 +290,19 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "sampling": work.sampling.as_dict() if work.decoding_known else {"n": work.sampling.n},
         "settings": dict(work.benchmark.settings()),
         "judge": None,
-        "prompts": _hash(part for prompt in work.prompts for part in (prompt.id, prompt.system or "", prompt.text)),
+        "prompts": _hash(part for prompt in work.prompts for part in _hashed(prompt)),
         "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)) if images else None,
         "ids": _hash(sorted(item.id for item in work.items)),
         "items": len(work.items),
         "origin": dict(work.origin),
         "versions": _versions(work.benchmark),
     }
+
+
+def _hashed(prompt: Prompt) -> tuple[str, ...]:
+    """The parts of a prompt that its hash covers."""
+    turns = (part for turn in prompt.turns for part in turn)
+    return (prompt.id, prompt.system or "", prompt.text, *turns)
 
 
 def _versions(benchmark: Benchmark) -> dict[str, str]:

@@ -69,8 +69,7 @@ def plan(prompts: Sequence[Prompt], rows: int, samples: int = 1, extra: Sequence
     with ThreadPoolExecutor(WORKERS) as pool:
         areas = list(pool.map(_area, prompts))
     lengths = [
-        len(prompt.text) + len(prompt.system or "") + more
-        for prompt, more in zip(prompts, extra or [0] * len(prompts), strict=True)
+        sum(map(len, prompt.texts)) + more for prompt, more in zip(prompts, extra or [0] * len(prompts), strict=True)
     ]
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].images), -areas[i], -lengths[i], i))
     width = max(1, rows // samples)

@@ -22,7 +22,7 @@ from PIL import Image
 from evalkit.engines.model.inputs.prompt_formats import format_of
 from evalkit.engines.model.token_rows import Encoded, append, joined
 from evalkit.errors import DataError, EngineError
-from evalkit.schema import Prompt
+from evalkit.schema import Prompt, Turn
 
 # `<name>_token` of processor or tokenizer, over the families
 PLACEHOLDER_NAMES = (
@@ -71,14 +71,14 @@ class PromptEncoder:
             DataError: if the prompt's text holds an image marker, which the processor would take for an image.
             EngineError: if the template drops the system text, the text or an image, or cannot render them.
         """
-        problem = self._placeholder_in(prompt.system, prompt.text)
+        problem = self._placeholder_in(*prompt.texts)
         if problem is not None:
             raise DataError(
                 f"prompt {prompt.id!r}: its text holds {problem!r}, a placeholder token of the model; "
                 "leave it out: the chat template places the image"
             )
         try:
-            return self._rendered(prompt.system, prompt.text, len(prompt.images))
+            return self._rendered(prompt.system, prompt.turns, prompt.text, len(prompt.images))
         except EngineError as error:
             raise EngineError(f"prompt {prompt.id!r}: {error}") from error
 
@@ -162,22 +162,23 @@ class PromptEncoder:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
-    def _render(self, system: str | None, text: str, images: int) -> str:
+    def _render(self, system: str | None, turns: tuple[Turn, ...], text: str, images: int) -> str:
+        asks = bool(text) or not turns or turns[-1].role == "user"
         try:
-            rendered = self._apply(_messages(system, text, images))
-            bare = self._apply(_messages(system, text, 0)) if images else None
+            rendered = self._apply(_messages(system, turns, text, images), asks)
+            bare = self._apply(_messages(system, turns, text, 0), asks) if images else None
         except (jinja2.TemplateError, TypeError) as error:
             raise EngineError(f"the chat template cannot render it: {error}") from error
-        for part in (system, text):
+        for part in (system, *(turn.text for turn in turns), text):
             if part and part.strip() not in rendered:
                 raise EngineError(f"the chat template drops or changes the text {part[:60]!r}")
         if rendered == bare and not self.format.places_image:
             raise EngineError("the chat template drops the image")
         return rendered
 
-    def _placeholder_in(self, *texts: str | None) -> str | None:
+    def _placeholder_in(self, *texts: str) -> str | None:
         tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids))
-        return next((token for token in tokens for text in texts if text and token in text), None)
+        return next((token for token in tokens for text in texts if token in text), None)
 
     def _apply(self, messages: list[dict[str, Any]], answer_follows: bool = True) -> str:
         text: str = self.processor.apply_chat_template(
@@ -216,15 +217,18 @@ class PromptEncoder:
             self._spare.put(processor)
 
 
-def _messages(system: str | None, text: str, images: int) -> list[dict[str, Any]]:
+def _messages(system: str | None, turns: Sequence[Turn], text: str, images: int) -> list[dict[str, Any]]:
+    """Chat messages; images begin the first turn, and an empty text adds none behind system text or turns."""
+    said = [*turns, Turn("user", text)] if text or not turns else list(turns)
     messages: list[dict[str, Any]] = []
     if system is not None:
         messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
-    content: list[dict[str, str]] = [{"type": "image"} for _ in range(images)]
-    if text:
-        content.append({"type": "text", "text": text})
-    if content or system is None:
-        messages.append({"role": "user", "content": content})
+    for number, turn in enumerate(said):
+        content: list[dict[str, str]] = [{"type": "image"} for _ in range(images if number == 0 else 0)]
+        if turn.text:
+            content.append({"type": "text", "text": turn.text})
+        if content or system is None:
+            messages.append({"role": turn.role, "content": content})
     return messages
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evalkit.images import ImageFile
-from evalkit.schema import Json, Prompt
+from evalkit.schema import Json, Prompt, Turn
 
 MOST_TOKENS = 100_000_000  # of one call; a server that reports more is not believed
 
@@ -122,13 +122,15 @@ def data_url(image: ImageFile) -> str:
 
 
 def chat_messages(prompt: Prompt) -> list[dict[str, Json]]:
-    """The prompt as chat messages: system text, then images and text of one user turn."""
+    """The prompt as chat messages: system text, the conversation so far, its question; images begin the first turn."""
     messages: list[dict[str, Json]] = []
     if prompt.system is not None:
         messages.append({"role": "system", "content": prompt.system})
-    if prompt.images:
-        parts: list[Json] = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in prompt.images]
-        messages.append({"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]})
-    elif prompt.text or prompt.system is None:
-        messages.append({"role": "user", "content": prompt.text})
+    said = [*prompt.turns, Turn("user", prompt.text)] if prompt.text or not prompt.turns else prompt.turns
+    images: list[Json] = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in prompt.images]
+    for number, turn in enumerate(said):
+        if images and number == 0:
+            messages.append({"role": turn.role, "content": [*images, {"type": "text", "text": turn.text}]})
+        elif turn.text or prompt.system is None:
+            messages.append({"role": turn.role, "content": turn.text})
     return messages

@@ -6,9 +6,10 @@ import pytest
 
 from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
 from aligners.reward_model.comparisons import Comparison
-from aligners.reward_model.facts import AnswerKind, Turn
+from aligners.reward_model.facts import AnswerKind
 from aligners.rl.rollouts import RolloutPrompt
 from evalkit.errors import DataError
+from evalkit.schema import Turn
 
 ROW = {
     "id": "c1",

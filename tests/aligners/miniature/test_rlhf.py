@@ -18,11 +18,12 @@ from aligners.miniature.rlhf import (
     preferences,
     write_data,
 )
-from aligners.reward_model.facts import Turn, load_facts
+from aligners.reward_model.facts import load_facts
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.miniature.captions import noisy_caption
 from evalkit.miniature.scenes import Scene, Thing, scenes_of
+from evalkit.schema import Turn
 
 SMALL = Recipe(comparison_scenes=4, samples=3, prompt_scenes=3)
 TRAINING = {"response_limit": 8, "rollout_size": 4, "step_size": 4, "max_rollouts": 1, "reward_epochs": 1}

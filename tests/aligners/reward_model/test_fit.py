@@ -17,7 +17,7 @@ from aligners.reward_model.comparisons import (
     split_held_out,
     usable_comparisons,
 )
-from aligners.reward_model.facts import Turn, load_facts
+from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import RewardModelSettings, load_reward_model, measure, rewards_of, train_reward_model
 from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
 from aligners.training.run_folder import LOG, read_log
@@ -25,6 +25,7 @@ from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
+from evalkit.schema import Turn
 
 QUESTION = (Turn("user", "Describe the image."),)
 

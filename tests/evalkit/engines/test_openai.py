@@ -18,7 +18,7 @@ from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import EngineError, UsageError
 from evalkit.images import ImageFile
 from evalkit.sampling import Sampling
-from evalkit.schema import Prompt
+from evalkit.schema import Prompt, Turn
 
 KEY = "sk-very-secret-0123456789"
 PROMPTS = [Prompt(f"p{number}", f"question {number}") for number in range(40)]
@@ -139,6 +139,14 @@ def test_a_failing_server_is_the_last_choice():
         (
             Prompt("1", "Hi", system="Be brief."),
             [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+        ),
+        (
+            Prompt("1", "And you?", turns=(Turn("user", "Hi"), Turn("assistant", "Hello."))),
+            [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Hello."},
+                {"role": "user", "content": "And you?"},
+            ],
         ),
     ],
 )

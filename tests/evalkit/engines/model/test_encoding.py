@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError, EngineError
 from evalkit.images import ImageFile
-from evalkit.schema import Prompt
+from evalkit.schema import Prompt, Turn
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,26 @@ def prompts(tmp_path: Path) -> list[Prompt]:
 
 def test_render_writes_roles_marker_and_generation_prompt(encoder: PromptEncoder, prompts: list[Prompt]) -> None:
     assert encoder.render(prompts[0]) == "USER: <image>\nA dog? ASSISTANT:"
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("Its colour?", "USER: <image>\nA dog? ASSISTANT: Yes.</s>USER: Its colour? ASSISTANT:"),
+        ("", "USER: <image>\nA dog? ASSISTANT: Yes.</s>"),
+    ],
+    ids=["a question follows", "the conversation is over"],
+)
+def test_earlier_turns_come_first_and_the_image_belongs_to_the_first(
+    encoder: PromptEncoder, prompts: list[Prompt], text: str, rendered: str
+) -> None:
+    turns = (Turn("user", "A dog?"), Turn("assistant", "Yes."))
+    assert encoder.render(Prompt("p", text, prompts[0].images, turns=turns)) == rendered
+
+
+def test_a_placeholder_in_an_earlier_turn_is_refused(encoder: PromptEncoder) -> None:
+    with pytest.raises(DataError, match=r"'p'.*'<image>'"):
+        encoder.render(Prompt("p", "Hm?", turns=(Turn("user", "An <image>"), Turn("assistant", "Yes."))))
 
 
 def test_lead_is_what_the_template_writes_before_an_answer(processor: Any) -> None:
