@@ -9,9 +9,9 @@ log-probabilities that DPO compares; gamma = 1 is DPO (Rafailov et al. 2023, arX
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from aligners.preference.datasets import read_preferences
 from aligners.preference.dpo import dpo_batch, dpo_objective, usable_pairs, weighted_rows
@@ -19,60 +19,26 @@ from aligners.preference.encoding import PairEncoder, TokenPair
 from aligners.preference.layouts import find_layout
 from aligners.preference.pairs import Pair
 from aligners.preference.reference_logps import reference_logps
-from aligners.presets import DPO_PRESETS, DpoPreset, find_preset
+from aligners.presets import DPO_PRESETS, find_preset
+from aligners.settings import DpoSettings, changed, dpo_json
 from aligners.training.checkpoint import Card, weights_hash
-from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter
+from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter, wants_bf16
 from aligners.training.response_logps import end_token, scoring
 from aligners.training.run_folder import LOG, finished_card, read_log
-from aligners.training.settings import TrainingSettings, check_kinds
-from aligners.training.trainer import fit, training_arguments, wants_bf16
+from aligners.training.trainer import fit, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.errors import TrainingError, UsageError
+from evalkit.errors import TrainingError
 from evalkit.process.progress import Progress
 from evalkit.schema import Json
 
-_OF_PRESET = {field.name for field in fields(DpoPreset)} - {"name", "sources"}
-_OF_TRAINING = {field.name for field in fields(TrainingSettings)}
-_OTHERS = {"chat_template", "bad_images"}
-DPO_SETTINGS = _OF_PRESET | _OF_TRAINING | _OTHERS  # what `dpo_settings` can change
-_PRESET_FIELDS_OF_TRAINING = ("learning_rate", "warmup_ratio", "weight_decay", "batch_size", "epochs")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpoSettings:
-    """Loss settings (a preset, perhaps altered), training settings, and what to do with unfit pairs.
-
-    chat_template     Jinja text that replaces the checkpoint's own
-    bad_images        "error" or "skip": pairs whose image does not open
-    """
-
-    preset: DpoPreset
-    training: TrainingSettings
-    chat_template: str | None = None
-    bad_images: Literal["error", "skip"] = "error"
-
-    def __post_init__(self) -> None:
-        check_kinds(self)
-
-
-def dpo_settings(preset: str | DpoPreset = "ddpo-paper", **overrides: Any) -> DpoSettings:
+def dpo_settings(preset: str | DpoSettings = "ddpo-paper", **overrides: Any) -> DpoSettings:
     """Settings of a preset with some changed, e.g. dpo_settings("ddpo-paper", gamma=2.0, lora=True, seed=3).
 
     Raises:
         UsageError: if there is no such preset or setting.
     """
-    base = find_preset(DPO_PRESETS, preset) if isinstance(preset, str) else preset
-    unknown = sorted(set(overrides) - DPO_SETTINGS)
-    if unknown:
-        raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(DPO_SETTINGS))}")
-    base = replace(base, **{name: value for name, value in overrides.items() if name in _OF_PRESET})
-    shared = {name: getattr(base, name) for name in _PRESET_FIELDS_OF_TRAINING}
-    chosen = {name: value for name, value in overrides.items() if name in _OF_TRAINING}
-    return DpoSettings(
-        preset=base,
-        training=TrainingSettings(**(shared | chosen)),
-        **{name: value for name, value in overrides.items() if name in _OTHERS},
-    )
+    return changed(find_preset(DPO_PRESETS, preset) if isinstance(preset, str) else preset, overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +92,11 @@ def train_dpo(
         DataError, TrainingError, EngineError, UsageError: see `usable_pairs`, `training.fit`, `load_policy`.
     """
     out = Path(out)
-    arguments = training_arguments(settings.training, out, len(pairs), report_to)  # also joins the other processes
-    policy = load_policy(start, settings.training, arguments.device)
+    arguments = training_arguments(settings, out, len(pairs), report_to)  # also joins the other processes
+    policy = load_policy(start, settings, arguments.device)
     prompts = PromptEncoder(policy.processor, settings.chat_template)
     encoder = PairEncoder(prompts, end_token(prompts, policy.model))
-    usable, skipped = usable_pairs(pairs, encoder, image_folder, settings.preset, settings.bad_images)
+    usable, skipped = usable_pairs(pairs, encoder, image_folder, settings)
     start_hash = weights_hash(policy.model)
     identity = _identity(settings, start_hash, usable)
     finished = finished_run(out, identity)
@@ -140,13 +106,13 @@ def train_dpo(
         parent=policy.parent,
         parent_hash=start_hash,
         method=method,
-        preset=settings.preset.name,
+        preset=settings.name,
         data={"pairs": pairs_hash(pairs), **(data or {})},
-        settings=settings_json(settings),
-        seeds={"training": settings.training.seed},
+        settings=dpo_json(settings),
+        seeds={"training": settings.seed},
         selection=selection,
         skipped=skipped,
-        adapter=trains_adapter(policy, settings.training),
+        adapter=trains_adapter(policy, settings),
     )
     _fit_pairs(policy, encoder, usable, card, out, settings, reference, identity, progress, report_to)
     done = finished_run(out, identity)
@@ -175,8 +141,8 @@ def _fit_pairs(
         pairs,
         reference or out / "training",
         layout=layout,
-        bf16=wants_bf16(settings.training),
-        batch_size=settings.training.micro_batch_size or min(settings.training.batch_size, 16),
+        bf16=wants_bf16(settings),
+        batch_size=settings.micro_batch_size or min(settings.batch_size, 16),
         progress=progress,
         model_hash=card.parent_hash,
     )
@@ -186,17 +152,17 @@ def _fit_pairs(
         cost = _cost(trainer.state, pairs, logps.seconds, read_log(out / LOG))
         save_policy(trainer, policy, out, replace(card, cost=cost))
 
-    model = make_trainable(policy.model, settings.training)
+    model = make_trainable(policy.model, settings)
     with scoring(model):
         fit(
             model,
-            weighted_rows(pairs, logps.pairs, settings.preset),
+            weighted_rows(pairs, logps.pairs, settings),
             lambda rows: dpo_batch(rows, encoder, layout),
-            dpo_objective(settings.preset, layout),
-            settings.training,
+            dpo_objective(settings, layout),
+            settings,
             out,
             identity=identity,
-            arguments=training_arguments(settings.training, out, len(pairs), report_to),
+            arguments=training_arguments(settings, out, len(pairs), report_to),
             progress=progress,
             report_to=report_to,
             save=save,
@@ -230,15 +196,7 @@ def finished_run(out: Path, identity: Mapping[str, Json]) -> TrainingResult | No
 def _identity(settings: DpoSettings, start_hash: str, pairs: Sequence[TokenPair]) -> dict[str, Json]:
     content = [[p.id, p.prompt.text, [i.name for i in p.prompt.images], p.chosen_ids, p.rejected_ids] for p in pairs]
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    return {"model": start_hash, "pairs": data, **settings_json(settings)}
-
-
-def settings_json(settings: DpoSettings) -> dict[str, Json]:
-    """All settings, flat, without the sources of constants."""
-    preset = {name: value for name, value in asdict(settings.preset).items() if name != "sources"}
-    shared = {name: preset.pop(name) for name in _PRESET_FIELDS_OF_TRAINING}
-    preset["preset"] = preset.pop("name")
-    return {**shared, **preset, **asdict(settings.training), "chat_template": settings.chat_template}
+    return {"model": start_hash, "pairs": data, **dpo_json(settings)}
 
 
 def pairs_hash(pairs: Sequence[Pair]) -> str:

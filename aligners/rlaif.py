@@ -18,22 +18,23 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aligners.ddpo import DPO_SETTINGS, DpoSettings, TrainingResult, dpo_settings, settings_json, train_dpo
+from aligners.ddpo import TrainingResult, train_dpo
 from aligners.feedback.instructions import Instruction, instructions_hash, read_instructions, rounds
 from aligners.feedback.labeling import LABELER_WORDING
 from aligners.feedback.round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
 from aligners.feedback.selection import Selection
 from aligners.feedback.splitting import RuleSplitter, Splitter
-from aligners.presets import RLAIF_PRESETS, RlaifPreset, find_preset
+from aligners.presets import RLAIF_PRESETS, find_preset
+from aligners.settings import RlaifSettings, changed, dpo_json, feedback_json
 from aligners.training.checkpoint import Card, read_card, write_card
 from aligners.training.run_folder import LOG, read_log
 from aligners.training.stages import MANIFEST, Stages, claim_settings
 from evalkit.engines.base import Engine, identity
-from evalkit.errors import RecordError, TrainingError, UsageError
+from evalkit.errors import RecordError, TrainingError
 from evalkit.process.progress import Progress
 from evalkit.runs.records import Journal, locked, read_journal, read_json
 from evalkit.schema import Json
@@ -62,31 +63,22 @@ class RlaifResult:
     seconds: float
 
 
-def rlaif_settings(
-    preset: str | RlaifPreset = "rlaifv", overrides: Mapping[str, Any] | None = None
-) -> tuple[RlaifPreset, DpoSettings]:
-    """A preset with some of its settings changed: its own, those of its DPO, and those of training.
+def rlaif_settings(preset: str | RlaifSettings = "rlaifv", overrides: Mapping[str, Any] | None = None) -> RlaifSettings:
+    """A preset with some of its settings changed: those of sampling and labelling, of its DPO, and of training.
 
     Raises:
         UsageError: if there is no such preset or setting.
     """
     base = find_preset(RLAIF_PRESETS, preset) if isinstance(preset, str) else preset
-    own = {field.name for field in fields(RlaifPreset)} - {"name", "dpo", "sources"}
-    given = dict(overrides or {})
-    if unknown := sorted(given.keys() - own - DPO_SETTINGS):
-        raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(own | DPO_SETTINGS))}")
-    mine = {name: given.pop(name) for name in sorted(own & given.keys())}
-    training = dpo_settings(base.dpo, **given)
-    if training.training.lora is not False:  # the next iteration starts from whole weights
-        training = replace(training, training=replace(training.training, merge_adapter=True))
-    return replace(base, **mine, dpo=training.preset), training
+    settings = changed(base, overrides or {})
+    return settings if settings.lora is False else replace(settings, merge_adapter=True)  # a round starts from weights
 
 
 def align_rlaif(
     start: Path | str,
     prompts: Path | Sequence[Instruction],
     out: Path,
-    preset: str | RlaifPreset = "rlaifv",
+    preset: str | RlaifSettings = "rlaifv",
     overrides: Mapping[str, Any] | None = None,
     *,
     labeler: Engine | None = None,
@@ -123,11 +115,11 @@ def align_rlaif(
         TrainingError: if an iteration has no pair left, or training fails.
         StoppedError: after a signal.
     """
-    chosen_preset, training = rlaif_settings(preset, overrides)
+    settings = rlaif_settings(preset, overrides)
     instructions = read_instructions(prompts) if isinstance(prompts, Path | str) else list(prompts)
     splitter = splitter or RuleSplitter()
     run = _Run(
-        start, instructions, Path(out), chosen_preset, training, labeler, splitter, wording, seed,
+        start, instructions, Path(out), settings, labeler, splitter, wording, seed,
         open_engine or _transformers, selection, oracle, progress, tuple(report_to),
     )  # fmt: skip
     if not instructions:
@@ -143,8 +135,7 @@ class _Run:
     start: Path | str
     instructions: Sequence[Instruction]
     out: Path
-    preset: RlaifPreset
-    training: DpoSettings
+    settings: RlaifSettings
     labeler: Engine | None
     splitter: Splitter
     wording: str
@@ -159,7 +150,7 @@ class _Run:
         """All iterations, then the choice among them."""
         settings = self._settings() if _first_process() else {}
         policy: Path | str = self.start
-        for number in range(1, self.preset.iterations + 1):
+        for number in range(1, self.settings.iterations + 1):
             policy = self._iteration(number, policy, settings)
         return self._finish(settings)
 
@@ -172,8 +163,8 @@ class _Run:
             "start": str(self.start),
             "start_content": model.get("content"),
             "prompts": instructions_hash(self.instructions),
-            "preset": {n: v for n, v in asdict(self.preset).items() if n not in ("dpo", "sources")},
-            "training": settings_json(self.training),
+            "preset": feedback_json(self.settings),
+            "training": dpo_json(self.settings),
             "labeler": "the policy itself" if self.labeler is None else identity(self.labeler),
             "splitter": dict(self.splitter.describe()),
             "wording": self.wording,
@@ -189,21 +180,21 @@ class _Run:
         done = [row for row in read_journal(self.out / ITERATIONS) if row["iteration"] == number]
         if done:
             return folder / "checkpoint"
-        asked = rounds(self.instructions, self.preset.prompts_per_round, number, self.seed)
+        asked = rounds(self.instructions, self.settings.prompts_per_round, number, self.seed)
         round_seed = part_seed(self.seed, "iteration", number)
         if _first_process():
             stages = Stages(folder, {**settings, "iteration": number, "round_seed": round_seed})
         else:
             stages = _wait_for_pairs(folder)
         lazy = LazyEngine(lambda: self.open_engine(policy))
-        work = Round(asked, self.preset, round_seed, lazy, self.labeler, self.splitter, self.wording, self.oracle)
+        work = Round(asked, self.settings, round_seed, lazy, self.labeler, self.splitter, self.wording, self.oracle)
         try:
             pairs, statistics = collect_pairs(work, stages, self._named(number))
         finally:
             lazy.close()  # its memory is needed for training
-        training = replace(
-            self.training, training=replace(self.training.training, seed=part_seed(round_seed, "training"))
-        )
+        seed = self.settings.seed
+        own = part_seed(round_seed, "training", *([seed] if seed else []))  # as it was where no seed is given
+        training = replace(self.settings, seed=own)
         result = train_dpo(
             policy,
             pairs,
@@ -244,7 +235,7 @@ class _Run:
     def _finish(self, settings: Mapping[str, Json]) -> RlaifResult:
         while not _first_process() and read_card(self.out) is None:
             time.sleep(_POLL)
-        rows = read_journal(self.out / ITERATIONS)[: self.preset.iterations]
+        rows = read_journal(self.out / ITERATIONS)[: self.settings.iterations]
         chosen = best_iteration(rows)
         pairs, steps = sum(row["trained_pairs"] for row in rows), sum(row["steps"] for row in rows)
         seconds = round(sum(row["seconds"] for row in rows), 3)
@@ -264,7 +255,7 @@ class _Run:
             last,
             parent=str(self.start),
             parent_hash=first.parent_hash,
-            preset=self.preset.name,
+            preset=self._preset_name(),
             data={"prompts": settings["prompts"]},
             settings={**settings, "iteration": chosen},
             seeds={"run": self.seed},
@@ -272,12 +263,20 @@ class _Run:
             cost=cost,
         )
 
+    def _preset_name(self) -> str:
+        """The preset, and in what this run departs from it: a published name is for labels by a labeler of its own."""
+        departures = [
+            *(["labels of its own"] if self.labeler is None else []),
+            *(["claims by rules"] if isinstance(self.splitter, RuleSplitter) else []),
+        ]
+        return f"{self.settings.name} ({', '.join(departures)})" if departures else self.settings.name
+
     def _named(self, number: int) -> Progress | None:
         progress = self.progress
         if progress is None:
             return None
         return lambda what, done, total: progress(
-            f"iteration {number} of {self.preset.iterations}: {what}", done, total
+            f"iteration {number} of {self.settings.iterations}: {what}", done, total
         )
 
 

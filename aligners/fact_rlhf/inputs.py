@@ -2,18 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from aligners.preference.pairs import told
 from aligners.reward_model.comparisons import facts_problem, image_problem
-from aligners.reward_model.facts import Facts, facts_of
+from aligners.reward_model.facts import Facts, facts_of, shuffled
 from aligners.reward_model.fit import rewards_of
 from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
-from aligners.rl.experience import Scorer
-from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt
+from aligners.rl.experience import TOTAL, RolloutReward
+from aligners.rl.rewards import length_share, response_rewards, symbolic_bonus
+from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt, non_pad_lengths
+from aligners.settings import FactRlhfSettings
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 from evalkit.images import ImageFile
@@ -63,18 +66,46 @@ def reward_scorer(
     facts: Facts | None,
     image_folder: Path,
     batch_size: int = 32,
-) -> Scorer:
-    """The reward model as PPO calls it; facts in an order drawn for each image (rationales for multiple choice)."""
+) -> Callable[[Rollouts], Tensor]:
+    """The reward model as PPO calls it: facts in an order drawn anew at every call, as in the released code.
+
+    Multiple-choice prompts get rationales for facts.
+    """
 
     def score(rollouts: Rollouts) -> Tensor:
         ratings = []
         for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
             found = facts_of(facts, prompt.image, prompt.kind) if facts is not None else None
+            if found is not None:
+                found = tuple(shuffled(found, seed=rollouts.seed, key=prompt.id))
             image = ImageFile(image_folder, prompt.image)
             ratings.append(Rating(prompt.id, image, (Turn("user", prompt.text),), text, found))
         return rewards_of(model, encoder, ratings, batch_size)
 
     return score
+
+
+def fact_rlhf_reward(scorer: Callable[[Rollouts], Tensor], settings: FactRlhfSettings, pad_id: int) -> RolloutReward:
+    """What a response earns in fact-augmented RLHF: the reward model's score, its length, its answer, its end."""
+
+    def reward(rollouts: Rollouts) -> dict[str, Tensor]:
+        cut = rollouts.cut
+        lengths = cut.mask.sum(-1) if settings.masked else non_pad_lengths(cut.ids, pad_id)
+        multipliers = torch.tensor([prompt.length_multiplier for prompt in rollouts.prompts])
+        bonus = [
+            symbolic_bonus(prompt.kind, text, score_yes=settings.score_yes)
+            for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True)
+        ]
+        share = length_share(lengths.float(), settings.response_limit, multipliers)
+        found = response_rewards(scorer(rollouts), cut.has_end, share, torch.tensor(bonus), settings)
+        return {
+            TOTAL: found.total,
+            "model_score": found.score,
+            "length_reward": found.length,
+            "correct_reward": found.correct,
+        }
+
+    return reward
 
 
 def prompts_hash(prompts: Sequence[RolloutPrompt]) -> str:

@@ -14,30 +14,30 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
-from aligners.fact_rlhf.inputs import prompts_hash, reward_scorer, usable_prompts
-from aligners.fact_rlhf.settings import FactRlhfSettings, fact_rlhf_settings
+from aligners.fact_rlhf.inputs import fact_rlhf_reward, prompts_hash, reward_scorer, usable_prompts
+from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings, supervised_settings
 from aligners.fact_rlhf.supervised import supervised_start
-from aligners.presets import FactRlhfPreset
 from aligners.reward_model.comparisons import Comparison
 from aligners.reward_model.facts import Facts, facts_hash, load_facts, rating_conversation
 from aligners.reward_model.fit import HEAD, RewardModelResult, load_reward_model, train_reward_model
 from aligners.reward_model.model import ImageOpener, RatingEncoder, RatingStyle
-from aligners.rl.experience import Scorer
 from aligners.rl.loop import clear_state, train_ppo
-from aligners.rl.rollouts import RolloutPrompt
-from aligners.rl.settings import PpoSettings, settings_json
-from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
-from aligners.training.policy import wants_lora
+from aligners.rl.rollouts import RolloutPrompt, Rollouts
+from aligners.settings import FactRlhfSettings, ppo_json
+from aligners.training.checkpoint import Card, weights_hash
+from aligners.training.policy import hold_base, load_policy, save_trained, wants_lora
 from aligners.training.response_logps import end_token
 from aligners.training.run_folder import LOG, finished_card, read_log
+from aligners.training.settings import ModelSettings
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.engines.model.loading import load_checkpoint
 from evalkit.errors import UsageError
 from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
@@ -71,7 +71,7 @@ def align_fact_rlhf(
     prompts: Path | Sequence[RolloutPrompt],
     facts: Path | Facts | None,
     out: Path,
-    preset: str | FactRlhfPreset = "fact-rlhf-masked",
+    preset: str | FactRlhfSettings = "fact-rlhf-masked",
     overrides: Mapping[str, Any] | None = None,
     *,
     image_folder: Path = Path("."),
@@ -107,14 +107,16 @@ def align_fact_rlhf(
     out.mkdir(parents=True, exist_ok=True)
     policy_start: Path | str = start
     if supervised is not None:
+        stage = supervised_settings(settings)
+        stage = supervised_settings(settings)
         policy_start = supervised_start(
-            start, supervised, out / "supervised", settings.supervised, image_folder=image_folder, progress=progress
+            start, supervised, out / "supervised", stage, image_folder=image_folder, progress=progress
         )
     reward_model = train_reward_model(
         policy_start,
         rows,
         out / "reward",
-        settings.reward,
+        reward_model_settings(settings),
         facts=table,
         image_folder=image_folder,
         style=style,
@@ -166,43 +168,41 @@ def _ppo_stage(
     begin: float,
 ) -> FactRlhfResult:
     """PPO from the policy's start to its checkpoint; `begin` is when the whole run did, by time.perf_counter."""
-    ppo = settings.ppo
-    checkpoint = load_checkpoint(policy_start)
-    policy, processor = merged(checkpoint.model), checkpoint.processor
-    stored = policy.dtype
+    start = load_policy(policy_start, settings)
+    policy, processor = start.model, start.processor
     encoder = PromptEncoder(processor)
     usable, skipped = usable_prompts(
         inputs.prompts,
         inputs.facts,
         encoder,
         inputs.image_folder,
-        ppo.preset.query_limit,
-        settings.reward.missing_facts,
-        settings.reward.bad_images,
+        settings.query_limit,
+        settings.missing_facts,
+        settings.bad_images,
     )
-    identity = _identity(weights_hash(policy), reward_model, usable, inputs.facts, ppo)
+    identity = _identity(weights_hash(policy), reward_model, usable, inputs.facts, settings)
     finished = _finished(out, identity, reward_model)
     if finished is not None:
         return finished
-    backbone, scorer = _rater(reward_model, inputs, 4 * ppo.micro_batch_size)
-    lora = wants_lora(policy, ppo.training)
+    lora = wants_lora(policy, settings)
+    backbone, scorer = _rater(reward_model, inputs, 4 * settings.responses_at_once, settings if lora else None)
     trained = train_ppo(
-        policy if lora else policy.float(),
+        policy,
         processor,
         backbone,
         usable,
-        scorer,
+        fact_rlhf_reward(scorer, settings, encoder.pad_id),
         out,
-        ppo,
+        settings,
         image_folder=inputs.image_folder,
         end_id=end_token(encoder, policy),
         identity=identity,
         progress=progress,
     )
-    adapter = lora and not ppo.training.merge_adapter
+    adapter = lora and not settings.merge_adapter
     log, seconds = read_log(out / LOG), round(time.perf_counter() - begin, 3)
     card = _card(settings, parent, identity, reward_model, log, seconds, skipped, adapter)
-    save_checkpoint(trained if adapter else merged(trained).to(stored), processor, out, card)
+    save_trained(trained, start, out, card)
     clear_state(out)
     return FactRlhfResult(out, reward_model, len(log), seconds, tuple(log), card.skipped)
 
@@ -212,7 +212,7 @@ def _identity(
     reward_model: RewardModelResult,
     prompts: Sequence[RolloutPrompt],
     facts: Facts | None,
-    ppo: PpoSettings,
+    settings: FactRlhfSettings,
 ) -> dict[str, Json]:
     head = (reward_model.folder / HEAD).read_bytes()
     return {
@@ -220,13 +220,20 @@ def _identity(
         "reward_model": hashlib.sha256(head).hexdigest(),
         "prompts": prompts_hash(prompts),
         "facts": facts_hash(facts),
-        **settings_json(ppo),
+        **ppo_json(settings),
     }
 
 
-def _rater(reward_model: RewardModelResult, inputs: _Inputs, batch_size: int) -> tuple[Any, Scorer]:
-    """The reward model's backbone, for the value model to copy, and the reward model as PPO calls it."""
+def _rater(
+    reward_model: RewardModelResult, inputs: _Inputs, batch_size: int, shared: ModelSettings | None
+) -> tuple[Any, Callable[[Rollouts], Tensor]]:
+    """The reward model's backbone, for the value model to copy, and the reward model as PPO calls it.
+
+    With adapters the value model shares the backbone's weights; `shared` are the settings of that training.
+    """
     model, processor = load_reward_model(reward_model.folder)
+    if shared is not None:
+        hold_base(model.backbone, shared)
     encoder = RatingEncoder(PromptEncoder(processor), inputs.style, inputs.open_image)
     return model.backbone, reward_scorer(model, encoder, inputs.facts, inputs.image_folder, batch_size=batch_size)
 
@@ -245,10 +252,10 @@ def _card(
         parent=parent,
         parent_hash=identity["model"],
         method="fact-rlhf" if settings.use_facts else "rlhf",
-        preset=settings.ppo.preset.name,
+        preset=settings.name,
         data={name: identity[name] for name in ("prompts", "facts", "reward_model")},
-        settings=settings_json(settings.ppo),
-        seeds={"ppo": settings.ppo.seed, "reward_model": settings.reward.training.seed},
+        settings=ppo_json(settings),
+        seeds={"ppo": settings.seed, "reward_model": settings.seed},
         cost={
             "pairs": reward_model.pairs,
             "rollouts": len(log),

@@ -12,15 +12,14 @@ from torch import Tensor
 
 from aligners.fact_rlhf.files import read_rollout_prompts
 from aligners.rl.rollouts import RolloutPrompt, as_prompt
-from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.training.checkpoint import Card, weights_hash
 from aligners.training.logprobs import IGNORE
-from aligners.training.policy import make_trainable, wants_lora
+from aligners.training.policy import load_policy, make_trainable, save_trained
 from aligners.training.response_logps import end_token, scoring
 from aligners.training.run_folder import finished_card
 from aligners.training.settings import TrainingSettings
 from aligners.training.trainer import fit
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.engines.model.loading import load_checkpoint
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
 from evalkit.process.progress import Progress, as_stage
@@ -72,17 +71,15 @@ def supervised_start(
         DataError: if the file is not a list of conversations with an answer.
     """
     rows, progress = read_answered(conversations), as_stage("supervised start", progress)
-    checkpoint = load_checkpoint(start)
-    model, processor = merged(checkpoint.model), checkpoint.processor
-    stored, start_hash = model.dtype, weights_hash(model)
+    policy = load_policy(start, settings)
+    start_hash = weights_hash(policy.model)
     data = hashlib.sha256(json.dumps([[p.image, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
     identity = {"model": start_hash, "conversations": data, **asdict(settings)}
     if finished_card(out, identity) is not None:
         return out
-    encoder = PromptEncoder(processor)
-    end_id = end_token(encoder, model)
-    lora = wants_lora(model, settings)
-    model = make_trainable(model if lora else model.float(), settings)
+    encoder = PromptEncoder(policy.processor)
+    end_id = end_token(encoder, policy.model)
+    model = make_trainable(policy.model, settings)
 
     def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
         return labelled_batch(some, encoder, end_id, image_folder)
@@ -99,7 +96,7 @@ def supervised_start(
         seeds={"training": settings.seed},
         cost={"rows": len(rows), "steps": done.steps, "seconds": done.seconds},
     )
-    save_checkpoint(merged(model).to(stored), processor, out, card)
+    save_trained(model, policy, out, card)
     return out
 
 

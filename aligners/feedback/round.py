@@ -25,7 +25,7 @@ from aligners.feedback.labeling import (
 from aligners.feedback.pairing import balance_pairs, pairs_from_scores
 from aligners.feedback.splitting import Splitter, divided_from_row
 from aligners.preference.pairs import Pair, drop_defective, write_pairs
-from aligners.presets import RlaifPreset
+from aligners.settings import RlaifSettings
 from aligners.training.stages import Row, Stages, content_hash
 from evalkit.engines.base import Engine
 from evalkit.errors import StoppedError, TrainingError
@@ -73,7 +73,7 @@ class Round:
     """
 
     instructions: Sequence[Instruction]
-    preset: RlaifPreset
+    preset: RlaifSettings
     seed: int
     policy: LazyEngine
     labeler: Engine | None
@@ -142,7 +142,7 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
     return pairs, statistics
 
 
-def make_pairs(labelled: Sequence[Labelled], preset: RlaifPreset, seed: int) -> tuple[list[Pair], dict[str, Json]]:
+def make_pairs(labelled: Sequence[Labelled], preset: RlaifSettings, seed: int) -> tuple[list[Pair], dict[str, Json]]:
     """Score, pair, draw, balance; returns pairs and how many each step left."""
     pairs, counts = pairs_from_scores(
         [one.candidate for one in labelled],

@@ -17,7 +17,7 @@ from evalkit.miniature.scenes import Scene
 def existence_claims(text: str) -> list[Claim]:
     """ "There is a dog in the image." for every mention of a noun of the world, in order.
 
-    A text that names a noun twice makes the same claim twice, see `RlaifPreset.repeated_weight`.
+    A text that names a noun twice makes the same claim twice, see `RlaifSettings.repeated_weight`.
     """
     made = {claim.noun: claim for claim in noun_claims(text)}
     mentions = [made[mention.noun] for mention in find_nouns(text)]

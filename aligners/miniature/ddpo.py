@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aligners.ddpo import DpoSettings, TrainingResult, dpo_settings, train_dpo
+from aligners.ddpo import TrainingResult, dpo_settings, train_dpo
 from aligners.miniature.corrections import CorrectionRecipe, build_corrections
 from aligners.presets import DDPO_PAPER
+from aligners.settings import DpoSettings
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.process.progress import Progress
 
@@ -18,6 +19,7 @@ SETTINGS = dpo_settings(
     average=False,
     nll_weight=1.5,
     learning_rate=1.5e-4,
+    lora_learning_rate=3e-3,
     batch_size=32,
     epochs=1,
     warmup_ratio=0.1,
@@ -53,7 +55,7 @@ def align_miniature_ddpo(
         base,
         pairs,
         out,
-        replace(settings, training=replace(settings.training, seed=seed)),
+        replace(settings, seed=seed),
         image_folder=folder,
         data={"source": f"corrections of the base's own descriptions, seed {seed}"},
         progress=progress,

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image, ImageFilter
 
 from aligners.fact_rlhf.files import read_comparisons
-from aligners.fact_rlhf.recipe import fact_rlhf_settings
+from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings
 from aligners.miniature.rlhf import SETTINGS, conversation, facts_before_question, write_files
 from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import train_reward_model
@@ -76,7 +76,9 @@ def reward_model_accuracy(
             base,
             read_comparisons(folder / "comparisons.json"),
             Path(temporary) / "reward",
-            fact_rlhf_settings("fact-rlhf-masked", **SETTINGS | {"seed": seed, "held_out": HELD_OUT}).reward,
+            reward_model_settings(
+                fact_rlhf_settings("fact-rlhf-masked", **SETTINGS | {"seed": seed, "held_out": HELD_OUT})
+            ),
             facts=load_facts(folder / "facts.json") if facts else None,
             image_folder=folder / "images",
             style=facts_before_question,

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any
 
 from aligners.miniature.claims import Oracle, lexicon_splitter
-from aligners.presets import RLAIFV, RLAIFV_DPO, RlaifPreset
+from aligners.presets import RLAIFV
 from aligners.rlaif import RlaifResult, align_rlaif
+from aligners.settings import RlaifSettings
 from evalkit.engines.base import Engine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.miniature.drawing import render
@@ -35,15 +36,12 @@ RECIPE = replace(
     soft_labels=True,
     min_gap=1.25,  # a true claim for a false one makes a pair, leaving out the false one alone does not
     balance_lengths=False,
-    dpo=replace(
-        RLAIFV_DPO,
-        name="rlaif-miniature",
-        learning_rate=1e-4,
-        batch_size=32,
-        epochs=1,
-        nll_weight=1.0,
-        max_length=512,
-    ),
+    learning_rate=1e-4,
+    lora_learning_rate=2e-3,
+    batch_size=32,
+    epochs=1,
+    nll_weight=1.0,
+    max_length=512,
 )
 _BATCH = 256  # sequences decoded at once
 
@@ -54,7 +52,7 @@ def align_miniature_rlaif(
     seed: int = 0,
     progress: Progress | None = None,
     *,
-    recipe: RlaifPreset = RECIPE,
+    recipe: RlaifSettings = RECIPE,
     **options: Any,
 ) -> RlaifResult:
     """Align the miniature base with its own feedback; the same call continues or returns what is finished.
@@ -84,7 +82,7 @@ def align_miniature_rlaif(
     )
 
 
-def single_pass(recipe: RlaifPreset) -> RlaifPreset:
+def single_pass(recipe: RlaifSettings) -> RlaifSettings:
     """The same number of prompts in one iteration, so as many steps: all feedback is on the base's responses."""
     return replace(
         recipe,

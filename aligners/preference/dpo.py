@@ -18,9 +18,9 @@ from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPa
 from aligners.preference.layouts import move, response_logps
 from aligners.preference.pairs import Pair, told
 from aligners.preference.reference_logps import PairLogps
-from aligners.presets import DpoPreset
+from aligners.settings import DpoSettings
 from aligners.training.logprobs import spread_rows
-from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.errors import DataError, TrainingError
 
 UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
 
@@ -49,7 +49,7 @@ class DpoBatch:
 
 
 def usable_pairs(
-    pairs: Sequence[Pair], encoder: PairEncoder, image_folder: Path, preset: DpoPreset, bad_images: str = "error"
+    pairs: Sequence[Pair], encoder: PairEncoder, image_folder: Path, settings: DpoSettings
 ) -> tuple[list[TokenPair], dict[str, int]]:
     """Token pairs that can be trained on, and how many were left out for which reason.
 
@@ -60,10 +60,7 @@ def usable_pairs(
     Raises:
         DataError: if an image does not open and `bad_images` is "error", or only some pairs have an image.
         TrainingError: if nothing is left.
-        UsageError: if `bad_images` is something else.
     """
-    if bad_images not in ("error", "skip"):
-        raise UsageError(f"bad_images is 'error' or 'skip', not {bad_images!r}")
     counts: dict[str, int] = {}
     kept: list[TokenPair] = []
     candidates = [(pair, encoder.tokenize(pair, image_folder)) for pair in pairs]
@@ -75,14 +72,14 @@ def usable_pairs(
         if reason is None and tokens.chosen_ids == tokens.rejected_ids:
             reason = "chosen and rejected are the same tokens"
         if reason is None and problem is not None:
-            if bad_images == "error":
+            if settings.bad_images == "error":
                 raise DataError(f"pair {pair.id!r}: {problem} (set bad_images to 'skip' to leave such pairs out)")
             reason = "image does not open"
-        if reason is None and longest(tokens) > preset.max_length:
-            reason = f"longer than {preset.max_length} tokens"
+        if reason is None and longest(tokens) > settings.max_length:
+            reason = f"longer than {settings.max_length} tokens"
         if reason is None:
             kept.append(tokens)
-            spans = changed_spans(tokens.rejected_ids, tokens.chosen_ids, preset.diff)
+            spans = changed_spans(tokens.rejected_ids, tokens.chosen_ids, settings.diff)
             reason = None if any(span.chosen for span in spans) else UNCHANGED_CHOSEN
         if reason is not None:
             counts[reason] = counts.get(reason, 0) + 1
@@ -119,11 +116,11 @@ def _image_problem(pair: TokenPair) -> str | None:
     return None
 
 
-def weighted_rows(pairs: Sequence[TokenPair], logps: Sequence[PairLogps], preset: DpoPreset) -> list[DpoRow]:
+def weighted_rows(pairs: Sequence[TokenPair], logps: Sequence[PairLogps], settings: DpoSettings) -> list[DpoRow]:
     """Attach token weights and reference log-probabilities."""
     rows = []
     for pair, reference in zip(pairs, logps, strict=True):
-        rejected, chosen = token_weights(pair.rejected_ids, pair.chosen_ids, preset.gamma, preset.diff)
+        rejected, chosen = token_weights(pair.rejected_ids, pair.chosen_ids, settings.gamma, settings.diff)
         rows.append(DpoRow(pair, chosen, rejected, reference))
     return rows
 
@@ -138,15 +135,17 @@ def dpo_batch(rows: Sequence[DpoRow], encoder: PairEncoder, layout: Layout) -> D
     return DpoBatch(batch, spread_rows(weights, mask), spread_rows([row.tolist() for row in reference], mask))
 
 
-def dpo_objective(preset: DpoPreset, layout: Layout) -> Callable[[Any, DpoBatch], tuple[Tensor, Mapping[str, Tensor]]]:
+def dpo_objective(
+    settings: DpoSettings, layout: Layout
+) -> Callable[[Any, DpoBatch], tuple[Tensor, Mapping[str, Tensor]]]:
     """The loss function of a preset, for `training.fit`."""
 
     def objective(model: Any, batch: DpoBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         logps, mask = response_logps(model, batch.pairs, layout)
-        policy = sequence_logps(logps, mask, batch.weights, average=preset.average)
-        reference = sequence_logps(batch.reference, mask, batch.weights, average=preset.average)
+        policy = sequence_logps(logps, mask, batch.weights, average=settings.average)
+        reference = sequence_logps(batch.reference, mask, batch.weights, average=settings.average)
         half = len(policy) // 2
-        found = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], preset.beta)
+        found = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], settings.beta)
         mean_chosen = sequence_logps(logps[:half], mask[:half], average=True)
         lengths = mask.sum(-1).float()
         metrics = {
@@ -161,6 +160,6 @@ def dpo_objective(preset: DpoPreset, layout: Layout) -> Callable[[Any, DpoBatch]
             "log_ratio": ((logps.detach() - batch.reference) * mask).sum(-1).view(2, -1).sum(0)
             / lengths.view(2, -1).sum(0),
         }
-        return with_nll(found.losses, mean_chosen, preset.nll_weight), metrics
+        return with_nll(found.losses, mean_chosen, settings.nll_weight), metrics
 
     return objective

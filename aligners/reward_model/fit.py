@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +34,10 @@ from aligners.reward_model.comparisons import (
 from aligners.reward_model.facts import Facts, facts_hash, rating_conversation
 from aligners.reward_model.model import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
 from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
-from aligners.training.policy import make_trainable, wants_lora
+from aligners.training.policy import load_policy, make_trainable, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import finished_card
-from aligners.training.settings import TrainingSettings, check_kinds, check_range
+from aligners.training.settings import TrainingSettings, check_range
 from aligners.training.trainer import fit
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.loading import load_checkpoint
@@ -52,26 +52,34 @@ HEAD, ACCURACY = "reward_head.safetensors", "accuracy.json"
 _METRIC = Metric("accuracy", "100 * right / pairs", higher_is_better=True, role="rate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardModelSettings:
-    """How a reward model is trained.
+@dataclass(frozen=True, kw_only=True)
+class RewardModelSettings(TrainingSettings):
+    """How a reward model is trained; epochs count passes over the comparisons.
 
-    training        see TrainingSettings; its epochs count passes over the comparisons
     centre_weight   pull of the rewards towards zero; 1e-3 in LLaVA-RLHF
     held_out        comparisons kept for measuring (whole images), at most a fifth of all
     missing_facts   "error" or "skip": comparisons whose image has no facts; PPO's prompts alike
     bad_images      "error" or "skip": comparisons whose image does not open; PPO's prompts alike
     """
 
-    training: TrainingSettings
     centre_weight: float = 1e-3
     held_out: int = 500
     missing_facts: Literal["error", "skip"] = "error"
     bad_images: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
-        check_kinds(self)
+        TrainingSettings.__post_init__(self)
         check_range(self, "held_out", inclusive=True)
+
+
+def reward_model_json(settings: RewardModelSettings) -> dict[str, Json]:
+    """Settings as they stand on cards and in a run's folder: those of training, and the model's own beside them."""
+    training = {field.name for field in fields(TrainingSettings)}
+    whole = asdict(settings)
+    return {
+        "training": {name: whole[name] for name in sorted(training)},
+        **{name: value for name, value in whole.items() if name not in training},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +132,24 @@ def train_reward_model(
     """
     out, begin = Path(out), time.perf_counter()
     usable, skipped = usable_comparisons(comparisons, facts, image_folder, settings.missing_facts, settings.bad_images)
-    seed = settings.training.seed
+    seed = settings.seed
     training, held = split_held_out(usable, settings.held_out, seed)
-    checkpoint = load_checkpoint(start, dtype="auto")
-    model, processor = merged(checkpoint.model), checkpoint.processor
+    policy = load_policy(start, settings)
+    model, processor = policy.model, policy.processor
     start_hash = weights_hash(model)
     identity = {
         "model": start_hash,
         "comparisons": comparisons_hash(usable),
         "facts": facts_hash(facts),
-        **asdict(settings),
+        **reward_model_json(settings),
     }
     done = _finished(out, identity)
     if done is not None:
         return done
-    lora = wants_lora(model, settings.training)
-    reward_model = _new_model(model if lora else model.float(), settings.training)
+    lora = wants_lora(model, settings)
+    reward_model = _new_model(model, settings)
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
-    epochs = range(math.ceil(settings.training.epochs))
+    epochs = range(math.ceil(settings.epochs))
     rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in epochs]
     _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
     reward_model.eval()
@@ -154,11 +162,11 @@ def train_reward_model(
         method="reward model",
         preset="",
         data={"comparisons": identity["comparisons"], "facts": identity["facts"]},
-        settings=asdict(settings),
+        settings=reward_model_json(settings),
         seeds={"training": seed},
         cost={"pairs": len(training), "held_out": len(held), "seconds": seconds},
         skipped=skipped,
-        adapter=lora and not settings.training.merge_adapter,
+        adapter=lora and not settings.merge_adapter,
     )
     _save(reward_model, processor, out, card, accuracy, without)
     return RewardModelResult(out, accuracy, without, len(training), len(held), seconds, skipped)
@@ -179,7 +187,7 @@ def _fit_groups(
         [group for groups in epochs for group in groups],
         lambda some: rating_batch(some, encoder),
         _objective(settings.centre_weight),
-        _whole_run(settings.training, len(epochs[0])),
+        _whole_run(settings, len(epochs[0])),
         out,
         identity=identity,
         progress=as_stage("reward model", progress),

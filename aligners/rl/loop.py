@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aligners.rl.experience import Experience, Scorer, experience_of
-from aligners.rl.models import ActorCritic, build_models
+from aligners.rl.experience import Experience, RolloutReward, experience_of
+from aligners.rl.models import ActorCritic, build_models, recomputing
 from aligners.rl.ppo import policy_loss, value_loss
 from aligners.rl.rollouts import (
     RolloutPrompt,
@@ -33,7 +33,8 @@ from aligners.rl.rollouts import (
     scoring_batches,
     widen,
 )
-from aligners.rl.settings import PpoSettings
+from aligners.settings import FactRlhfSettings
+from aligners.training.policy import autocast
 from aligners.training.run_folder import LOG, Journal, claim_folder
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
@@ -47,9 +48,9 @@ def train_ppo(
     processor: Any,
     critic_source: Any,
     prompts: Sequence[RolloutPrompt],
-    scorer: Scorer,
+    reward: RolloutReward,
     out: Path,
-    settings: PpoSettings,
+    settings: FactRlhfSettings,
     *,
     image_folder: Path,
     end_id: int,
@@ -63,9 +64,9 @@ def train_ppo(
         processor: of the policy.
         critic_source: backbone that the value model copies (the reward model's); unused for rloo and "shared".
         prompts: what to roll out on.
-        scorer: the reward model with its facts.
+        reward: what each response earns, e.g. the reward model with its facts.
         out: folder of the run.
-        settings: see PpoSettings.
+        settings: of PPO; those of other stages are not read.
         image_folder: where the prompts' image names begin.
         end_id: token that ends a response.
         identity: what is trained besides the settings; a run of another identity in the same folder is refused.
@@ -89,21 +90,21 @@ def train_ppo(
 
     def roll_out(number: int) -> dict[str, Json]:
         """One rollout with its updates; returns its line of the log."""
-        per_rollout = settings.preset.rollout_size // settings.samples_per_prompt
+        per_rollout = settings.rollout_size // settings.samples_per_prompt
         chosen = prompts_of_rollout(prompts, number, per_rollout, settings.seed)
         rng = random.Random(f"ppo:{settings.seed}:{number}")
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, image_folder, sampling, rng.getrandbits(31))
-        batches = scoring_batches(rollouts, encoder, image_folder, settings.micro_batch_size)
-        experience = experience_of(rollouts, batches, models, reference, scorer, settings, encoder.pad_id)
-        rate = set_learning_rate(optimizer, number, total, settings.preset.warmup_rollouts)
+        batches = scoring_batches(rollouts, encoder, image_folder, settings.responses_at_once)
+        experience = experience_of(rollouts, batches, models, reference, reward, settings)
+        rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
         found = update(experience, models, optimizer, settings, rng)
         return {
             "step": number + 1,
-            "loss": found["policy_loss"] + settings.preset.value_weight * found.get("value_loss", 0.0),
+            "loss": found["policy_loss"] + settings.value_weight * found.get("value_loss", 0.0),
             **experience.log,
             **found,
-            "learning_rate": rate * settings.preset.learning_rate,
+            "learning_rate": rate * settings.learning_rate,
             "responses": len(rollouts.prompts),
             "failed_prompts": rollouts.failed,
         }
@@ -117,15 +118,14 @@ def train_ppo(
     return models.policy
 
 
-def _sampling(settings: PpoSettings, encoder: PromptEncoder, end_id: int) -> RolloutSettings:
-    preset = settings.preset
+def _sampling(settings: FactRlhfSettings, encoder: PromptEncoder, end_id: int) -> RolloutSettings:
     return RolloutSettings(
         samples=settings.samples_per_prompt,
-        temperature=preset.temperature,
-        limit=preset.response_limit,
+        temperature=settings.temperature,
+        limit=settings.response_limit,
         end_id=end_id,
-        overriding=question_mark_ids(encoder.tokenizer) if preset.cut_at_question_mark else (),
-        full_width=not preset.masked,
+        overriding=question_mark_ids(encoder.tokenizer) if settings.cut_at_question_mark else (),
+        full_width=not settings.masked,
         batch_size=settings.generation_batch,
     )
 
@@ -178,39 +178,41 @@ def _load_state(path: Path, models: ActorCritic, optimizer: Any) -> int:
 
 
 def update(
-    experience: Experience, models: ActorCritic, optimizer: Any, settings: PpoSettings, rng: random.Random
+    experience: Experience, models: ActorCritic, optimizer: Any, settings: FactRlhfSettings, rng: random.Random
 ) -> dict[str, float]:
     """The clipped updates of one rollout; returns means of losses and clip fractions.
 
     Raises:
         TrainingError: if a loss or gradient is not finite; the step is not taken.
     """
-    preset, batches = settings.preset, experience.batches
-    per_step = max(1, preset.step_size // settings.micro_batch_size)
+    batches = experience.batches
+    per_step = max(1, settings.step_size // settings.responses_at_once)
     sums: dict[str, float] = {}
     count = steps = 0
-    for _ in range(preset.inner_epochs):
-        order = list(range(len(batches)))
-        rng.shuffle(order)
-        for start in range(0, len(order), per_step):
-            chosen = [batches[i] for i in order[start : start + per_step]]
-            share = _shares(chosen, experience)
-            for batch, weight in zip(chosen, share, strict=True):
-                parts, loss = _loss(batch, experience, models, settings)
-                if not bool(torch.isfinite(loss)):
-                    raise TrainingError(f"the PPO loss is {loss.item()}; a lower learning rate usually helps")
-                (loss * weight).backward()  # type: ignore[no-untyped-call]
-                count += 1
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + value
-            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            norm = nn.utils.clip_grad_norm_(trained, preset.max_grad_norm).item()
-            if not math.isfinite(norm):
-                raise TrainingError("the gradients of PPO are not finite; a lower learning rate usually helps")
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            steps += 1
-            sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm
+    with recomputing(models):
+        for _ in range(settings.inner_epochs):
+            order = list(range(len(batches)))
+            rng.shuffle(order)
+            for start in range(0, len(order), per_step):
+                chosen = [batches[i] for i in order[start : start + per_step]]
+                share = _shares(chosen, experience)
+                for batch, weight in zip(chosen, share, strict=True):
+                    with autocast(models.policy, settings):
+                        parts, loss = _loss(batch, experience, models, settings)
+                    if not bool(torch.isfinite(loss)):
+                        raise TrainingError(f"the PPO loss is {loss.item()}; a lower learning rate usually helps")
+                    (loss * weight).backward()  # type: ignore[no-untyped-call]
+                    count += 1
+                    for name, value in parts.items():
+                        sums[name] = sums.get(name, 0.0) + value
+                trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                norm = nn.utils.clip_grad_norm_(trained, settings.max_grad_norm).item()
+                if not math.isfinite(norm):
+                    raise TrainingError("the gradients of PPO are not finite; a lower learning rate usually helps")
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                steps += 1
+                sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm
     return {name: value / (steps if name == "grad_norm" else count) for name, value in sums.items()} | {
         "optimizer_steps": float(steps)
     }
@@ -223,10 +225,9 @@ def _shares(batches: Sequence[ScoringBatch], experience: Experience) -> list[flo
 
 
 def _loss(
-    batch: ScoringBatch, experience: Experience, models: ActorCritic, settings: PpoSettings
+    batch: ScoringBatch, experience: Experience, models: ActorCritic, settings: FactRlhfSettings
 ) -> tuple[dict[str, float], Tensor]:
-    preset = settings.preset
-    found = models(batch, preset.temperature)
+    found = models(batch, settings.temperature)
     width = found.logps.shape[1] if experience.mask is not None else experience.old_logps.shape[1]
     rows = torch.tensor(batch.rows)
     device = found.logps.device
@@ -236,7 +237,7 @@ def _loss(
 
     mask = here(experience.mask) if experience.mask is not None else None
     policy = policy_loss(
-        widen(found.logps, width), here(experience.old_logps), here(experience.advantages), preset.clip, mask
+        widen(found.logps, width), here(experience.old_logps), here(experience.advantages), settings.clip, mask
     )
     parts = {
         "policy_loss": policy.loss.item(),
@@ -246,18 +247,18 @@ def _loss(
     if models.head is None:
         return parts, policy.loss
     value = value_loss(
-        widen(found.values, width), here(experience.old_values), here(experience.returns), preset.value_clip, mask
+        widen(found.values, width), here(experience.old_values), here(experience.returns), settings.value_clip, mask
     )
     parts |= {"value_loss": value.loss.item(), "value_clip_fraction": value.clip_fraction.item()}
-    return parts, policy.loss + preset.value_weight * value.loss
+    return parts, policy.loss + settings.value_weight * value.loss
 
 
-def make_optimizer(models: ActorCritic, settings: PpoSettings) -> torch.optim.AdamW:
+def make_optimizer(models: ActorCritic, settings: FactRlhfSettings) -> torch.optim.AdamW:
     """AdamW over policy and value model, each with its own learning rate."""
     policy = [parameter for parameter in models.policy.parameters() if parameter.requires_grad]
     own = {id(parameter) for parameter in policy}
     value = [p for p in models.parameters() if p.requires_grad and id(p) not in own]
-    rate = settings.preset.learning_rate
+    rate = settings.learning_rate
     groups: list[dict[str, Any]] = [{"params": policy, "lr": rate, "peak": rate}]
     if value:
         peak = settings.value_learning_rate or rate

@@ -1,6 +1,8 @@
 """The models of PPO: policy, value model and frozen reference, sharing every weight that is not trained."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +11,10 @@ from torch import Tensor, nn
 
 from aligners.reward_model.model import last_hidden, reward_head
 from aligners.rl.rollouts import ScoringBatch, batch_entropies, batch_logps, response_positions
-from aligners.rl.settings import PpoSettings
-from aligners.training.policy import make_trainable, wants_lora
+from aligners.settings import FactRlhfSettings
+from aligners.training.policy import make_trainable, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare, pad_responses
-from aligners.training.settings import TrainingSettings
+from aligners.training.settings import ModelSettings
 
 
 class ActorCritic(nn.Module):
@@ -43,19 +45,45 @@ class Outputs:
     entropies: Tensor | None
 
 
-def build_models(policy: Any, critic_source: Any, settings: PpoSettings) -> tuple[ActorCritic, Any]:
+def build_models(policy: Any, critic_source: Any, settings: FactRlhfSettings) -> tuple[ActorCritic, Any]:
     """(trainable policy and value model, frozen reference) from a start model and the reward model's backbone."""
-    actor = make_trainable(policy, settings.training)
+    actor = make_trainable(policy, settings)
     reference = copy_sharing_frozen(actor).eval().requires_grad_(False)
+    checkpointing = wants_checkpointing(actor, settings)
     critic, head = None, None
     if settings.advantage == "gae":
-        critic = _critic(critic_source, settings.training) if settings.value_backbone == "own" else None
+        critic = _critic(critic_source, settings) if settings.value_backbone == "own" else None
         core = bare(actor if critic is None else critic)
         head = value_head(core.config.get_text_config().hidden_size).to(core.device)
+    for model in (actor, critic) if checkpointing else ():
+        if model is not None:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return ActorCritic(actor, critic, head), reference
 
 
-def _critic(source: Any, training: TrainingSettings) -> Any:
+@contextmanager
+def recomputing(models: ActorCritic) -> Iterator[None]:
+    """Inside, layers whose activations are to be computed again do so: they look at the training mode for it.
+
+    Dropout stays off all the same: old and new log-probabilities must come from one function.
+    """
+    cores = [bare(model) for model in (models.policy, models.critic) if model is not None]
+    if not any(getattr(core, "is_gradient_checkpointing", False) for core in cores):
+        yield
+        return
+    models.train()
+    for module in models.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+        if getattr(module, "attention_dropout", 0.0):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
+    try:
+        yield
+    finally:
+        models.eval()
+
+
+def _critic(source: Any, training: ModelSettings) -> Any:
     """The value model's backbone: the reward model's with its adapter, an adapter of its own, or a whole copy."""
     if hasattr(source, "get_base_model"):
         adapter = [parameter.requires_grad_() for name, parameter in source.named_parameters() if "lora_" in name]

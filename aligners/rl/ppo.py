@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aligners.presets import KlEstimator
+from aligners.settings import KlEstimator
 from aligners.training.response_logps import last_positions
 
 # --- statistics ---------------------------------------------------------------------------------------------------

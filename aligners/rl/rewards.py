@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aligners.presets import RewardSettings
 from aligners.reward_model.facts import AnswerKind
+from aligners.settings import RewardSettings
 
 
 def symbolic_bonus(kind: AnswerKind, response: str, *, score_yes: bool = False) -> float:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from aligners.reward_model.facts import AnswerKind
 from aligners.reward_model.model import last_hidden
 from aligners.training.logprobs import IGNORE, chunk_tokens_for, entropies, hidden_token_logps
-from aligners.training.response_logps import bare, pad_responses
+from aligners.training.response_logps import bare, pad_responses, vocabulary_size
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import TrainingError
@@ -62,12 +62,14 @@ class Rollouts:
     texts    decoded responses, end token left out
     cut      token ids, padded to the longest response (or to the limit); has_end; mask, see Cut
     failed   prompts left out because a response could not be generated
+    seed     of the sampling; whatever is drawn anew for each rollout may begin with it
     """
 
     prompts: tuple[RolloutPrompt, ...]
     texts: tuple[str, ...]
     cut: Cut
     failed: int = 0
+    seed: int = 0
 
     @property
     def lengths(self) -> list[int]:
@@ -145,9 +147,7 @@ def sample_rollouts(
     ids = torch.tensor([row[:width] + [pad_id] * (width - len(row)) for row in rows])
     cut = cut_rows(ids, [len(row) for row in rows], settings, pad_id)
     texts = [engine.encoder.decode(row[kept].tolist()) for row, kept in zip(cut.ids, cut.mask, strict=True)]
-    return Rollouts(
-        tuple(prompts[number] for number, _ in keys), tuple(texts), cut, failed=len(prompts) - len(complete)
-    )
+    return Rollouts(tuple(prompts[number] for number, _ in keys), tuple(texts), cut, len(prompts) - len(complete), seed)
 
 
 def cut_rows(ids: Tensor, lengths: Sequence[int], settings: RolloutSettings, pad_id: int) -> Cut:
@@ -202,9 +202,8 @@ def batch_logps(model: Any, batch: ScoringBatch, temperature: float, hidden: Ten
     """Log-probabilities of the response tokens at the rollout's temperature, nats, (b, L), 0 behind the end."""
     core = bare(model)
     states = last_hidden(model, batch.inputs) if hidden is None else hidden
-    head = core.get_output_embeddings()
     labels = batch.labels.to(states.device)
-    chunk = chunk_tokens_for(head.weight.shape[0])
+    chunk = chunk_tokens_for(vocabulary_size(core))
     logps, mask = hidden_token_logps(states, _logits(core), labels, chunk_tokens=chunk, temperature=temperature)
     return pad_responses(logps[mask], batch.lengths)[0]
 
@@ -214,7 +213,7 @@ def batch_entropies(model: Any, batch: ScoringBatch, temperature: float, hidden:
     """Entropy of the distribution each response token was drawn from, nats, (b, L), 0 behind the end."""
     core = bare(model)
     states = response_positions(hidden, batch.labels)
-    pieces = torch.split(states, chunk_tokens_for(core.get_output_embeddings().weight.shape[0]))
+    pieces = torch.split(states, chunk_tokens_for(vocabulary_size(core)))
     values = torch.cat([entropies(_logits(core)(piece), temperature) for piece in pieces])
     return pad_responses(values, batch.lengths)[0]
 

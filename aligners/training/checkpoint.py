@@ -21,6 +21,7 @@ from evalkit.process.libraries import library_version
 from evalkit.schema import Json
 
 CARD = "card.json"
+IDENTICAL = "identical_weights"  # in a card's cost: see `identical_share`
 _SHORT, _LONG = "vision_tower.", "vision_tower.vision_model."
 _TOWERS_WITH_OLDER_NAMES = ("clip_vision_model", "siglip_vision_model")
 _SOFTWARE = ("hallu-evalkit", "torch", "transformers", "peft", "accelerate")
@@ -107,6 +108,39 @@ def weights_hash(model: Any) -> str:
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(data.numpy().data)
     return digest.hexdigest()[:16]
+
+
+def identical_share(folder: Path, parent: Path) -> float | None:
+    """Share of the weights in `folder` whose bits are those of the same weight in `parent`, a fraction.
+
+    A small step in a coarse type rounds to nothing: what is saved then is not what was trained.
+
+    Returns:
+        None where there is nothing to compare: `parent` is no folder of whole weights, or holds other names.
+    """
+    before, after = _places(parent), _places(folder)
+    same = total = 0
+    for name in sorted(before.keys() & after.keys()):
+        new, old = (_tensor(*place) for place in (after[name], before[name]))
+        if new.shape == old.shape:
+            same += int((new == old.to(new.dtype)).sum())
+            total += new.numel()
+    return same / total if total else None
+
+
+def _places(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Each weight's name in one spelling (see `older_name`) -> its file and its name there; adapters hold none."""
+    places: dict[str, tuple[Path, str]] = {}
+    for path in sorted(folder.glob("model*.safetensors")) if folder.is_dir() else ():
+        with safe_open(path, "pt") as file:
+            places |= {name.replace(_LONG, _SHORT): (path, name) for name in list(file.keys())}
+    return places
+
+
+def _tensor(path: Path, name: str) -> torch.Tensor:
+    with safe_open(path, "pt") as file:
+        found: torch.Tensor = file.get_tensor(name)
+    return found
 
 
 # --- weight names -------------------------------------------------------------------------------------------------

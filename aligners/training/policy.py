@@ -3,15 +3,16 @@
 Which parameters of a vision-language model a run trains: all of its language model, or an adapter on it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from aligners.training.checkpoint import Card, merged, rename_for_vllm, save_checkpoint, write_card
-from aligners.training.settings import TrainingSettings
+from aligners.training.checkpoint import IDENTICAL, Card, identical_share, merged, rename_for_vllm, write_card
+from aligners.training.response_logps import bare
+from aligners.training.settings import ModelSettings, TrainingSettings
 from evalkit.engines.model.loading import load_checkpoint
 from evalkit.errors import TrainingError, UsageError
 
@@ -25,7 +26,9 @@ class Policy:
 
     source  folder or hub name whose weights these are; None for a model in memory and for a merged adapter, which an
             adapter could not name as its base
-    parent  for the card; dtype: in which the weights are stored, and the trained ones will be
+    parent  for the card
+    dtype   in which the trained weights will be saved: as the start's are stored, unless the settings say otherwise
+    stored  in which the start's weights are stored; the model in memory may hold another, see `held_dtype`
     """
 
     model: Any
@@ -33,22 +36,58 @@ class Policy:
     source: str | None
     parent: str
     dtype: torch.dtype
+    stored: torch.dtype
 
 
-def load_policy(start: Path | str | tuple[Any, Any], training: TrainingSettings, device: torch.device) -> Policy:
-    """Load what is to be trained; full training keeps float32 weights, whatever is stored."""
+def load_policy(
+    start: Path | str | tuple[Any, Any], training: ModelSettings, device: torch.device | None = None
+) -> Policy:
+    """Load what is to be trained, in the type of `held_dtype`; a model in memory stays in its own."""
+    saved = getattr(torch, training.save_dtype) if training.save_dtype else None
     if isinstance(start, tuple):
         model, processor = start
-        return Policy(model, processor, None, IN_MEMORY, model.dtype)
-    checkpoint = load_checkpoint(start, dtype="auto", device=str(device))
-    model, dtype = merged(checkpoint.model), checkpoint.model.dtype
-    if not wants_lora(model, training):
-        model = model.float()
+        return Policy(model, processor, None, IN_MEMORY, saved or model.dtype, model.dtype)
+    checkpoint = load_checkpoint(start, dtype="auto", device=None if device is None else str(device))
+    model, stored = merged(checkpoint.model), checkpoint.model.dtype
+    model = model.to(held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
     source = str(start) if checkpoint.adapter is None else None
-    return Policy(model, checkpoint.processor, source, str(start), dtype)
+    return Policy(model, checkpoint.processor, source, str(start), saved or stored, stored)
 
 
-def trains_adapter(policy: Policy, training: TrainingSettings) -> bool:
+def held_dtype(stored: torch.dtype, *, lora: bool, bf16: bool) -> torch.dtype:
+    """The type in which weights are held during training.
+
+    Full training: float32. The frozen base of an adapter: bfloat16 where the forward pass is (a float16 base would make
+    every sum of the two a float32), else as stored; float16 by itself would need a loss scaler, so it becomes float32.
+    """
+    if not lora:
+        return torch.float32
+    if bf16:
+        return torch.bfloat16
+    return torch.float32 if stored is torch.float16 else stored
+
+
+def hold_base(model: Any, training: ModelSettings) -> None:
+    """Hold the base of an adapter in its `held_dtype`; the adapter's own weights stay as they are."""
+    dtype = held_dtype(bare(model).dtype, lora=True, bf16=wants_bf16(training))
+    for name, parameter in model.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.to(dtype)
+
+
+def wants_bf16(settings: ModelSettings) -> bool:
+    """Whether forward passes are autocast to bfloat16."""
+    if settings.bf16 is not None:
+        return settings.bf16
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def autocast(model: Any, settings: ModelSettings) -> torch.autocast:
+    """The precision of forward passes, as a context."""
+    return torch.autocast(bare(model).device.type, torch.bfloat16, enabled=wants_bf16(settings))
+
+
+def trains_adapter(policy: Policy, training: ModelSettings) -> bool:
     """Whether the run ends in an adapter.
 
     Raises:
@@ -72,14 +111,35 @@ def save_policy(trainer: Any, policy: Policy, out: Path, card: Card) -> None:
         if trainer.args.should_save:
             if not card.adapter and (out / _ADAPTER_FILES[0]).is_file():
                 _fold_saved_adapter(policy, out)
-            policy.processor.save_pretrained(out)
-            rename_for_vllm(out)
-            write_card(out, card)
+            _finish(policy, out, card)
     elif trainer.args.should_save:
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        model = model if card.adapter else merged(model)
-        save_checkpoint(model.to(policy.dtype), policy.processor, out, card)
+        save_trained(trainer.accelerator.unwrap_model(trainer.model), policy, out, card)
     trainer.accelerator.wait_for_everyone()
+
+
+def save_trained(model: Any, policy: Policy, out: Path, card: Card) -> None:
+    """Write a trained model that one process holds whole.
+
+    An adapter on a base that is held in another type than it is stored in is folded into the stored weights: what was
+    not trained stays as it was, bit by bit.
+    """
+    folds = not card.adapter and hasattr(model, "merge_and_unload")
+    if folds and policy.parent != IN_MEMORY and bare(model).dtype != policy.stored:
+        model.save_pretrained(out)
+        _fold_saved_adapter(policy, out)
+    else:
+        (model if card.adapter else merged(model)).to(policy.dtype).save_pretrained(out)
+    _finish(policy, out, card)
+
+
+def _finish(policy: Policy, out: Path, card: Card) -> None:
+    """What belongs to the weights; the card comes last, with the share of them that is still the start's."""
+    policy.processor.save_pretrained(out)
+    rename_for_vllm(out)
+    share = identical_share(out, Path(policy.parent)) if not card.adapter else None
+    if share is not None:
+        card = replace(card, cost={**card.cost, IDENTICAL: round(share, 4)})
+    write_card(out, card)
 
 
 def _fold_saved_adapter(policy: Policy, out: Path) -> None:
@@ -98,9 +158,21 @@ def _fold_saved_adapter(policy: Policy, out: Path) -> None:
 LARGE_MODEL = 10**9  # parameters; beyond it LoRA is the default
 
 
-def wants_lora(model: Any, settings: TrainingSettings) -> bool:
+def wants_lora(model: Any, settings: ModelSettings) -> bool:
     """Whether these settings train an adapter of this model."""
     return parameter_count(model) > LARGE_MODEL if settings.lora is None else settings.lora
+
+
+def wants_checkpointing(model: Any, settings: ModelSettings) -> bool:
+    """Whether these settings compute activations of this model again in the backward pass."""
+    chosen = settings.gradient_checkpointing
+    return parameter_count(model) > LARGE_MODEL if chosen is None else chosen
+
+
+def rate_of(model: Any, settings: TrainingSettings) -> float:
+    """The peak learning rate for what these settings train of this model."""
+    adapts = settings.lora_learning_rate is not None and wants_lora(model, settings)
+    return settings.lora_learning_rate if adapts and settings.lora_learning_rate else settings.learning_rate
 
 
 def parameter_count(model: Any) -> int:
@@ -108,7 +180,7 @@ def parameter_count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def make_trainable(model: Any, settings: TrainingSettings) -> Any:
+def make_trainable(model: Any, settings: ModelSettings) -> Any:
     """Freeze what stays, or put an adapter on the language model; returns the model to train.
 
     Raises:
@@ -134,7 +206,7 @@ def _ids(module: nn.Module) -> set[int]:
     return {id(parameter) for parameter in module.parameters()}
 
 
-def _with_lora(model: Any, settings: TrainingSettings) -> Any:
+def _with_lora(model: Any, settings: ModelSettings) -> Any:
     """Adapters on every linear layer of the language model; its head and the vision side stay as they are."""
     try:
         from peft import LoraConfig, get_peft_model

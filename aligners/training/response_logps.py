@@ -25,6 +25,12 @@ def bare(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def vocabulary_size(model: Any) -> int:
+    """Width of the language-model head, from the configuration: a weight that ZeRO-3 has partitioned has no rows."""
+    size: int = bare(model).config.get_text_config().vocab_size
+    return size
+
+
 @contextmanager
 def scoring(model: Any) -> Iterator[None]:
     """While inside, `model(score_labels=labels, share_images=bool, **inputs)` returns {"token_logps": (N,)}.
@@ -59,7 +65,7 @@ def _labelled_logps(core: Any, inputs: dict[str, Any], labels: Tensor, share_ima
         inputs = inputs | {"attention_mask": torch.zeros_like(mask, dtype=core.dtype).masked_fill(~mask, -1e9)}
     hidden = core.model(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
     head = core.get_output_embeddings()
-    logps, mask = hidden_token_logps(hidden, head, labels, chunk_tokens=chunk_tokens_for(head.weight.shape[0]))
+    logps, mask = hidden_token_logps(hidden, head, labels, chunk_tokens=chunk_tokens_for(vocabulary_size(core)))
     return logps[mask]
 
 

@@ -54,34 +54,25 @@ def _described(option: Any) -> str:
     return _WORDS.get(option) or str(option.__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSettings:
-    """How to train, whatever the loss.
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What is trained of a model, in which precision, and how a step is cut up.
 
-    learning_rate          peak; cosine schedule after `warmup_ratio` of the steps
-    epochs, max_steps      passes over the rows, or a number of steps instead
-    batch_size             rows per optimiser step, over all devices
-    micro_batch_size       rows in one forward pass on one device; None: all of a device's share
     lora                   train an adapter; None: for models beyond 1e9 parameters
     lora_rank, lora_alpha, lora_dropout   of the adapter
     merge_adapter          fold the adapter into the weights when done, so that a whole model is saved
     train_vision           train the vision tower too (full training only)
     train_projector        train what joins tower and language model (full training only)
     bf16                   autocast to bfloat16; None: on a GPU that has it
+    save_dtype             type of the saved weights; None: as the start's are stored
+    gradient_checkpointing compute activations again in the backward pass; None: for models beyond 1e9 parameters
+    micro_batch_size       rows in one forward pass on one device; None: all of a device's share, halved until it fits
+    weight_decay           of AdamW; max_grad_norm: of the clipped gradient
     save_steps             steps between training checkpoints; None: a quarter of the run
     log_steps              steps between lines of the log
     workers                processes that prepare batches
     """
 
-    learning_rate: float
-    epochs: float = 1.0
-    max_steps: int | None = None
-    batch_size: int = 32
-    micro_batch_size: int | None = None
-    warmup_ratio: float = 0.03
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    seed: int = 0
     lora: bool | None = None
     lora_rank: int = 64
     lora_alpha: int = 16
@@ -90,13 +81,40 @@ class TrainingSettings:
     train_vision: bool = False
     train_projector: bool = True
     bf16: bool | None = None
-    gradient_checkpointing: bool = False
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    gradient_checkpointing: bool | None = None
+    micro_batch_size: int | None = None
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    seed: int = 0
     save_steps: int | None = None
     log_steps: int = 1
     workers: int = 0
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        check_range(self, "learning_rate", "epochs", "max_steps", "batch_size", "micro_batch_size", "lora_rank")
-        check_range(self, "lora_alpha", "save_steps", "log_steps")
-        check_range(self, "warmup_ratio", "weight_decay", "max_grad_norm", "lora_dropout", "workers", inclusive=True)
+        check_range(self, "micro_batch_size", "lora_rank", "lora_alpha", "save_steps", "log_steps")
+        check_range(self, "weight_decay", "max_grad_norm", "lora_dropout", "workers", inclusive=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(ModelSettings):
+    """How to train on rows, whatever the loss.
+
+    learning_rate          peak; cosine schedule after `warmup_ratio` of the steps
+    lora_learning_rate     takes its place where an adapter is trained; None: the same rate
+    epochs, max_steps      passes over the rows, or a number of steps instead
+    batch_size             rows per optimiser step, over all devices
+    """
+
+    learning_rate: float
+    lora_learning_rate: float | None = None
+    epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    warmup_ratio: float = 0.03
+
+    def __post_init__(self) -> None:
+        ModelSettings.__post_init__(self)
+        check_range(self, "learning_rate", "lora_learning_rate", "epochs", "max_steps", "batch_size")
+        check_range(self, "warmup_ratio", inclusive=True)

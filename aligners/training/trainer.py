@@ -4,6 +4,7 @@ A method gives `fit` its rows, a collate function and a loss; the trainer adds m
 checkpoints from which a killed run resumes (see `aligners.training.run_folder`).
 """
 
+import gc
 import logging
 import math
 import shutil
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from aligners.training.policy import parameter_count, rate_of, wants_bf16, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import LOG, Journal, claim_folder, last_complete_step, steps_folder
 from aligners.training.settings import TrainingSettings
@@ -35,6 +37,8 @@ class Fitted:
     losses: tuple[float, ...]
 
 
+_LOGGER = logging.getLogger(__name__)
+_TRACE = 1e-12  # a parameter whose sum and norm moved less has not been trained
 # (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
 LossFunction = Callable[[Any, Any], tuple[Tensor, Mapping[str, Tensor]]]
 
@@ -76,16 +80,35 @@ def fit(
     arguments = arguments or training_arguments(settings, folder, len(rows), report_to)
     if arguments.should_save:
         claim_folder(folder, identity)
-    resumed = last_complete_step(folder)
-    journal = Journal(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
-    with quiet_warnings():
-        trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder)
-    if progress is not None and arguments.should_save:
-        trainer.add_callback(Reporter(progress))
+    arguments.learning_rate = rate_of(model, settings)
+    if settings.lora is None and arguments.should_save and wants_lora(model, settings):
+        _LOGGER.warning(
+            "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
+            parameter_count(model) / 1e9, settings.lora_rank, arguments.learning_rate,
+        )  # fmt: skip
+    if wants_checkpointing(model, settings):
+        arguments.gradient_checkpointing = True
+        arguments.gradient_checkpointing_kwargs = {"use_reentrant": False}
     # checkpoints written within a second of each other are no reason to doubt the file system's clock aloud
     logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
-    begin = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
+    begin, before = time.perf_counter(), fingerprint(model)
+    while True:
+        resumed = last_complete_step(folder)
+        journal = Journal(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
+        with quiet_warnings():
+            trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder, settings.warmup_ratio)
+        if progress is not None and arguments.should_save:
+            trainer.add_callback(Reporter(progress))
+        try:
+            trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
+            break
+        except torch.OutOfMemoryError as error:
+            _halve(arguments, settings, trainer.state.global_step, resumed, error)
+    if not trainer.is_deepspeed_enabled and not _changed(trainer, before):
+        raise TrainingError(
+            f"{trainer.state.global_step} steps changed no weight: the learning rate {arguments.learning_rate:g} is "
+            "too small for them, or every gradient is zero"
+        )
     if save is not None:
         save(trainer)
     if arguments.should_save:
@@ -93,11 +116,46 @@ def fit(
     return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
 
 
-def wants_bf16(settings: TrainingSettings) -> bool:
-    """Whether forward passes are autocast to bfloat16."""
-    if settings.bf16 is not None:
-        return settings.bf16
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+def _halve(
+    arguments: TrainingArguments, settings: TrainingSettings, step: int, resumed: Any, error: BaseException
+) -> None:
+    """Half as many rows a forward pass, twice as many passes: the same step in less memory.
+
+    Raises:
+        TrainingError: if that cannot be done here: the number was given, is 1 already, other processes would not know
+            of it, or steps were taken that no training checkpoint holds.
+    """
+    micro = arguments.per_device_train_batch_size
+    lost = step > (resumed[0] if resumed else 0)
+    if settings.micro_batch_size is not None or micro == 1 or arguments.world_size > 1 or lost:
+        smaller = f"set micro_batch_size below {micro}" if micro > 1 else "set gradient_checkpointing or lora"
+        raise TrainingError(f"out of memory with {micro} rows in a forward pass: {smaller}") from error
+    smaller_micro = next(size for size in range(micro // 2, 0, -1) if micro % size == 0)
+    arguments.gradient_accumulation_steps *= micro // smaller_micro
+    arguments.per_device_train_batch_size = smaller_micro
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def fingerprint(model: Any) -> dict[str, tuple[float, float]]:
+    """Sum and norm of each trained parameter, or of this process's part of it."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            value = parameter.detach()
+            value = value.to_local() if hasattr(value, "to_local") else value
+            norm = torch.linalg.vector_norm(value, dtype=torch.float64)
+            found[name] = (value.sum(dtype=torch.float64).item(), norm.item())
+    return found
+
+
+def _changed(trainer: Any, before: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether any process holds a trained parameter that is not what it was."""
+    if trainer.is_fsdp_enabled:  # parameters were whole before they were sharded: nothing to compare with
+        return True
+    after = fingerprint(trainer.accelerator.unwrap_model(trainer.model))
+    return any(abs(x - y) > _TRACE for name, value in before.items() for x, y in zip(value, after[name], strict=True))
 
 
 def training_arguments(
@@ -112,8 +170,6 @@ def training_arguments(
     arguments = TrainingArguments(
         output_dir=str(steps_folder(folder)),
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         num_train_epochs=settings.epochs,
@@ -122,8 +178,6 @@ def training_arguments(
         data_seed=settings.seed,
         bf16=wants_bf16(settings),
         use_cpu=not on_gpu,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         logging_steps=settings.log_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps",
@@ -159,7 +213,9 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         loss: LossFunction,
         journal: Journal,
         folder: Path,
+        warmup_ratio: float = 0.0,
     ) -> None:
+        self._warmup_ratio = warmup_ratio
         super().__init__(
             model=model,
             args=arguments,
@@ -204,6 +260,18 @@ class LossTrainer(Trainer):  # type: ignore[misc]
             self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch})
         super().log(logs, start_time)
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """See `rate_share`; transformers' own begins with a step at 0."""
+        if getattr(self, "lr_scheduler", None) is None:
+            warmup = math.ceil(num_training_steps * self._warmup_ratio)
+
+            def share(step: int) -> float:
+                return rate_share(step, num_training_steps, warmup)
+
+            self.lr_scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted."""
         return 0
@@ -240,6 +308,17 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         last = last_complete_step(self._folder)
         kept = f"the last good training checkpoint is {last[1]}" if last else "no training checkpoint was saved yet"
         raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
+
+
+def rate_share(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak learning rate at a step (from 0): linear over the first `warmup` steps, then a cosine.
+
+    No step goes without a rate: a run of one step has one, and warm-up takes at most half of a run.
+    """
+    warmup = min(warmup, steps // 2)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
 
 
 def layers_to_shard(model: Any) -> list[str]:

@@ -58,11 +58,11 @@ def nudged(model, seed=1):
 
 
 def loss_and_metrics(model, encoder, pairs, folder, settings, reference_folder, nudge=True):
-    tokens, _ = usable_pairs(pairs, encoder, folder, settings.preset)
+    tokens, _ = usable_pairs(pairs, encoder, folder, settings)
     logps = reference_logps(model, encoder, tokens, reference_folder, layout=Layout.PACKED)
-    rows = weighted_rows(tokens, logps.pairs, settings.preset)
+    rows = weighted_rows(tokens, logps.pairs, settings)
     with scoring(nudged(model) if nudge else model):
-        loss, metrics = dpo_objective(settings.preset, Layout.PACKED)(model, dpo_batch(rows, encoder, Layout.PACKED))
+        loss, metrics = dpo_objective(settings, Layout.PACKED)(model, dpo_batch(rows, encoder, Layout.PACKED))
     return loss, metrics
 
 
@@ -201,7 +201,7 @@ def test_a_merged_adapter_is_a_whole_model_with_the_same_probabilities(world, tm
     start, pairs, images = world
     settings = dpo_settings("ddpo-paper", **(QUICK | {"lora": True, "lora_rank": 4, "lora_dropout": 0.0}))
     kept = train_dpo(start, pairs, tmp_path / "adapter", settings, image_folder=images).checkpoint
-    merging = replace(settings, training=replace(settings.training, merge_adapter=True))
+    merging = replace(settings, merge_adapter=True)
     whole = train_dpo(start, pairs, tmp_path / "merged", merging, image_folder=images).checkpoint
     assert (kept / "adapter_config.json").is_file()
     assert (whole / "config.json").is_file()
@@ -225,7 +225,7 @@ def test_an_adapter_of_a_merged_adapter_has_no_base(world, tmp_path):
     first = train_dpo(start, pairs, tmp_path / "first", settings, image_folder=images).checkpoint
     with pytest.raises(UsageError, match="merge_adapter"):
         train_dpo(first, pairs, tmp_path / "second", settings, image_folder=images)
-    merging = replace(settings, training=replace(settings.training, merge_adapter=True))
+    merging = replace(settings, merge_adapter=True)
     second = train_dpo(first, pairs, tmp_path / "second", merging, image_folder=images)
     assert read_card(second.checkpoint).parent == str(first)
 
@@ -336,7 +336,7 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         Pair("e", "0.png", "?", "There is a dog in the park.", "There is a dog in the park. There is a car."),
     ]
     settings = dpo_settings("ddpo-paper", bad_images="skip", max_length=512)
-    kept, counts = usable_pairs(odd + pairs[1:2], encoder, images, settings.preset, settings.bad_images)
+    kept, counts = usable_pairs(odd + pairs[1:2], encoder, images, settings)
     assert [pair.id for pair in kept] == ["e", "1"]
     assert counts == {
         "an empty response": 1,
@@ -346,14 +346,14 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         UNCHANGED_CHOSEN: 1,
     }
     with pytest.raises(DataError, match=r"'c'.*torn"):
-        usable_pairs(odd, encoder, images, settings.preset)
+        usable_pairs(odd, encoder, images, replace(settings, bad_images="error"))
     with pytest.raises(TrainingError, match=r"no pair is left to train on, of 2: an empty response \(1\), chosen and"):
-        usable_pairs(odd[:2], encoder, images, settings.preset, settings.bad_images)
+        usable_pairs(odd[:2], encoder, images, settings)
 
 
 def test_pairs_with_and_without_an_image_are_not_trained_together(world, llava):
     _, pairs, images = world
-    preset = dpo_settings("dpo").preset
+    preset = dpo_settings("dpo")
     blind = [replace(pair, image=None) for pair in pairs[:2]]
     assert len(usable_pairs(blind, llava[2], images, preset)[0]) == 2
     with pytest.raises(DataError, match=r"2 of 8 pairs have no image, e\.g\. '0'"):

@@ -6,17 +6,25 @@ import pytest
 
 from aligners import commands
 from aligners.changed import REFERENCE_DIFF
-from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS, RLAIFV_DPO, find_preset
+from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS, SOURCES, find_preset
+from aligners.settings import changed, dpo_json, feedback_json, ppo_json
+from aligners.training.settings import ModelSettings
 from evalkit.errors import UsageError
 
-EVERY = [*DPO_PRESETS.values(), RLAIFV_DPO, *RLAIF_PRESETS.values(), *FACT_RLHF_PRESETS.values()]
+EVERY = [*DPO_PRESETS.values(), *RLAIF_PRESETS.values(), *FACT_RLHF_PRESETS.values()]
+MACHINE = {field.name for field in dataclasses.fields(ModelSettings)}  # what a paper does not say, but for some of it
+OPTIONS = {
+    *("name", "max_steps", "chat_template", "bad_images", "missing_facts", "held_out", "use_facts", "generation_batch"),
+    *("save_rollouts", "max_rollouts", "samples_per_prompt", "advantage", "value_backbone", "value_learning_rate"),
+    "score_yes",
+}
 
 
 @pytest.mark.parametrize("preset", EVERY, ids=lambda p: f"{type(p).__name__}-{p.name}")
 def test_every_constant_names_its_source(preset):
-    constants = {f.name for f in dataclasses.fields(preset)} - {"name", "sources"}
-    assert set(preset.sources) == constants
-    assert all(preset.sources.values())
+    fields = {field.name for field in dataclasses.fields(preset)}
+    assert fields - MACHINE - OPTIONS <= set(SOURCES[preset.name]) <= fields
+    assert all(SOURCES[preset.name].values())
 
 
 @pytest.mark.parametrize(
@@ -31,7 +39,7 @@ def test_dense_dpo_presets_hold_the_published_numbers(name, gamma, beta, average
     preset = find_preset(DPO_PRESETS, name)
     found = (preset.gamma, preset.beta, preset.average, preset.batch_size, preset.warmup_ratio)
     assert found == (gamma, beta, average, batch_size, warmup_ratio)
-    assert preset.learning_rate == 5e-7
+    assert (preset.learning_rate, preset.lora_learning_rate) == (5e-7, 1e-5)
 
 
 def test_the_release_preset_diffs_as_released():
@@ -42,14 +50,14 @@ def test_the_release_preset_diffs_as_released():
 def test_rlaifv_samples_ten_and_trains_plain_dpo_on_sums():
     preset = RLAIF_PRESETS["rlaifv"]
     assert (preset.candidates, preset.temperature, preset.iterations, preset.pairs_per_image) == (10, 0.7, 4, 2)
-    assert (preset.dpo.gamma, preset.dpo.beta, preset.dpo.average, preset.dpo.batch_size) == (1.0, 0.1, False, 8)
-    assert (preset.dpo.warmup_ratio, preset.dpo.weight_decay, preset.dpo.epochs) == (0.05, 0.01, 4)
+    assert (preset.gamma, preset.beta, preset.average, preset.batch_size) == (1.0, 0.1, False, 8)
+    assert (preset.warmup_ratio, preset.weight_decay, preset.epochs) == (0.05, 0.01, 4)
 
 
 def test_the_masked_preset_differs_from_the_reference_in_the_named_effects_only():
     reference, masked = (FACT_RLHF_PRESETS[f"fact-rlhf-{kind}"] for kind in ("reference", "masked"))
     different = {f.name for f in dataclasses.fields(reference) if getattr(reference, f.name) != getattr(masked, f.name)}
-    assert different == {"name", "masked", "cut_at_question_mark", "kl_estimator", "reward_scale", "sources"}
+    assert different == {"name", "masked", "cut_at_question_mark", "kl_estimator", "reward_scale"}
     assert (reference.kl_coefficient, reference.clip, reference.value_weight, reference.reward_scale) == (
         0.1,
         0.2,
@@ -67,3 +75,28 @@ def test_the_help_names_every_preset():
     assert set(commands.DPO_PRESETS) == set(DPO_PRESETS)
     assert set(commands.RLAIF_PRESETS) == set(RLAIF_PRESETS)
     assert set(commands.FACT_RLHF_PRESETS) == set(FACT_RLHF_PRESETS)
+
+
+def test_a_learning_rate_that_is_asked_for_holds_for_an_adapter_too():
+    preset = DPO_PRESETS["ddpo-paper"]
+    assert changed(preset, {"learning_rate": 1e-4}).lora_learning_rate is None
+    assert changed(preset, {"learning_rate": 1e-4, "lora_learning_rate": 1e-3}).lora_learning_rate == 1e-3
+    assert changed(preset, {"gamma": 2.0}).lora_learning_rate == 1e-5
+
+
+def test_settings_stand_on_cards_under_the_names_they_always_had():
+    rlaifv = RLAIF_PRESETS["rlaifv"]
+    dpo = dpo_json(rlaifv)
+    assert (dpo["preset"], dpo["beta"], dpo["learning_rate"], dpo["chat_template"]) == ("rlaifv", 0.1, 5e-7, None)
+    assert "candidates" not in dpo
+    assert {"name", "candidates", "min_gap"} <= set(feedback_json(rlaifv))
+    assert "beta" not in feedback_json(rlaifv)
+    ppo = ppo_json(FACT_RLHF_PRESETS["fact-rlhf-masked"])
+    assert (ppo["name"], ppo["reward"]["length_weight"], ppo["training_lora"]) == ("fact-rlhf-masked", -10.0, None)
+    assert (ppo["micro_batch_size"], ppo["reward_epochs"]) == (8, 1)
+
+
+@pytest.mark.parametrize("preset", EVERY, ids=lambda p: p.name)
+def test_settings_are_flat(preset):
+    nested = {f.name for f in dataclasses.fields(preset) if dataclasses.is_dataclass(getattr(preset, f.name))}
+    assert nested <= {"diff"}

@@ -134,7 +134,11 @@ def test_each_iteration_starts_from_the_last_checkpoint(finished: RlaifResult) -
 def test_the_card_tells_the_whole_run(finished: RlaifResult, world: Path) -> None:
     card = read_card(finished.checkpoint)
     assert card is not None
-    assert (card.method, card.preset, card.parent) == ("rlaif", "rlaifv", str(world / "start"))
+    assert (card.method, card.preset, card.parent) == (
+        "rlaif",
+        "rlaifv (labels of its own, claims by rules)",
+        str(world / "start"),
+    )
     assert card.cost["pairs"] == finished.pairs == sum(row["trained_pairs"] for row in finished.iterations)
     assert card.cost["iterations"] == 2
     assert card.selection is None
@@ -264,10 +268,9 @@ def test_held_out_prompts_measure_a_checkpoint(world: Path) -> None:
 
 
 def test_overrides_reach_feedback_loss_and_training() -> None:
-    preset, training = rlaif_settings("rlaifv", {"candidates": 5, "beta": 0.2, "epochs": 2, "lora": True})
-    assert (preset.candidates, training.preset.beta, training.training.epochs) == (5, 0.2, 2)
-    assert preset.dpo == training.preset
-    assert training.training.merge_adapter
+    settings = rlaif_settings("rlaifv", {"candidates": 5, "beta": 0.2, "epochs": 2, "lora": True})
+    assert (settings.candidates, settings.beta, settings.epochs) == (5, 0.2, 2)
+    assert settings.merge_adapter
 
 
 @pytest.mark.parametrize(("preset", "overrides"), [("rlaifv", {"candidate": 5}), ("rlaif", {})])
@@ -342,6 +345,5 @@ def test_rounds_use_all_instructions_before_repeating_one(count: int, size: int)
 
 
 def test_a_preset_can_be_given_as_such(world: Path) -> None:
-    preset, _ = rlaif_settings("rlaifv", OVERRIDES)
-    again, _ = rlaif_settings(replace(preset, name="mine"))
-    assert again == replace(preset, name="mine", dpo=again.dpo)
+    mine = replace(rlaif_settings("rlaifv", OVERRIDES), name="mine")
+    assert rlaif_settings(mine) == mine

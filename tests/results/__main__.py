@@ -48,8 +48,7 @@ is often of a scene it was trained on, where it was the right one."""
 
 def plain_dpo(base: Path, out: Path, seed: int) -> Any:
     """The pairs and settings of dense DPO with every token counting once."""
-    preset = replace(SETTINGS.preset, name="dpo-miniature", gamma=1.0)
-    return align_miniature_ddpo(base, out, seed, settings=replace(SETTINGS, preset=preset))
+    return align_miniature_ddpo(base, out, seed, settings=replace(SETTINGS, name="dpo-miniature", gamma=1.0))
 
 
 METHODS: dict[str, Align] = {

@@ -10,9 +10,11 @@ from tiny_models import build_tiny, save_tiny
 
 from aligners.fact_rlhf.files import read_rollout_prompts
 from aligners.fact_rlhf.inputs import reward_scorer, usable_prompts
-from aligners.fact_rlhf.recipe import align_fact_rlhf, fact_rlhf_settings
+from aligners.fact_rlhf.recipe import align_fact_rlhf
+from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings, supervised_settings
 from aligners.fact_rlhf.supervised import read_answered, supervised_start
 from aligners.reward_model.model import RatingEncoder, RewardModel
+from aligners.rl.models import ActorCritic
 from aligners.rl.rollouts import RolloutSettings, sample_rollouts
 from aligners.training.run_folder import LOG, read_log
 from aligners.training.settings import TrainingSettings
@@ -84,6 +86,54 @@ def test_the_pipeline_ends_in_a_checkpoint_that_the_engine_loads(tiny, world, tm
     assert response.failure is None
     stages = json.loads((tmp_path / "out/stages.json").read_text())
     assert set(stages) == {"reward", "ppo"}
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_recomputed_activations_and_small_batches_give_the_same_losses(tiny, world, tmp_path, lora):
+    plain = align(tiny, world, tmp_path / "plain", lora=lora, micro_batch_size=2)
+    saving = align(tiny, world, tmp_path / "saving", lora=lora, micro_batch_size=1, gradient_checkpointing=True)
+    for ours, theirs in zip(saving.log, plain.log, strict=True):
+        for name in ("reward", "kl", "value_loss", "grad_norm"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
+    logs = [read_log(tmp_path / name / "reward" / LOG) for name in ("plain", "saving")]
+    assert [line["loss"] for line in logs[1]] == pytest.approx([line["loss"] for line in logs[0]], abs=1e-4)
+
+
+def test_the_forward_passes_of_ppo_run_in_bfloat16_where_that_is_asked_for(tiny, world, tmp_path, monkeypatch):
+    enabled = []
+    inside = ActorCritic.forward
+
+    def forward(self, *arguments, **keywords):
+        enabled.append((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+        return inside(self, *arguments, **keywords)
+
+    monkeypatch.setattr(ActorCritic, "forward", forward)
+    half = align(tiny, world, tmp_path / "half", lora=True, bf16=True)
+    assert set(enabled) == {(True, False), (True, True)}  # sampling's experience, and the updates
+    enabled.clear()
+    whole = align(tiny, world, tmp_path / "whole", lora=True, bf16=False)
+    assert {precision for precision, _ in enabled} == {False}
+    assert half.log[0]["loss"] == pytest.approx(whole.log[0]["loss"], abs=0.05)
+
+
+def test_facts_come_in_a_new_order_at_every_call(world):
+    model, processor = build_tiny("llava")
+    read = []
+
+    class Spy(RatingEncoder):
+        def prompt(self, rating):
+            read.append(rating.facts)
+            return super().prompt(rating)
+
+    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json")[:1]]
+    facts = {prompt.image: [f"Fact {i}." for i in range(6)] for prompt in prompts}
+    score = reward_scorer(RewardModel(model).eval(), Spy(PromptEncoder(processor)), facts, world / "images")
+    sampling = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
+    for seed in (1, 2, 1):
+        score(sample_rollouts(model, processor, prompts, world / "images", sampling, seed))
+    assert {frozenset(order) for order in read} == {frozenset(facts[prompts[0].image])}
+    assert read[0] != read[1]
+    assert read[0] == read[2]
 
 
 @pytest.mark.parametrize(("family", "lora"), [("llava_next", True), ("idefics3", False), ("gemma3", True)])
@@ -171,12 +221,14 @@ def test_overrides_reach_their_stage_and_unknown_ones_are_refused():
     settings = fact_rlhf_settings(
         "fact-rlhf-reference", length_weight=0.0, gamma=0.9, advantage="rloo", samples_per_prompt=2, lora=True, seed=3
     )
-    assert settings.ppo.preset.reward.length_weight == 0.0
-    assert settings.ppo.preset.gamma == 0.9
-    assert settings.ppo.advantage == "rloo"
-    assert (settings.ppo.seed, settings.reward.training.seed, settings.supervised.seed) == (3, 3, 3)
-    assert settings.reward.training.lora is settings.ppo.training.lora is True
-    assert settings.reward.training.lora_rank == settings.ppo.preset.lora_rank == 64
+    assert settings.length_weight == 0.0
+    assert settings.gamma == 0.9
+    assert settings.advantage == "rloo"
+    stages = (reward_model_settings(settings), supervised_settings(settings))
+    assert [stage.seed for stage in stages] == [settings.seed] * 2 == [3, 3]
+    assert [stage.lora for stage in stages] == [True, True]
+    assert [stage.lora_rank for stage in stages] == [64, 64]
+    assert [stage.merge_adapter for stage in stages] == [False, True]
     with pytest.raises(UsageError, match="gama"):
         fact_rlhf_settings(gama=1.0)
     with pytest.raises(UsageError, match="unknown preset"):

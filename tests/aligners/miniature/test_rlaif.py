@@ -37,10 +37,9 @@ def test_a_single_pass_asks_as_many_prompts_in_one_round() -> None:
 
 
 def test_the_recipe_is_settings_of_the_loop() -> None:
-    preset, training = rlaif_settings(RECIPE, {"lora": False})
-    assert preset.iterations <= 4
-    assert training.preset == RECIPE.dpo
-    assert not training.training.merge_adapter
+    settings = rlaif_settings(RECIPE, {"lora": False})
+    assert settings == replace(RECIPE, lora=False)
+    assert not settings.merge_adapter
 
 
 def test_an_untrained_base_names_no_objects_and_the_counts_say_so(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_rating_request_puts_facts_where_the_base_learned_them():
 
 
 def test_the_tuned_settings_are_known_to_the_pipeline():
-    assert fact_rlhf_settings("fact-rlhf-masked", **SETTINGS).ppo.preset.masked
+    assert fact_rlhf_settings("fact-rlhf-masked", **SETTINGS).masked
 
 
 def test_the_recipe_ends_in_a_checkpoint_and_does_not_start_again(base, spoken, tmp_path):

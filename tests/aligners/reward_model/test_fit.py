@@ -21,7 +21,6 @@ from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import RewardModelSettings, load_reward_model, measure, rewards_of, train_reward_model
 from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
 from aligners.training.run_folder import LOG, read_log
-from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
@@ -42,7 +41,7 @@ def tiny(tmp_path_factory):
 
 def settings(**changes):
     training = {"learning_rate": 1e-3, "batch_size": 2, "lora_rank": 4} | changes.pop("training", {})
-    return RewardModelSettings(training=TrainingSettings(**training), **changes)
+    return RewardModelSettings(**training, **changes)
 
 
 def rating(world, response, facts=None):

@@ -8,16 +8,16 @@ from rlhf_world import write_rlhf_world
 from tiny_models import FAMILIES, build_tiny
 
 from aligners.fact_rlhf.files import read_rollout_prompts
+from aligners.fact_rlhf.inputs import fact_rlhf_reward
 from aligners.presets import FACT_RLHF_MASKED, FACT_RLHF_REFERENCE
 from aligners.reward_model.facts import AnswerKind
 from aligners.rl.experience import experience_of
 from aligners.rl.loop import prompts_of_rollout, train_ppo
 from aligners.rl.models import build_models
 from aligners.rl.rollouts import RolloutSettings, sample_rollouts, scoring_batches
-from aligners.rl.settings import PpoSettings, settings_json
+from aligners.settings import ppo_json
 from aligners.training.response_logps import end_token
 from aligners.training.run_folder import LOG, read_log
-from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError, UsageError
 
@@ -30,9 +30,9 @@ def world(tmp_path_factory):
 
 
 def settings(preset=FACT_RLHF_MASKED, *, lora=False, changes=None, **options):
-    training = TrainingSettings(learning_rate=1e-3, lora=lora, lora_rank=4, lora_dropout=0.0)
+    small = SMALL | {"lora": lora, "lora_rank": 4, "lora_dropout": 0.0}
     options = {"max_rollouts": 2, "micro_batch_size": 2, "samples_per_prompt": 2} | options
-    return PpoSettings(preset=replace(preset, **(SMALL | (changes or {}))), training=training, **options)
+    return replace(preset, **(small | options | (changes or {})))
 
 
 def mean_id(rollouts):
@@ -55,12 +55,12 @@ def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None):
         processor,
         critic.requires_grad_(False),
         prompts,
-        scorer,
+        fact_rlhf_reward(scorer, chosen, encoder.pad_id),
         out,
         chosen,
         image_folder=world / "images",
         end_id=end_token(encoder, policy),
-        identity=settings_json(chosen),
+        identity=ppo_json(chosen),
         progress=progress,
     )
 
@@ -145,8 +145,7 @@ def test_the_policy_learns_what_is_rewarded(world, tmp_path):
         values = odd[rollouts.cut.ids] * rollouts.cut.mask
         return values.sum(-1) / rollouts.cut.mask.sum(-1)
 
-    only_model = replace(chosen.preset.reward, end_penalty=0.0, length_weight=0.0)
-    chosen = replace(chosen, preset=replace(chosen.preset, reward=only_model))
+    chosen = replace(chosen, end_penalty=0.0, length_weight=0.0)
     run(world, tmp_path, chosen, scorer=odd_tokens)
     log = read_log(tmp_path / LOG)
     assert log[-1]["model_score"] > log[0]["model_score"] + 0.1
@@ -184,9 +183,14 @@ def test_the_parts_of_the_reward_reach_the_experience(world, kind, earned):
     rollouts = replace(rollouts, texts=("No, there is none.",) * len(rollouts.texts))
     batches = scoring_batches(rollouts, encoder, world / "images", 4)
     found = experience_of(
-        rollouts, batches, models, reference, lambda r: torch.ones(len(r.texts)), chosen, encoder.pad_id
+        rollouts,
+        batches,
+        models,
+        reference,
+        fact_rlhf_reward(lambda r: torch.ones(len(r.texts)), chosen, encoder.pad_id),
+        chosen,
     )
-    assert found.log["correct_reward"] == pytest.approx(chosen.preset.reward.correct_weight * earned / 2)
+    assert found.log["correct_reward"] == pytest.approx(chosen.correct_weight * earned / 2)
     ended = found.log["ended"]
     assert found.log["model_score"] == pytest.approx(1 - 8 * (1 - ended), abs=1e-4)
     assert found.log["length_reward"] == pytest.approx(-10 * found.log["tokens"] / 8, abs=1e-4)
