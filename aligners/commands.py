@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aligners.plan_commands import add_plan_arguments, print_plan
+from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
 from evalkit.cli.arguments import add_sampling_arguments, default_output, positive
@@ -16,11 +18,6 @@ from evalkit.process.libraries import quick_imports
 
 if TYPE_CHECKING:
     from aligners.preference.pairs import Pair
-
-# named here as well, because aligners.presets loads torch, which --help must not
-DPO_PRESETS = ("ddpo-paper", "ddpo-release", "dpo")
-RLAIF_PRESETS = ("rlaifv",)
-FACT_RLHF_PRESETS = ("fact-rlhf-masked", "fact-rlhf-reference")
 
 ALIGN = """a training takes a checkpoint that transformers loads and makes a folder with another;
 Rerun the same command to resume a stopped run. Settings are those of a preset,
@@ -80,9 +77,14 @@ def add_commands(commands: Any) -> None:
     _add_fact_rlhf(methods)
     _add_compare(methods)
 
-    pairs = commands.add_parser("pairs", help="what is in a file of preference pairs: counts, lengths, defects")
+    pairs = commands.add_parser(
+        "pairs", help="what is in a file of preference pairs: counts, lengths, defects; pairs for other trainers"
+    )
     pairs.add_argument(
-        "file", type=Path, metavar="FILE", help="pairs.jsonl, RLHF-V / RLAIF-V rows (jsonl, parquet), or a study"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="pairs.jsonl, RLHF-V / RLAIF-V rows (jsonl, parquet), pairs of another trainer, or a study",
     )
     pairs.add_argument(
         "--artifacts",
@@ -95,6 +97,10 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="with --artifacts: write the pairs that the texts alone do not tell (pairs.jsonl)",
     )
+    pairs.add_argument(
+        "--to", metavar="FORM", help="write the usable pairs for trl, llama-factory, ms-swift, llava or evalkit"
+    )
+    pairs.add_argument("--output-path", type=Path, metavar="NEW", help="file for --to; images go beside it")
     pairs.set_defaults(command=describe_pairs)
 
     demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
@@ -129,11 +135,13 @@ def _add_method(methods: Any, name: str, about: str, text: str, presets: Sequenc
         help="change a setting, e.g. lora=true, learning_rate=1e-5, batch_size=8, epochs=1, seed=1; repeatable; an "
         "unknown name lists them all",
     )
+    add_plan_arguments(parser)
     return parser
 
 
 def _add_ddpo(methods: Any) -> None:
-    parser = _add_method(methods, "ddpo", "dense DPO (RLHF-V) on corrected or preferred responses", DDPO, DPO_PRESETS)
+    about = "dense DPO (RLHF-V) on corrected or preferred responses"
+    parser = _add_method(methods, "ddpo", about, DDPO, tuple(DPO_PRESETS))
     parser.add_argument(
         "--data",
         required=True,
@@ -145,9 +153,8 @@ def _add_ddpo(methods: Any) -> None:
 
 
 def _add_rlaif(methods: Any) -> None:
-    parser = _add_method(
-        methods, "rlaif", "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again", RLAIF, RLAIF_PRESETS
-    )
+    about = "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again"
+    parser = _add_method(methods, "rlaif", about, RLAIF, tuple(RLAIF_PRESETS))
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
     parser.add_argument(
         "--labeler", metavar="M", help="model that answers the polar questions (default: the policy itself)"
@@ -167,7 +174,7 @@ def _add_fact_rlhf(methods: Any) -> None:
         "fact-rlhf",
         "fact-augmented RLHF (LLaVA-RLHF): reward model with facts, PPO",
         FACT_RLHF,
-        FACT_RLHF_PRESETS,
+        ("fact-rlhf-masked", *sorted(FACT_RLHF_PRESETS.keys() - {"fact-rlhf-masked"})),
     )
     parser.add_argument("--comparisons", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF comparisons (json)")
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="LLaVA-RLHF rollout prompts (json)")
@@ -199,6 +206,8 @@ def _add_compare(methods: Any) -> None:
 
 def align_ddpo(options: argparse.Namespace) -> int:
     """`evalkit align ddpo`."""
+    if options.plan:
+        return print_plan(options, "ddpo", _overrides(options))
     with quick_imports():
         from aligners.ddpo import align_ddpo as train
     from evalkit.process.progress import ProgressBar
@@ -221,6 +230,8 @@ def align_ddpo(options: argparse.Namespace) -> int:
 
 def align_rlaif(options: argparse.Namespace) -> int:
     """`evalkit align rlaif`."""
+    if options.plan:
+        return print_plan(options, "rlaif", _overrides(options))
     with quick_imports():
         from aligners.feedback.splitting import ModelSplitter
         from aligners.rlaif import align_rlaif as train
@@ -253,6 +264,8 @@ def align_rlaif(options: argparse.Namespace) -> int:
 
 def align_fact_rlhf(options: argparse.Namespace) -> int:
     """`evalkit align fact-rlhf`."""
+    if options.plan:
+        return print_plan(options, "fact-rlhf", _overrides(options))
     with quick_imports():
         from aligners.fact_rlhf.recipe import align_fact_rlhf as train
     from evalkit.process.progress import ProgressBar
@@ -318,13 +331,16 @@ def describe_pairs(options: argparse.Namespace) -> int:
     import tempfile
 
     from aligners.preference.datasets import read_preferences
+    from aligners.preference.exchange import write_as
     from aligners.preference.pairs import drop_defective
 
     if options.hard_subset is not None and not options.artifacts:
         raise UsageError("--hard-subset is found with --artifacts")
-    with tempfile.TemporaryDirectory() as images:
-        kept = images if options.hard_subset is None else options.hard_subset.parent / "images"
-        pairs, folder = read_preferences(options.file, Path(kept))
+    if (options.to is None) != (options.output_path is None):
+        raise UsageError("--to and --output-path belong together: the form, and the file to write")
+    written = options.output_path or options.hard_subset
+    with tempfile.TemporaryDirectory() as scratch:
+        pairs, folder = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
     usable, defects = drop_defective(pairs)
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
@@ -335,6 +351,9 @@ def describe_pairs(options: argparse.Namespace) -> int:
         print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
     if options.artifacts:
         _show_artifacts(usable, folder, options.hard_subset)
+    if options.to is not None:
+        count = write_as(usable, options.output_path, options.to, folder)
+        print(f"{options.output_path}: {count:,} rows for {options.to}")
     return 0
 
 

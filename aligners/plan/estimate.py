@@ -37,8 +37,9 @@ class Workload:
     """What is trained on, and with what.
 
     rows        pairs (or other rows) of one pass
-    tokens      of one sequence, image tokens included; for packed pairs prompt and both responses
-    scored      response tokens of one sequence
+    tokens      of the longest sequence, image tokens included; for packed pairs prompt and both responses
+    scored      response tokens of that sequence
+    mean_tokens of all sequences; None: they are as long as the longest
     sequences   sequences a row puts into a forward pass: 1 for packed pairs, 2 otherwise
     devices     processes, one a device
     """
@@ -46,6 +47,7 @@ class Workload:
     rows: int
     tokens: int
     scored: int
+    mean_tokens: float | None = None
     sequences: int = 1
     devices: int = 1
     strategy: Strategy = "ddp"
@@ -152,5 +154,5 @@ def estimate(
         loading=base,
         step=step,
         steps=steps,
-        tokens=steps * settings.batch_size * work.tokens * work.sequences,
+        tokens=round(steps * settings.batch_size * (work.mean_tokens or work.tokens) * work.sequences),
     )

@@ -2,6 +2,7 @@
 
     RLHF-V-Dataset    columns image {bytes, path}, text (JSON: question, chosen, rejected), ds_name, idx, ...
     RLAIF-V-Dataset   columns image {bytes, path}, question, chosen, rejected, ds_name, idx, ...
+    other trainers    TRL, LLaMA-Factory, ms-swift: see `aligners.preference.exchange`
 
 Rows come from Parquet files (one, a folder of them, or a data set's name on the Hub), from JSON lines, CSV or TSV; an
 image is embedded (bytes, base64) or a path. Embedded images are written out once, named after their content.
@@ -12,9 +13,11 @@ import binascii
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aligners.preference.exchange import form_of, pair_from
 from aligners.preference.pairs import Pair, read_pairs
 from evalkit.annotation.exports import pairs as pairs_of
 from evalkit.annotation.study import is_study, read_study
@@ -54,8 +57,8 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     pairs: list[Pair] = []
     seen: set[str] = set()
     for file in files:
-        for row in _rows(file):
-            pair = pair_of(row, embedded, file.parent.resolve())
+        for number, row in enumerate(_rows(file)):
+            pair = _exchanged(row, number, file.parent.resolve()) or pair_of(row, embedded, file.parent.resolve())
             if pair.id in seen:
                 pair = Pair(f"{pair.id}#{len(pairs)}", pair.image, pair.prompt, pair.chosen, pair.rejected, pair.meta)
             seen.add(pair.id)
@@ -74,6 +77,14 @@ def _study_pairs(path: Path) -> list[Pair]:
         told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
         raise DataError(f"{path}: the study has no pair yet{f' ({told})' if told else ''}")
     return [Pair(**row) for row in found.rows]
+
+
+def _exchanged(row: Row, number: int, relative_to: Path) -> Pair | None:
+    """The pair of a row in another trainer's form; its image is a path."""
+    pair = pair_from(row.fields, row.where, number)
+    if pair is None or pair.image is None:
+        return pair
+    return replace(pair, image=str(relative_to / pair.image))
 
 
 def pair_of(row: Row, image_folder: Path, relative_to: Path) -> Pair:
@@ -186,6 +197,12 @@ def _is_pairs_file(path: Path) -> bool:
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
         line = next((line for line in file if line.strip()), "")
+    try:
+        row = parse_json(line, str(path)) if line else None
+    except DataError:  # the reader of pairs files says which line it is
+        row = None
+    if isinstance(row, dict) and form_of(row) is not None:
+        return False
     return '"prompt"' in line and '"question"' not in line.partition('"chosen"')[0]
 
 

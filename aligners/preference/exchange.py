@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from aligners.preference.pairs import Pair
+from aligners.preference.builders import conversations
+from aligners.preference.pairs import Pair, write_pairs
 from evalkit.errors import DataError, UsageError
 from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
@@ -39,14 +40,12 @@ def write_exchange(pairs: Iterable[Pair], path: Path, form: str, image_folder: P
         DataError: if a text holds "<image>", which these trainers would take for an image, or a pair is unusable.
     """
     if form not in FORMS:
-        raise UsageError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
+        raise UsageError(f"unknown form {form!r}; known: {', '.join(FORMS)}, llava, evalkit")
     rows = []
     for pair in pairs:
         _check(pair)
-        if pair.image is not None:
-            found = ImageFile.at(pair.image, image_folder)
-            pair = replace(pair, image=str((found.folder / found.name).resolve()))
-        rows.append(_WRITERS[form](pair) | {"id": pair.id, "meta": json.dumps(dict(pair.meta), ensure_ascii=False)})
+        beside = {"id": pair.id, "meta": json.dumps(dict(pair.meta), ensure_ascii=False)}
+        rows.append(_WRITERS[form](_placed(pair, image_folder)) | beside)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == "llama-factory":
@@ -55,6 +54,27 @@ def write_exchange(pairs: Iterable[Pair], path: Path, form: str, image_folder: P
     else:
         replace_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return len(rows)
+
+
+def write_as(pairs: Sequence[Pair], path: Path, form: str, image_folder: Path) -> int:
+    """`write_exchange`, and two more forms: "evalkit" (a pairs file), "llava" (chosen responses as conversations)."""
+    if form not in ("evalkit", "llava"):
+        return write_exchange(pairs, path, form, image_folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    placed = [_placed(pair, image_folder) for pair in pairs]
+    if form == "evalkit":
+        return write_pairs(path, placed)
+    rows = conversations(placed)
+    replace_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    return len(rows)
+
+
+def _placed(pair: Pair, image_folder: Path) -> Pair:
+    """The pair with its image's absolute path."""
+    if pair.image is None:
+        return pair
+    found = ImageFile.at(pair.image, image_folder)
+    return replace(pair, image=str((found.folder / found.name).resolve()))
 
 
 def pair_from(row: Mapping[str, Json], where: str, number: int) -> Pair | None:

@@ -100,9 +100,9 @@ class RewardModel(nn.Module):
         hidden = last_hidden(self.backbone, inputs).to(self.head.weight)
         return read_rewards(hidden, inputs["attention_mask"].to(hidden.device), self.head)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(self, **how: Any) -> None:
         """The backbone computes its activations again in the backward pass."""
-        self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+        self.backbone.gradient_checkpointing_enable(**how)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """What is trained, and nothing else: the rest of the backbone is on disk already."""
