@@ -225,6 +225,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
     for reason, count in result.skipped.items():
         print(f"{'' if reason.endswith('(kept)') else 'left out: '}{count} pairs: {reason}")
     print(f"{result.checkpoint}: {result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s")
+    _say_identical(result.checkpoint)
     return 0
 
 
@@ -260,6 +261,16 @@ def align_rlaif(options: argparse.Namespace) -> int:
         f"{result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s"
     )
     return 0
+
+
+def _say_identical(checkpoint: Path) -> None:
+    """How much of what was saved is what training began with, where that is known."""
+    from aligners.training.checkpoint import IDENTICAL, read_card
+
+    card = read_card(checkpoint)
+    if card is not None and IDENTICAL in card.cost:
+        share = f"{100 * card.cost[IDENTICAL]:.1f} % of the saved weights are, bit by bit, those it started from"
+        print(f"{share} (--set save_dtype=float32 keeps smaller steps)")
 
 
 def align_fact_rlhf(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import pytest
 from preference_data import make_pairs
 from tiny_models import save_tiny
 
-from aligners.preference.pairs import write_pairs
+from aligners.preference.pairs import read_pairs, write_pairs
 from evalkit.__main__ import main
 
 QUICK = ["--set", "batch_size=4", "--set", "max_steps=1", "--set", "learning_rate=1e-3"]
@@ -31,6 +31,44 @@ def test_a_training_says_what_it_left_out(start, tmp_path, capsys):
     assert out[0] == "left out: 1 pairs: an empty response"
     assert out[1] == "3 pairs: no changed token in chosen (kept)"
     assert out[2].startswith(f"{tmp_path / 'out'}: 7 pairs, 1 steps, ")
+    assert "% of the saved weights are, bit by bit, those it started from" in out[3]
+
+
+def test_a_plan_is_printed_and_nothing_is_trained(start, tmp_path, capsys):
+    words = ("--plan", "--tokens-per-second", "100", "--set", "micro_batch_size=2")
+    assert ddpo(start, tmp_path, make_pairs(tmp_path), *words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("training on 8 pairs\n")
+    for line in ("micro-batch     2 a device, 2 accumulated", "steps           1 over 8 rows", "at 100 tokens/s"):
+        assert line in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_says_what_does_not_fit(start, tmp_path, capsys):
+    assert ddpo(start, tmp_path, make_pairs(tmp_path), "--plan", "--device-memory", "0.0001", "--tokens", "64") == 0
+    assert "does not fit: 0.0 GB of 0.0001 GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["trl", "llama-factory", "ms-swift", "evalkit"])
+def test_pairs_go_to_other_trainers_and_come_back(form, tmp_path, capsys):
+    write_pairs(tmp_path / "pairs.jsonl", make_pairs(tmp_path))
+    there = tmp_path / "there" / f"pairs.json{'' if form == 'llama-factory' else 'l'}"
+    assert main(["pairs", str(tmp_path / "pairs.jsonl"), "--to", form, "--output-path", str(there)]) == 0
+    assert f"8 rows for {form}" in capsys.readouterr().out
+    back = tmp_path / "back.jsonl"
+    assert main(["pairs", str(there), "--to", "evalkit", "--output-path", str(back)]) == 0
+    before, after = (list(read_pairs(path)) for path in (tmp_path / "pairs.jsonl", back))
+    assert [(p.id, p.prompt, p.chosen, p.rejected, p.meta) for p in before] == [
+        (p.id, p.prompt, p.chosen, p.rejected, p.meta) for p in after
+    ]
+    assert [Path(p.image).name for p in before] == [Path(p.image).name for p in after]
+    assert all(Path(p.image).is_file() for p in after)
+
+
+def test_the_form_and_the_file_belong_together(tmp_path, capsys):
+    write_pairs(tmp_path / "pairs.jsonl", make_pairs(tmp_path))
+    assert main(["pairs", str(tmp_path / "pairs.jsonl"), "--to", "trl"]) == 1
+    assert "--to and --output-path belong together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -40,7 +78,7 @@ def test_a_training_says_what_it_left_out(start, tmp_path, capsys):
         ({}, ("--set", "average=no"), 1, "average is true or false, not 'no'"),
         ({}, ("--preset", "ddpo"), 1, "unknown preset 'ddpo'; known: ddpo-paper"),
         ({"prompt": "<image> What?"}, (), 3, "leave it out: the chat template places the image"),
-        ({}, ("--set", "learning_rate=1e30", "--set", "max_steps=6"), 3, "the last good training checkpoint is "),
+        ({}, ("--set", "learning_rate=1e30", "--set", "max_steps=6"), 3, "no training checkpoint was saved yet"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_an_exit_code(change, words, code, message, start, tmp_path, capsys):
