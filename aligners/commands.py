@@ -5,8 +5,9 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aligners.pair_commands import add_pairs_command
 from aligners.plan_commands import add_plan_arguments, print_plan
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
@@ -15,9 +16,6 @@ from evalkit.cli.arguments import add_sampling_arguments, default_output, positi
 from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
-
-if TYPE_CHECKING:
-    from aligners.preference.pairs import Pair
 
 ALIGN = """a training takes a checkpoint that transformers loads and makes a folder with another;
 Rerun the same command to resume a stopped run. Settings are those of a preset,
@@ -77,31 +75,7 @@ def add_commands(commands: Any) -> None:
     _add_fact_rlhf(methods)
     _add_compare(methods)
 
-    pairs = commands.add_parser(
-        "pairs", help="what is in a file of preference pairs: counts, lengths, defects; pairs for other trainers"
-    )
-    pairs.add_argument(
-        "file",
-        type=Path,
-        metavar="FILE",
-        help="pairs.jsonl, RLHF-V / RLAIF-V rows (jsonl, parquet), pairs of another trainer, or a study",
-    )
-    pairs.add_argument(
-        "--artifacts",
-        action="store_true",
-        help="how much of the preference can be told from the texts alone, and by which words, places and lengths",
-    )
-    pairs.add_argument(
-        "--hard-subset",
-        type=Path,
-        metavar="FILE",
-        help="with --artifacts: write the pairs that the texts alone do not tell (pairs.jsonl)",
-    )
-    pairs.add_argument(
-        "--to", metavar="FORM", help="write the usable pairs for trl, llama-factory, ms-swift, llava or evalkit"
-    )
-    pairs.add_argument("--output-path", type=Path, metavar="NEW", help="file for --to; images go beside it")
-    pairs.set_defaults(command=describe_pairs)
+    add_pairs_command(commands)
 
     demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
     demo.add_argument("--output-path", type=Path, default=Path("demo"), metavar="DIR")
@@ -335,61 +309,6 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     names += [name for name in imported_tasks(folders) if name not in names]
     print(render_all(comparison_tables(folders[0], folders[1:], cards, benchmarks=names), options.format))
     return 0
-
-
-def describe_pairs(options: argparse.Namespace) -> int:
-    """`evalkit pairs`."""
-    import tempfile
-
-    from aligners.preference.datasets import read_preferences
-    from aligners.preference.exchange import write_as
-    from aligners.preference.pairs import drop_defective
-
-    if options.hard_subset is not None and not options.artifacts:
-        raise UsageError("--hard-subset is found with --artifacts")
-    if (options.to is None) != (options.output_path is None):
-        raise UsageError("--to and --output-path belong together: the form, and the file to write")
-    written = options.output_path or options.hard_subset
-    with tempfile.TemporaryDirectory() as scratch:
-        pairs, folder = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
-    usable, defects = drop_defective(pairs)
-    print(f"{len(pairs):,} pairs, {len(usable):,} usable")
-    for reason, count in defects.items():
-        print(f"  {count:,} {reason}")
-    if usable:
-        chosen = sum(len(pair.chosen.split()) for pair in usable) / len(usable)
-        rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)
-        print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
-    if options.artifacts:
-        _show_artifacts(usable, folder, options.hard_subset)
-    if options.to is not None:
-        count = write_as(usable, options.output_path, options.to, folder)
-        print(f"{options.output_path}: {count:,} rows for {options.to}")
-    return 0
-
-
-def _show_artifacts(pairs: "Sequence[Pair]", folder: Path, hard_subset: Path | None) -> None:
-    """`evalkit pairs --artifacts`: what the texts alone tell, and the pairs that they do not."""
-    from dataclasses import replace
-
-    from aligners.preference.artifacts import find_artifacts
-    from aligners.preference.pairs import write_pairs
-
-    found = find_artifacts(pairs)
-    print("\nfrom the texts alone, on pairs of images or prompts that were not seen (50 is chance):")
-    print(f"  all cues   {found.accuracy.text()} % of pairs right")
-    for cue, accuracy in found.by_cue.items():
-        print(f"  {cue:<10} {accuracy.text()} %")
-    print(f"  the longer response is the chosen one in {found.longer.text()} % of pairs")
-    print("what tells most (in chosen, in rejected; a length: its mean):" if found.found else "no artifact is shown")
-    for telling in found.telling if found.found else ():
-        side = "chosen" if telling.weight > 0 else "rejected"
-        print(f"  {telling.feature:<32} {telling.chosen:6.1f} {telling.rejected:6.1f}   speaks for {side}")
-    print(f"hard subset: {len(found.hard):,} of {found.pairs:,} pairs are not told by the texts")
-    if hard_subset is not None:
-        hard = (pair for pair in pairs if pair.id in found.hard)
-        write_pairs(hard_subset, (replace(p, image=p.image and str((folder / p.image).resolve())) for p in hard))
-        print(f"written to {hard_subset}; compare methods on it and overall")
 
 
 def demonstrate(options: argparse.Namespace) -> int:
