@@ -16,7 +16,6 @@ from typing import Any, Literal, TypeVar
 from aligners.changed import DiffSettings
 from aligners.training.settings import ModelSettings, TrainingSettings, check_kinds, check_range
 from evalkit.errors import UsageError
-from evalkit.schema import Json
 
 S = TypeVar("S", bound=ModelSettings)
 KlEstimator = Literal["k1", "k1-clamped", "k3"]
@@ -73,7 +72,7 @@ class DpoSettings(TrainingSettings):
         check_range(self, "gamma", "beta", "max_length")
 
 
-def dpo_json(settings: DpoSettings) -> dict[str, Json]:
+def dpo_json(settings: DpoSettings) -> dict[str, Any]:
     """Settings of DPO as JSON, as they stand on cards and in a run's folder."""
     whole = {field.name: getattr(settings, field.name) for field in fields(DpoSettings)}
     whole["preset"] = whole.pop("name")
@@ -122,7 +121,7 @@ class RlaifSettings(DpoSettings):
         check_range(self, "candidates", low=2, inclusive=True)
 
 
-def feedback_json(settings: RlaifSettings) -> dict[str, Json]:
+def feedback_json(settings: RlaifSettings) -> dict[str, Any]:
     """Settings of online feedback as JSON, without those of its DPO."""
     own = {field.name for field in fields(RlaifSettings)} - {field.name for field in fields(DpoSettings)}
     return {name: getattr(settings, name) for name in ("name", *sorted(own))}
@@ -256,20 +255,20 @@ _OF_OTHER_STAGES = {
 _OF_TRAINING = ("lora", "merge_adapter", "train_vision", "train_projector", "bf16", "gradient_checkpointing")
 
 
-def ppo_json(settings: FactRlhfSettings) -> dict[str, Json]:
+def ppo_json(settings: FactRlhfSettings) -> dict[str, Any]:
     """Settings of the PPO stage as JSON, as they stand on cards and in a run's folder."""
     parts = {field.name for field in fields(RewardSettings)}
-    flat: dict[str, Json] = {"reward": {name: getattr(settings, name) for name in sorted(parts)}}
+    flat: dict[str, Any] = {"reward": {name: getattr(settings, name) for name in sorted(parts)}}
     for field in fields(settings):
         if field.name not in parts | _OF_OTHER_STAGES:
             key = f"training_{field.name}" if field.name in _OF_TRAINING else field.name
             flat[key] = getattr(settings, field.name)
     flat["micro_batch_size"] = settings.responses_at_once
-    found: dict[str, Json] = json.loads(json.dumps(_without_unset(flat)))
+    found: dict[str, Any] = json.loads(json.dumps(_without_unset(flat)))
     return found
 
 
-def _without_unset(whole: Mapping[str, Json]) -> dict[str, Json]:
+def _without_unset(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that came later are left out while they are not used: an older folder still is this run's."""
     return {name: value for name, value in whole.items() if value is not None or name not in _CAME_LATER}
 
