@@ -148,7 +148,9 @@ class CHAIR(Benchmark):
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
 
     @classmethod
-    def miniature(cls, world: Path, variant: Variant = "pos_lemma", image_ids: Path | None = None) -> Self:
+    def miniature(
+        cls, world: Path, variant: Variant = "pos_lemma", image_ids: Path | None = None, question: str = QUESTION
+    ) -> Self:
         """The benchmark over a miniature world's files."""
         return cls(
             synonyms=world / "synonyms.txt",
@@ -156,6 +158,7 @@ class CHAIR(Benchmark):
             images=world / "images",
             image_ids=image_ids or world / "image_ids.json",
             variant=variant,
+            question=question,
             splits=("mini",),
         )
 

@@ -18,6 +18,7 @@ from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
 from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild
+from benchmarks.cli.protocol import add_protocol_argument, obeyed
 from evalkit.cli.arguments import (
     EXIT_FAILURES,
     add_sampling_arguments,
@@ -47,6 +48,7 @@ def add_commands(commands: Any) -> None:
     add_task_arguments(run)
     add_engine_arguments(run)
     add_sampling_arguments(run)
+    add_protocol_argument(run)
     add_judge_arguments(run)
     add_forecast_argument(run)
     add_result_arguments(run)
@@ -62,6 +64,7 @@ def add_commands(commands: Any) -> None:
     add_task_arguments(generate)
     add_engine_arguments(generate)
     add_sampling_arguments(generate)
+    add_protocol_argument(generate)
     generate.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     generate.set_defaults(command=generate_responses)
 
@@ -110,6 +113,8 @@ def run_benchmarks(options: argparse.Namespace) -> int:
     plans = plans_of(options)
     if options.dry_run:
         return _forecast(options, plans)
+    for line in obeyed(options, [work.benchmark.name for work in plans]):
+        print(line, file=sys.stderr)
     judge = judge_from(options)
     unjudged = [work.benchmark.name for work in plans if judge is None and _needs_judge(work)]
     if unjudged:  # said before hours of generation, not after them
@@ -141,6 +146,8 @@ def generate_responses(options: argparse.Namespace) -> int:
     from evalkit.process.progress import ProgressBar
 
     plans = plans_of(options)
+    for line in obeyed(options, [work.benchmark.name for work in plans]):
+        print(line, file=sys.stderr)
     engine = open_engine(options, [entry for work in plans for entry in work.benchmark.formats])
     label = model_label(options)
     try:

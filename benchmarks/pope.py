@@ -16,6 +16,7 @@ Differs from the authors' script: answers are joined by id, never by position, a
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -31,7 +32,7 @@ from evalkit.formats.answers import QUESTION_ANSWERS
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
-from evalkit.schema import Item, Json, Sample, Score
+from evalkit.schema import Item, Json, Prompt, Sample, Score
 
 SPLITS = ("random", "popular", "adversarial")
 LLAVA_OFFSETS = {"random": 10**7, "popular": 2 * 10**7}  # of the ids in llava_pope_test.jsonl; none for adversarial
@@ -117,6 +118,7 @@ class POPE(Benchmark):
         splits: Sequence[str] = SPLITS,
         without_images: bool = False,
         partial: bool = False,
+        suffix: str = "",
     ) -> None:
         """
         Args:
@@ -125,17 +127,19 @@ class POPE(Benchmark):
             splits: random, popular, adversarial, or some of them.
             without_images: items without images, enough to score responses made elsewhere.
             partial: print official figures also for a part of the questions.
+            suffix: sentence on a line of its own after each question, as LLaVA-1.5's evaluation has one.
         """
         unknown = [split for split in splits if split not in SPLITS]
         if unknown or not splits:
             raise UsageError(f"pope: unknown split {', '.join(unknown) or '(none)'}; known: {', '.join(SPLITS)}")
         self.splits = tuple(split for split in SPLITS if split in splits)
         self.data, self.images, self.without_images, self.partial = data, images, without_images, partial
+        self.suffix = suffix
 
     @classmethod
-    def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False) -> Self:
+    def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False, suffix: str = "") -> Self:
         """POPE on the files of a miniature world."""
-        return cls(world / "pope", world / "images", splits, partial=partial)
+        return cls(world / "pope", world / "images", splits, partial=partial, suffix=suffix)
 
     @classmethod
     def evaluate(
@@ -161,6 +165,11 @@ class POPE(Benchmark):
             DataError: if a file is missing, malformed or empty, or a question_id is repeated within a split.
         """
         return self._items
+
+    def prompt(self, item: Item) -> Prompt:
+        """The question after the image, and the suffix, if there is one."""
+        prompt = super().prompt(item)
+        return replace(prompt, text=f"{prompt.text}\n{self.suffix}") if self.suffix else prompt
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Score an answer."""

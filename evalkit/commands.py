@@ -1,4 +1,4 @@
-"""Sub-commands that work on run directories and on this machine: compare, assets."""
+"""Sub-commands that work on run directories, checkpoints and this machine: compare, convert, assets."""
 
 import argparse
 import math
@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.annotation.commands import add_annotations
 from evalkit.cli.arguments import EXIT_ABORTED
+from evalkit.cli.convert_commands import add_convert
 from evalkit.errors import AssetError, UsageError
 from evalkit.files.atomic import write_output
 
@@ -33,6 +34,8 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--format", choices=FORMATS, default="terminal")
     compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
     compare.set_defaults(command=compare_runs)
+
+    add_convert(commands)
 
     assets = commands.add_parser("assets", help="official files: list, fetch, verify")
     assets.add_argument("action", choices=("list", "fetch", "verify"))

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 from evalkit.errors import UsageError
 
+_OFF = {"top_k": 0, "repetition_penalty": 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -17,6 +19,9 @@ class Sampling:
     n               responses per prompt
     seed            base seed; every (prompt, sample) gets its own from it, see `seed_for`
     num_beams       beam search width, 1 is none (greedy only)
+    top_k           most likely tokens kept before the nucleus, 0 keeps everything (sampling only)
+    repetition_penalty  divides positive logits and multiplies negative ones of tokens that the prompt or the response
+                    holds already (Keskar et al. 2019, arXiv:1909.05858); 1 is none
     """
 
     temperature: float = 0.0
@@ -25,6 +30,8 @@ class Sampling:
     n: int = 1
     seed: int = 0
     num_beams: int = 1
+    top_k: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1:
@@ -36,6 +43,12 @@ class Sampling:
             )
         if self.num_beams > 1 and self.temperature > 0:
             raise UsageError("beam search is deterministic: use temperature 0 with num_beams > 1")
+        if self.top_k < 0 or not 0 < self.repetition_penalty < math.inf:
+            raise UsageError(
+                f"top_k must be >= 0 and repetition_penalty > 0; got {self.top_k}, {self.repetition_penalty}"
+            )
+        if self.top_k and self.temperature == 0:
+            raise UsageError("top_k is for sampling: use a temperature above 0 with it")
 
     def seed_for(self, prompt_id: str, sample: int) -> int:
         """Seed of one response, below 2**31; independent of batch, order and shard."""
@@ -43,5 +56,6 @@ class Sampling:
         return int.from_bytes(digest[:4], "big") >> 1
 
     def as_dict(self) -> dict[str, float | int]:
-        """Settings as JSON, for the manifest."""
-        return asdict(self)
+        """Settings as JSON, for the manifest; later ones only where they are in use, so that old runs stay equal."""
+        unused = {name for name, value in _OFF.items() if getattr(self, name) == value}
+        return {name: value for name, value in asdict(self).items() if name not in unused}

@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from evalkit.errors import DataError, TrainingError
-from evalkit.files.atomic import replace_text, replaced
+from evalkit.engines.model.saved.saving import older_name as older_name
+from evalkit.engines.model.saved.saving import rename_for_vllm as rename_for_vllm
+from evalkit.engines.model.saved.saving import save_model
+from evalkit.errors import DataError
+from evalkit.files.atomic import replace_text
 from evalkit.process.libraries import library_version
 from evalkit.schema import Json
 
 CARD = "card.json"
 IDENTICAL = "identical_weights"  # in a card's cost: see `identical_share`
 _SHORT, _LONG = "vision_tower.", "vision_tower.vision_model."
-_TOWERS_WITH_OLDER_NAMES = ("clip_vision_model", "siglip_vision_model")
 _SOFTWARE = ("hallu-evalkit", "torch", "transformers", "peft", "accelerate")
 
 
@@ -62,9 +63,7 @@ def save_checkpoint(model: Any, processor: Any, folder: Path, card: Card | None 
     A PEFT model is saved as an adapter; merge it first (`merged`) to get a whole model.
     """
     folder = Path(folder)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    rename_for_vllm(folder)
+    save_model(model, processor, folder)
     if card is not None:
         write_card(folder, card)
     return folder
@@ -141,40 +140,3 @@ def _tensor(path: Path, name: str) -> torch.Tensor:
     with safe_open(path, "pt") as file:
         found: torch.Tensor = file.get_tensor(name)
     return found
-
-
-# --- weight names -------------------------------------------------------------------------------------------------
-
-
-def rename_for_vllm(folder: Path) -> None:
-    """Give the vision tower's weights of a saved folder the names that vLLM expects; does nothing where they fit."""
-    if not _tower_has_older_names(folder):
-        return
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            names, metadata = list(file.keys()), file.metadata()
-            if all(older_name(name) == name for name in names):
-                continue
-            tensors = {older_name(name): file.get_tensor(name) for name in names}
-        with replaced(path) as beside:
-            save_file(tensors, beside, metadata or {"format": "pt"})
-    for path in folder.glob("*.safetensors.index.json"):
-        index = json.loads(path.read_text(encoding="utf-8"))
-        index["weight_map"] = {older_name(name): shard for name, shard in index["weight_map"].items()}
-        replace_text(path, json.dumps(index, indent=2) + "\n")
-
-
-def older_name(name: str) -> str:
-    """`vision_tower.encoder...` -> `vision_tower.vision_model.encoder...`; names that already have it stay."""
-    return name if _LONG in name else name.replace(_SHORT, _LONG)
-
-
-def _tower_has_older_names(folder: Path) -> bool:
-    path = folder / "config.json"
-    if not path.is_file():
-        return False  # an adapter: its names are those of the modules
-    try:
-        tower = json.loads(path.read_text(encoding="utf-8")).get("vision_config") or {}
-    except ValueError as error:
-        raise TrainingError(f"{path}: not JSON: {error}") from error
-    return tower.get("model_type") in _TOWERS_WITH_OLDER_NAMES

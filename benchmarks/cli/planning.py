@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import BENCHMARKS
+from benchmarks.cli.protocol import chosen, decoding
 from evalkit.cli.arguments import sampling_from
 from evalkit.errors import DataError, UsageError
 
@@ -28,7 +29,8 @@ def plans_of(options: argparse.Namespace) -> "list[Plan]":
     plans = []
     for name in names:
         benchmark, origin = benchmark_of(options, name)
-        plans.append(plan(benchmark, sampling_from(options, benchmark.sampling), options.limit, shard, origin))
+        own = decoding(options, benchmark.name, benchmark.sampling)
+        plans.append(plan(benchmark, sampling_from(options, own), options.limit, shard, origin))
     if getattr(options, "engine", None) != "replay":
         _need_images(plans)
     return plans
@@ -57,6 +59,8 @@ def benchmark_of(options: argparse.Namespace, name: str) -> "tuple[Benchmark, di
     made_elsewhere = bool(getattr(options, "responses", None)) and not options.world
     if made_elsewhere and "without_images" in known and "images" not in given:
         given["without_images"] = "true"
+    published = chosen(options)
+    given |= published.options(name) if published is not None else {}
     given |= _task_settings(options.set, name)
     world = options.world.resolve() if options.world else None
     origin = {"name": name, "options": given, "world": str(world) if world else None}

@@ -19,6 +19,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", type=float)
     group.add_argument("--top-p", type=float)
     group.add_argument("--max-new-tokens", type=positive, metavar="N")
+    group.add_argument("--top-k", type=positive, metavar="K", help="sample among the K most likely tokens")
+    group.add_argument("--repetition-penalty", type=float, metavar="P", help="above 1: repeat less; 1 is none")
     group.add_argument("--num-beams", type=positive, metavar="N")
     group.add_argument("--n", type=positive, metavar="N", help="responses per prompt")
     group.add_argument("--seed", type=int)
@@ -26,7 +28,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def sampling_from(options: argparse.Namespace, protocol: Sampling) -> Sampling:
     """The protocol's settings with the ones given on the command line put over them."""
-    names = ("temperature", "top_p", "max_new_tokens", "num_beams", "n", "seed")
+    names = ("temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens", "num_beams", "n", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     return Sampling(**(protocol.as_dict() | given))
 

@@ -174,6 +174,8 @@ class OpenAIEngine:
                 "top_p": sampling.top_p,
                 "seed": sampling.seed_for(prompt.id, sample),
             }
+            later = ("top_k", "repetition_penalty")  # vLLM and its like know them, OpenAI's own models refuse them
+            body |= {name: value for name, value in sampling.as_dict().items() if name in later}
         except DataError as error:
             failed = Response(prompt.id, None, sample, failure=str(error))
             return Completion(failed, (Attempt(None, error=str(error)),))

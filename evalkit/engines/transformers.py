@@ -3,8 +3,8 @@
 Batched responses equal those of batch size 1 up to float noise (`evalkit.engines.model.parity` proves it for a
 checkpoint): prompts are padded on the left and masked, positions follow the mask, and sampling draws from a seed per
 (prompt, sample).
-Decoding uses the settings of `Sampling` alone; repetition penalties and the like in a checkpoint's
-generation_config.json are not applied, its end tokens are.
+Decoding uses the settings of `Sampling` alone; penalties and the like in a checkpoint's generation_config.json are not
+applied, its end tokens are.
 """
 
 import hashlib
@@ -25,8 +25,6 @@ from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
 from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
-from evalkit.engines.model.inputs.system_texts import system_text as resolved_system_text
-from evalkit.engines.model.inputs.system_texts import with_system_text
 from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
 from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
@@ -75,6 +73,7 @@ class TransformersEngine:
         Raises:
             EngineError: if the checkpoint, its processor, its chat template or the adapter is missing or broken.
         """
+        inputs = InputSettings(image_padding, system_text)
         checkpoint = load_checkpoint(
             model,
             revision=revision,
@@ -85,11 +84,9 @@ class TransformersEngine:
             image_backend=image_backend,
             base=base,
             vision_tower=vision_tower,
-            inputs=InputSettings(image_padding, system_text),
+            inputs=inputs,
         )
-        if chat_template is not None and system_text is not None:
-            chat_template = with_system_text(chat_template, resolved_system_text(system_text).text)
-        self._set_up(checkpoint, name or str(model), batch_size, chat_template)
+        self._set_up(checkpoint, name or str(model), batch_size, inputs.over(chat_template))
 
     @classmethod
     def from_live(
@@ -227,7 +224,7 @@ class TransformersEngine:
         samples = len(jobs) // len(encoded.starts)
         sampled = sampling.temperature > 0
         seeds = [sampling.seed_for(prompt.id, sample) for prompt, sample in jobs] if sampled else []
-        chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds, encoded.width)
+        chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds, encoded.width, encoded.begins)
         warpers_off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if sampled else {}  # the chooser does it all
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,

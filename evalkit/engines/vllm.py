@@ -27,7 +27,8 @@ from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.model.batching import image_area
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.families import LOAD_ERRORS
-from evalkit.engines.model.loading import load_front
+from evalkit.engines.model.inputs.settings import InputSettings, input_facts
+from evalkit.engines.model.saved.converting import served_front
 from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.vllm_settings import (
     PLUMBING,
@@ -64,6 +65,10 @@ class VLLMEngine:
         adapter: str | Path | None = None,
         chat_template: str | None = None,
         image_backend: str = "pil",
+        image_padding: str | None = None,
+        system_text: str | None = None,
+        base: str | None = None,
+        vision_tower: str | Path | None = None,
         name: str | None = None,
         **engine_args: Any,
     ) -> None:
@@ -76,6 +81,8 @@ class VLLMEngine:
             adapter: folder of a LoRA adapter on the language model, applied to every request.
             chat_template: Jinja text that replaces the checkpoint's own.
             image_backend: "pil" or "torchvision", see `load_checkpoint`.
+            image_padding, system_text, base, vision_tower: as in the transformers engine. An original LLaVA is
+                converted once, into the cache folder; other images are padded only if the checkpoint's files say so.
             name: shown in reports; None is the checkpoint as given.
             engine_args: fields of vLLM's AsyncEngineArgs; text that starts with { or [ is read as JSON.
         Raises:
@@ -87,9 +94,12 @@ class VLLMEngine:
         for variable, value in {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}.items():
             os.environ.setdefault(variable, value)
         given = read_settings(engine_args)
-        front = load_front(model, revision=revision, adapter=adapter, image_backend=image_backend)
+        inputs = InputSettings(image_padding, system_text)
+        front, self._folder = served_front(
+            model, inputs, adapter, image_backend, revision=revision, base=base, vision_tower=vision_tower
+        )
         self.name = name or str(model)
-        self.encoder = PromptEncoder(front.processor, chat_template)
+        self.encoder = PromptEncoder(front.processor, inputs.over(chat_template))
         self._front, self._revision, self._given = front, revision, given
         self._dtype = own_dtype(front.config) if dtype in (None, "auto") else str(dtype)
         self._image_backend = image_backend
@@ -120,8 +130,8 @@ class VLLMEngine:
     def _arguments(self) -> dict[str, Any]:
         front = self._front
         arguments = {
-            "model": front.source,
-            "revision": self._revision,
+            "model": self._folder,
+            "revision": self._revision if self._folder == front.source else None,
             "dtype": self._dtype,
             "disable_log_stats": True,
             **self._given,
@@ -150,12 +160,14 @@ class VLLMEngine:
             "model": front.source,
             "adapter": str(front.adapter) if front.adapter is not None else None,
             "revision": getattr(front.config, "_commit_hash", None) or self._revision,
-            "content": files_hash(front.source, front.adapter),
+            "content": files_hash(self._folder, front.adapter),
             "family": front.config.model_type,
             "dtype": str(self._llm.model_config.dtype).removeprefix("torch."),
             "device": " ".join([str(self._llm.vllm_config.device_config.device_type), *where]),
             "image_processor": type(self.encoder.processor.image_processor).__name__,
             "chat_template": hashlib.sha256(self.encoder.chat_template.encode()).hexdigest()[:8],
+            **input_facts(self.encoder.processor, self.encoder.chat_template, front.config.model_type),
+            **front.facts,
             "engine_args": {key: value for key, value in settings.items() if key not in PLUMBING},
             "versions": {name: version(name) for name in ("transformers", "torch")} | {"vllm": vllm_version()},
         }
@@ -190,6 +202,8 @@ class VLLMEngine:
         settings: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "repetition_penalty": sampling.repetition_penalty,
             "max_tokens": sampling.max_new_tokens,
             "logit_bias": dict.fromkeys(self.encoder.placeholder_ids, NEVER) or None,
             "stop_token_ids": sorted(self._end_ids),

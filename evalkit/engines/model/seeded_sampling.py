@@ -19,19 +19,30 @@ class TokenChooser:
 
     Args:
         suppressed: ids that must never be written.
-        sampling: temperature and top_p.
+        sampling: temperature, top_k, top_p, repetition penalty.
         seeds: seed of each row; empty for greedy decoding and beam search.
         prompt_width: columns of the padded prompt ids; the step is what lies beyond.
+        begins: first real token of each prompt, for the repetition penalty; each prompt has the same number of rows.
     """
 
-    def __init__(self, suppressed: Sequence[int], sampling: Sampling, seeds: Sequence[int], prompt_width: int) -> None:
+    def __init__(
+        self,
+        suppressed: Sequence[int],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        prompt_width: int,
+        begins: Sequence[int] = (),
+    ) -> None:
         self.suppressed = torch.tensor(list(suppressed), dtype=torch.long)
-        self.temperature, self.top_p = sampling.temperature, sampling.top_p
+        self.temperature, self.top_p, self.top_k = sampling.temperature, sampling.top_p, sampling.top_k
+        self.penalty, self.begins = sampling.repetition_penalty, torch.tensor(list(begins), dtype=torch.long)
         self.prompt_width = prompt_width
         self.uniforms = uniforms(seeds, sampling.max_new_tokens) if sampling.temperature > 0 else None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (B, V) -> scores (B, V)."""
+        if self.penalty != 1:
+            scores = self._penalised(input_ids, scores)
         if len(self.suppressed):
             self.suppressed = self.suppressed.to(scores.device)
             scores = scores.index_fill(1, self.suppressed, float("-inf"))
@@ -39,8 +50,19 @@ class TokenChooser:
             return scores
         self.uniforms = self.uniforms.to(scores.device, precision(scores))  # once: a copy per step is a wait per step
         step = input_ids.shape[1] - self.prompt_width
-        chosen = draw(scores, self.uniforms[:, step], self.temperature, self.top_p)
+        chosen = draw(scores, self.uniforms[:, step], self.temperature, self.top_p, self.top_k)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
+
+    def _penalised(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores with the penalty on every token that a row holds; its padding is not among them."""
+        rows, width = input_ids.shape
+        begins = self.begins.to(input_ids.device).repeat_interleave(rows // max(1, len(self.begins)))
+        real = torch.arange(width, device=input_ids.device) >= begins[:, None] if len(begins) else None
+        held = torch.zeros_like(scores, dtype=torch.int32)
+        ones = torch.ones_like(input_ids, dtype=torch.int32) if real is None else real.to(torch.int32)
+        held = held.scatter_add(1, input_ids, ones) > 0
+        penalised = torch.where(scores < 0, scores * self.penalty, scores / self.penalty)
+        return torch.where(held, penalised, scores)
 
 
 def uniforms(seeds: Sequence[int], steps: int) -> Tensor:
@@ -49,8 +71,8 @@ def uniforms(seeds: Sequence[int], steps: int) -> Tensor:
     return torch.stack(rows)
 
 
-def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Token ids (B,) drawn from softmax(scores / temperature) restricted to its nucleus.
+def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float, top_k: int = 0) -> Tensor:
+    """Token ids (B,) drawn from softmax(scores / temperature) restricted to the top_k most likely, then to its nucleus.
 
     The nucleus is the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020,
     arXiv:1904.09751); equal probabilities count in order of their id.
@@ -60,10 +82,14 @@ def draw(scores: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
         uniform: numbers in [0, 1), float64 (B,).
         temperature: above 0.
         top_p: in (0, 1].
+        top_k: 0 keeps all.
     """
     probabilities = (scores.to(precision(scores)) / temperature).softmax(-1)
-    if top_p < 1:
+    if top_p < 1 or top_k:
         ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        if top_k:
+            ordered[:, top_k:] = 0.0
+            ordered = ordered / ordered.sum(-1, keepdim=True)
         mass_before = ordered.cumsum(-1) - ordered
         ordered = ordered.masked_fill(mass_before >= top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)

@@ -31,6 +31,12 @@ class InputSettings:
         if self.image_padding not in (None, *PADDINGS):
             raise UsageError(f"image_padding {self.image_padding!r}: expected {' or '.join(PADDINGS)}")
 
+    def over(self, chat_template: str | None) -> str | None:
+        """A chat template given in place of the checkpoint's own, with the system text in it."""
+        if chat_template is None or self.system_text is None:
+            return chat_template
+        return with_system_text(chat_template, system_text(self.system_text).text)
+
 
 def applied(
     processor: Any, config: Any, settings: InputSettings | None, image_backend: str

@@ -92,6 +92,9 @@ class Assembly:
             _make_identity(model)
         for layer in self.original.layers:
             model = put_over(model, layer)
+        model.name_or_path = model.config._name_or_path = (
+            self.original.source
+        )  # what an adapter on it names as its base
         return model.eval()
 
     def _check(self, report: Mapping[str, Any]) -> None:
@@ -115,6 +118,7 @@ class Assembly:
         original = self.original
         named: dict[str, Json] = {
             "format": "original LLaVA",
+            "projector": "linear" if self._linear else None,
             "base": str(original.base) if original.layers else None,
             "layers": " + ".join(map(str, original.layers)) or None,
             "vision_tower": "stored in the checkpoint" if self.tower.stored else self.tower.name,

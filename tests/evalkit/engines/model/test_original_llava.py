@@ -25,7 +25,9 @@ from original_llava import (
 from PIL import Image
 
 from aligners.training.checkpoint import save_checkpoint
+from evalkit.engines.model.inputs.settings import InputSettings
 from evalkit.engines.model.original_llava.vocabulary import load_tokenizer
+from evalkit.engines.model.saved.converting import convert
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError
 from evalkit.images import ImageFile
@@ -257,6 +259,28 @@ def test_padding_and_system_text_are_settings(
     wide = TransformersEngine(cropped, image_padding="pad", system_text='It\'s a "test"\\.')
     assert wide.encoder.render(prompts[0]).startswith('It\'s a "test"\\. USER: <image>\n')
     check_against(Reference(folder, tower), wide, prompts[:1])
+
+
+def test_the_converted_form_with_pad_and_system_text_gives_the_original_numbers(
+    tower: Path, vocabulary: Path, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    """llava-hf's folders crop, and their template writes no system text."""
+    folder = make_original(tmp_path / "model", tower, vocabulary)
+    plain = tmp_path / "llava-hf"
+    convert(folder, plain, inputs=InputSettings("crop", "none"))
+    settings = json.loads((plain / "processor_config.json").read_text())
+    settings["image_processor"]["image_processor_type"] = "CLIPImageProcessor"
+    del settings["image_processor"]["do_pad"]
+    write_json(plain / "processor_config.json", settings)
+    bare = TransformersEngine(plain)
+    assert type(bare.encoder.processor.image_processor).__name__ == "CLIPImageProcessorPil"
+    assert (bare.describe()["image_padding"], bare.describe()["system_text"]) == ("crop", "none")
+    engine = TransformersEngine(plain, image_padding="pad", system_text="vicuna_v1")
+    check_against(Reference(folder, tower), engine, prompts)
+    original = TransformersEngine(folder).describe()
+    assert [engine.describe()[name] for name in ("image_padding", "system_text")] == [
+        original["image_padding"], original["system_text"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -76,3 +76,33 @@ def test_chooser_moves_its_numbers_to_the_device_of_the_scores_once() -> None:
     chooser(torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, 6, device="meta"))
     assert chooser.uniforms is not None
     assert (chooser.uniforms.device.type, chooser.suppressed.device.type) == ("meta", "meta")
+
+
+@pytest.mark.parametrize(
+    ("uniform", "top_p", "top_k", "token"),
+    [
+        (0.999, 1.0, 1, 0),
+        (0.54, 1.0, 2, 0),  # the two likeliest: 5/9 and 4/9
+        (0.56, 1.0, 2, 2),
+        (0.999, 0.5, 2, 0),  # the nucleus is taken of what top_k leaves: 5/9 reaches a half alone
+        (0.601, 1.0, 3, 2),
+    ],
+)
+def test_top_k_comes_before_the_nucleus(uniform: float, top_p: float, top_k: int, token: int) -> None:
+    chosen = draw(LOGITS[None], torch.tensor([uniform], dtype=torch.float64), 1.0, top_p, top_k)
+    assert chosen.tolist() == [token]
+
+
+def test_repetition_penalty_is_the_one_of_transformers_and_blind_to_padding() -> None:
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    ids = torch.tensor([[0, 0, 5, 6], [5, 2, 2, 7]])  # the first row is padded with token 0 on the left
+    scores = torch.tensor([[1.0, -1.0, 2.0, 0.5, -2.0, 3.0, -0.5, 1.5]]).repeat(2, 1)
+    chooser = TokenChooser([], Sampling(repetition_penalty=1.3), [], prompt_width=4, begins=[2, 0])
+    expected = torch.cat([
+        RepetitionPenaltyLogitsProcessor(1.3)(ids[:1, 2:], scores[:1]),
+        RepetitionPenaltyLogitsProcessor(1.3)(ids[1:], scores[1:]),
+    ])  # fmt: skip
+    assert torch.equal(chooser(ids, scores), expected)
+    beams = TokenChooser([], Sampling(repetition_penalty=1.3, num_beams=2), [], prompt_width=4, begins=[2, 0])
+    assert torch.equal(beams(ids.repeat_interleave(2, 0), scores.repeat(2, 1)), expected.repeat_interleave(2, 0))

@@ -1,0 +1,1 @@
+"""Writing checkpoints: in transformers' format, under the names that vLLM reads too."""
