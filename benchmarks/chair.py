@@ -228,7 +228,8 @@ class CHAIR(Benchmark):
             image_ids = self._image_ids(file_names)
             objects = source.reference_objects(image_ids, self.finder)
         boxes = {image: source.boxes(image, self.finder) for image in image_ids} if source is not None else {}
-        return tuple(self._item(i, objects[i], file_names.get(i), boxes.get(i, [])) for i in image_ids)
+        scenes = source.scenes(image_ids) if source is not None else {}
+        return tuple(self._item(i, objects[i], file_names.get(i), boxes.get(i, []), scenes.get(i)) for i in image_ids)
 
     def _image_ids(self, known: Collection[int]) -> list[int]:
         if self.image_ids is not None:
@@ -238,12 +239,19 @@ class CHAIR(Benchmark):
         return sample_image_ids(known, self.sample, self.sample_seed)
 
     def _item(
-        self, image_id: int, objects: Collection[str], file_name: str | None, boxes: Sequence[Mapping[str, object]]
+        self,
+        image_id: int,
+        objects: Collection[str],
+        file_name: str | None,
+        boxes: Sequence[Mapping[str, object]],
+        scene: str | None,
     ) -> Item:
         image = None
         if self.images is not None:
             image = find_image(self.images, image_id, self.splits, file_name)
-        reference = {"image_id": image_id, "objects": sorted(objects), **({"boxes": boxes} if boxes else {})}
+        reference: dict[str, Json] = {"image_id": image_id, "objects": sorted(objects)}
+        reference |= {"boxes": boxes} if boxes else {}
+        reference |= {"scene": scene} if scene else {}
         return Item(str(image_id), self.question, image, reference)
 
     def items(self) -> Sequence[Item]:

@@ -30,6 +30,11 @@ def add_inspection_commands(commands: Any) -> None:
     report.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or folders above them")
     report.add_argument("--format", choices=REPORT_FORMATS, default="terminal")
     report.add_argument("--groups", action="store_true", help="also by group (AMBER type, MMHal question type, ...)")
+    report.add_argument(
+        "--by-scene",
+        action="store_true",
+        help="hallucination of the objects that a scene suggests, there and anywhere (CHAIR with COCO's annotations)",
+    )
     report.add_argument("--signatures", action="store_true", help="long signatures, one per run")
     report.add_argument("--published", action="store_true", help="published figures as labelled rows of their own")
     report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, to send around")
@@ -96,6 +101,10 @@ def show_report(options: argparse.Namespace) -> int:
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
     width = terminal_width() if options.output is None else None
     text = report(runs, options.format, options.groups, options.signatures, rows, width)
+    if options.by_scene:
+        from evalkit.reports.scenes import scene_report
+
+        text += f"\n\n{scene_report(runs, options.format, width)}"
     if options.output is not None:
         write_output(options.output, text + "\n")
     else:

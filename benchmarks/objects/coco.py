@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from benchmarks.objects.mentions import MentionFinder
+from benchmarks.objects.scenes import scene_of
 from evalkit.benchmark import DataFile
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
@@ -146,6 +147,7 @@ class Annotations:
 
     def __init__(self, folder: Path, splits: Sequence[str]) -> None:
         self.folder, self.splits = folder, tuple(splits)
+        self._captions: tuple[frozenset[int], dict[int, list[str]]] | None = None
 
     @cached_property
     def instances(self) -> Mapping[str, Instances]:
@@ -176,11 +178,25 @@ class Annotations:
                         path = self.folder / f"instances_{split}.json"
                         raise DataError(f"{path}: COCO category {name!r} is not in the synonyms table")
                     objects[image].add(synonyms[name])
-        for split in self.splits:
-            captions = read_captions(self.folder / f"captions_{split}.json", objects.keys())
-            for image, texts in captions.items():
-                objects[image].update(mention.object for text in texts for mention in finder.find(text).mentions)
+        for image, texts in self.captions(image_ids).items():
+            objects[image].update(mention.object for text in texts for mention in finder.find(text).mentions)
         return {image: frozenset(found) for image, found in objects.items()}
+
+    def captions(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
+        """What people say of images; read once for the same images."""
+        wanted = frozenset(image_ids)
+        if self._captions is None or self._captions[0] != wanted:
+            found: dict[int, list[str]] = {}
+            for split in self.splits:
+                for image, texts in read_captions(self.folder / f"captions_{split}.json", wanted).items():
+                    found.setdefault(image, []).extend(texts)
+            self._captions = wanted, found
+        return self._captions[1]
+
+    def scenes(self, image_ids: Sequence[int]) -> dict[int, str]:
+        """Image id -> the kind of scene that its captions name, where they name one."""
+        named = {image: scene_of(texts) for image, texts in self.captions(image_ids).items()}
+        return {image: scene for image, scene in named.items() if scene is not None}
 
     def boxes(self, image_id: int, finder: MentionFinder) -> list[dict[str, Any]]:
         """Where the instances of an image are: {"object", "x", "y", "width", "height"}, shares of the image."""

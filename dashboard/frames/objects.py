@@ -7,6 +7,8 @@ from itertools import product
 import pandas as pd
 
 from dashboard.frames.records import hallucinated_objects, noted_objects, present_objects
+from evalkit.analysis.scenes import by_scene
+from evalkit.reports.markup import clean
 from evalkit.runs.run import Run
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -71,3 +73,22 @@ def co_occurrence(run: Run, hallucinated: Sequence[str], most: int = 15) -> pd.D
             share = 100 * min(1.0, count / images)
             rows.append({"object": name, "present": present, "responses": count, "images": images, "share": share})
     return pd.DataFrame(rows, columns=["object", "present", "responses", "images", "share"])
+
+
+def scenes_table(run: Run) -> pd.DataFrame:
+    """Over-generalisation: one row per scene; empty for a run that knows none."""
+    return pd.DataFrame(
+        [
+            {
+                "scene": clean(row.scene),
+                "images": row.images,
+                "mentions there": row.mentions[0],
+                "mentions anywhere": row.mentions[1],
+                "anywhere": None if row.anywhere is None else round(row.anywhere, 1),
+                "there": None if row.here is None else round(row.here, 1),
+                "difference": row.delta.text(),
+                "objects": clean(", ".join(row.objects)),
+            }
+            for row in by_scene(run)
+        ]
+    )
