@@ -318,6 +318,7 @@ def demonstrate(options: argparse.Namespace) -> int:
         from aligners.miniature.base import cached_base
     from evalkit.process.progress import ProgressBar, hide_loading_bars
     from evalkit.reports.runs import table
+    from evalkit.reports.tables import terminal_width
 
     hide_loading_bars()
     start, folder = time.monotonic(), options.output_path
@@ -335,7 +336,7 @@ def demonstrate(options: argparse.Namespace) -> int:
     _say(start, f"base: {base}; scoring it on {', '.join(demo.TASKS)}")
     with ProgressBar("base") as progress:
         summaries = demo.score_checkpoint(base, "base", world, runs, demo.TASKS, progress)
-    print(table([summary.run_dir for summary in summaries]))
+    print(table([summary.run_dir for summary in summaries], width=terminal_width()))
     labels = ["base"]
     for method in () if options.no_align else demo.METHODS:
         _say(start, f"{method.label}: {method.about}")
@@ -346,7 +347,9 @@ def demonstrate(options: argparse.Namespace) -> int:
     if len(labels) > 1:
         print("\n" + demo.comparison(runs, labels, demo.TASKS, checkpoints))
     _say(start, "done. Next:")
-    print(f"  evalkit dashboard {folder}\n  evalkit compare {runs}/base/chair {runs}/{labels[-1]}/chair --power 5")
+    print(f"  evalkit dashboard {folder}")
+    if len(labels) > 1:
+        print(f"  evalkit compare {runs}/base/chair {runs}/{labels[-1]}/chair --power 5")
     print("  evalkit doctor            what a real benchmark needs on this machine")
     return 0
 

@@ -48,7 +48,7 @@ def compare_runs(options: argparse.Namespace) -> int:
     """`evalkit compare`."""
     from evalkit.analysis.comparison import compare
     from evalkit.reports.comparisons import comparison_report
-    from evalkit.reports.tables import terminal_width
+    from evalkit.reports.tables import LOG_WIDTH, terminal_width
 
     result = compare(
         *options.runs,
@@ -61,7 +61,7 @@ def compare_runs(options: argparse.Namespace) -> int:
     power = None if options.power is None else [_difference(word) for word in words(options.power)]
     print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:
-        write_output(options.output, comparison_report(result, options.format, power) + "\n")
+        write_output(options.output, comparison_report(result, options.format, power, LOG_WIDTH) + "\n")
     return 0
 
 

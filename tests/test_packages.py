@@ -2,7 +2,6 @@
 
 import subprocess
 import tomllib
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -27,14 +26,13 @@ def test_every_folder_with_modules_is_a_listed_package(setuptools):
 
 
 def test_every_other_file_of_a_package_is_among_its_data(setuptools):
-    patterns = setuptools["package-data"]
-    left_out = [
-        str(path)
-        for path in files()
-        if path.suffix != ".py"
-        and not any(fnmatch(path.name, pattern) for pattern in patterns.get(".".join(path.parent.parts), ()))
+    data = [
+        PurePosixPath(*package.split("."), pattern)
+        for package, patterns in setuptools["package-data"].items()
+        for pattern in patterns
     ]
-    assert left_out == []
+    others = [path for path in files() if path.suffix != ".py"]
+    assert [str(path) for path in others if not any(path.match(str(pattern)) for pattern in data)] == []
 
 
 def test_no_file_is_hidden_from_git():

@@ -85,7 +85,7 @@ def show_report(options: argparse.Namespace) -> int:
     from benchmarks.published import published, with_figures
     from evalkit.files.atomic import write_output
     from evalkit.reports.runs import report
-    from evalkit.reports.tables import terminal_width
+    from evalkit.reports.tables import LOG_WIDTH, terminal_width
     from evalkit.runs.run import find_runs, load_run
 
     folders = options.runs or [default_output()]
@@ -99,7 +99,7 @@ def show_report(options: argparse.Namespace) -> int:
         return 0
     names = {run.benchmark for run in runs} & set(with_figures())
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
-    width = terminal_width() if options.output is None else None
+    width = terminal_width() if options.output is None else LOG_WIDTH
     text = report(runs, options.format, options.groups, options.signatures, rows, width)
     if options.by_scene:
         from evalkit.reports.scenes import scene_report

@@ -1,7 +1,6 @@
 """One table, three spellings: terminal, Markdown, LaTeX (booktabs)."""
 
 import shutil
-import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 
 TableFormat = Literal["terminal", "markdown", "latex"]
+LOG_WIDTH = 140  # characters of a line in a pipe or a file that names no width with COLUMNS
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -51,9 +51,9 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def terminal_width() -> int | None:
-    """Characters that a line of the terminal holds; None where the output is a pipe or a file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width() -> int:
+    """Characters that a line of the output may have: the terminal's, else COLUMNS, else what a log shows well."""
+    return shutil.get_terminal_size((LOG_WIDTH, 24)).columns
 
 
 def render(table: Table, format: TableFormat, width: int | None = None) -> str:

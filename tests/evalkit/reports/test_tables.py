@@ -2,13 +2,16 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
 from evalkit.errors import UsageError
 from evalkit.files.spreadsheet import csv_text
 from evalkit.metrics import Metric
-from evalkit.reports.tables import Cell, Table, arrow, latex_escaped, one_line, render, terminal_width
+from evalkit.reports.tables import LOG_WIDTH, Cell, Table, arrow, latex_escaped, one_line, render
 
 TABLE = Table(
     ["model", "chair_i ↓"],
@@ -42,8 +45,11 @@ def test_columns_that_the_terminal_has_no_room_for_go_below_beside_the_first():
     assert len(render(wide, "terminal", 3).splitlines()) == 9
 
 
-def test_what_goes_to_no_terminal_has_no_width(capsys: pytest.CaptureFixture[str]) -> None:
-    assert terminal_width() is None
+def test_a_pipe_gets_lines_that_a_log_shows_well() -> None:
+    piped = "from evalkit.reports.tables import terminal_width; print(terminal_width())"
+    plain = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    for environment, width in ((plain, LOG_WIDTH), (plain | {"COLUMNS": "60"}, 60)):
+        assert int(subprocess.check_output([sys.executable, "-c", piped], env=environment)) == width
 
 
 def test_markdown_escapes_bars_and_marks_the_best():
