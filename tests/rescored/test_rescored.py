@@ -1,0 +1,92 @@
+"""The page of rescored files: what counts as equal, which files belong to it, how a row is shown."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from evalkit.errors import AssetError
+from evalkit.statistics.intervals import Interval
+from tests.rescored.files import index, unpacked
+from tests.rescored.page import COLUMNS, page
+from tests.rescored.rows import Row, agrees, build_row, compared, entries
+
+
+@pytest.mark.parametrize(
+    ("printed", "value", "same"),
+    [
+        ("14.8", 14.75, True),
+        ("14.8", 14.85, True),
+        ("14.8", 14.8501, False),
+        ("15.616", 15.6164, True),
+        ("15.616", 15.6166, False),
+        ("0", 0.4, True),
+    ],
+)
+def test_equal_means_to_every_printed_digit(printed, value, same):
+    assert agrees(printed, value) == same
+
+
+def test_a_comparison_names_what_differs_and_by_how_much():
+    ours = [Interval(50.4, 46.0, 54.8), Interval(15.4, 13.0, 17.0), Interval(None, None, None)]
+    assert compared(["50.4", "15.4"], ours, ["chair_s", "chair_i"]) == "="
+    assert compared(["50.0", "15.616"], ours, ["chair_s", "split:random:f1"]) == "chair_s +0.4, f1 -0.216"
+    assert compared(["1", "2", "3.0"], ours, ["a", "b", "c"]).endswith("c undefined")
+
+
+def test_every_row_has_a_file_of_the_index_and_as_many_figures_as_metrics():
+    found, cited = entries()
+    assert len(found) >= 80
+    assert [entry.file for entry in found if entry.file not in index()] == []
+    for entry in found:
+        for figures in filter(None, (entry.published, entry.authors)):
+            assert len(figures) == len(entry.group.metrics), entry.file
+    numbers = [entry.number for entry in found]
+    assert numbers == sorted(numbers)
+    assert {"number", "what", "stored", "ours", "verdict"} == set().union(*cited)
+
+
+def test_only_a_whole_commit_and_a_path_to_one_file_are_an_address():
+    pope, halc = index()["POPE/Instruction1_llava.json.gz"], next(r for n, r in index().items() if "HALC" in n)
+    assert pope.address == (
+        "https://raw.githubusercontent.com/RUCAIBox/POPE/3df3ba1b110ecce25696989577fad583b67d4239/"
+        "caption_data/Instruction1_llava.json"
+    )
+    assert halc.address is None
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EVALKIT_ASSETS", str(tmp_path / "mirror"))
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EVALKIT_OFFLINE", "1")
+    return tmp_path / "mirror" / "released"
+
+
+def test_other_bytes_are_refused(mirror, tmp_path):
+    name = "POPE/Instruction1_llava.json.gz"
+    (mirror / "POPE").mkdir(parents=True)
+    (mirror / name).write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(AssetError, match=r"sha256 44136fa3.*expected"):
+        unpacked(name, tmp_path)
+    assert not (tmp_path / "POPE").exists()
+
+
+def test_a_file_that_is_not_to_be_had_leaves_a_row_that_says_so(mirror, tmp_path):
+    halc = next(entry for entry in entries()[0] if entry.number == 11)
+    row = build_row(halc, tmp_path)
+    assert "no mirror folder" in str(row.problem)
+    shown = page([row], [])
+    assert "0 of 1 files scored" in shown
+    assert "no mirror folder" in shown
+
+
+def test_a_page_has_a_table_per_group_and_the_cited_rows_at_its_end():
+    found, cited = entries()
+    ours = (Interval(14.84, 14.1, 15.6), Interval(25.4, 23.5, 27.3))
+    text = page([Row(found[0], None, ours, 2000, None, None, ("published: =",))], cited)
+    assert f"| {' | '.join(column.heading for column in COLUMNS)} |" in text
+    assert "14.840 [14.1, 15.6]<br>25.400 [23.5, 27.3]" in text
+    assert "1 of 1 comparisons equal" in text
+    assert text.index("## Only cited") > text.index(found[0].group.title)
+    assert all(row["what"] in text for row in cited)
