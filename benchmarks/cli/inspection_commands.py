@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import BENCHMARKS
 from evalkit.cli.arguments import EXIT_ABORTED, default_output
 from evalkit.cli.engines import ENGINES
-from evalkit.errors import DataError, RecordError
+from evalkit.errors import DataError, RecordError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.benchmark import DataFile, Rating
@@ -38,6 +38,15 @@ def add_inspection_commands(commands: Any) -> None:
     report.add_argument("--signatures", action="store_true", help="long signatures, one per run")
     report.add_argument("--published", action="store_true", help="published figures as labelled rows of their own")
     report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, to send around")
+    report.add_argument("--site", type=Path, metavar="DIR", help="a static site: tables and every sample, no server")
+    report.add_argument("--model-card", action="store_true", help="as --format card: a model-index")
+    report.add_argument(
+        "--hub-dataset",
+        action="append",
+        default=[],
+        metavar="BENCHMARK=ORG/NAME",
+        help="with --model-card: a file for .eval_results/, for this data set on the Hub; repeatable",
+    )
     report.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
     report.set_defaults(command=show_report)
 
@@ -84,6 +93,7 @@ def show_report(options: argparse.Namespace) -> int:
     """`evalkit report`."""
     from benchmarks.published import published, with_figures
     from evalkit.files.atomic import write_output
+    from evalkit.reports.model_card import evaluation_results
     from evalkit.reports.runs import report
     from evalkit.reports.tables import LOG_WIDTH, terminal_width
     from evalkit.runs.run import find_runs, load_run
@@ -92,6 +102,11 @@ def show_report(options: argparse.Namespace) -> int:
     runs = [load_run(path) for path in find_runs(*folders)]
     if not runs:
         raise DataError(f"no scored runs at or below {', '.join(map(str, folders))}")
+    if options.site is not None:
+        from evalkit.reports.site import write_site
+
+        print(write_site(runs, options.site))
+        return 0
     if options.html is not None:
         from evalkit.reports.page import write_page
 
@@ -100,7 +115,12 @@ def show_report(options: argparse.Namespace) -> int:
     names = {run.benchmark for run in runs} & set(with_figures())
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
     width = terminal_width() if options.output is None else LOG_WIDTH
-    text = report(runs, options.format, options.groups, options.signatures, rows, width)
+    if options.model_card and options.hub_dataset:
+        text = evaluation_results(runs, _hub_datasets(options.hub_dataset))
+    elif options.model_card:
+        text = report(runs, "card")
+    else:
+        text = report(runs, options.format, options.groups, options.signatures, rows, width)
     if options.by_scene:
         from evalkit.reports.scenes import scene_report
 
@@ -110,6 +130,13 @@ def show_report(options: argparse.Namespace) -> int:
     else:
         print(text)
     return 0
+
+
+def _hub_datasets(words: Sequence[str]) -> dict[str, str]:
+    found = dict(word.split("=", 1) for word in words if word.count("=") == 1 and word.count("/") == 1)
+    if len(found) != len(words):
+        raise UsageError("--hub-dataset: expected BENCHMARK=ORG/NAME, each benchmark once")
+    return found
 
 
 def examine(options: argparse.Namespace) -> int:

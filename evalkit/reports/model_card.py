@@ -1,10 +1,11 @@
-"""The snippet of a model card: a run's figures as YAML front matter."""
+"""A model's page on the Hub: a run's figures as YAML front matter, or as a file of evaluation results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evalkit import __version__
 from evalkit.analysis.leaderboard import boards
+from evalkit.errors import UsageError
 from evalkit.reports.tables import arrow, one_line
 from evalkit.runs.run import Run
 from evalkit.statistics.intervals import Interval
@@ -50,3 +51,40 @@ def _card_result(run: Run) -> list[str]:
 
 def _yaml(text: str) -> str:
     return json.dumps(one_line(text), ensure_ascii=False)  # a JSON string is a YAML string
+
+
+def evaluation_results(runs: Sequence[Run], datasets: Mapping[str, str]) -> str:
+    """YAML for a file in `.eval_results/` of a model's repository on the Hub, shown beside a benchmark's data set.
+
+    One entry per metric: dataset.id, dataset.task_id (the metric), value; notes hold interval, n and signature.
+
+    Args:
+        runs: of one model.
+        datasets: benchmark -> data set on the Hub whose page collects results ("org/name").
+    Raises:
+        UsageError: if the runs are of several models, or none of a benchmark that a data set is named for.
+    """
+    labels = sorted({run.label for run in runs})
+    if len(labels) != 1:
+        raise UsageError(f"evaluation results belong to one model's repository; these runs are of {', '.join(labels)}")
+    lines: list[str] = []
+    for run in runs:
+        if run.benchmark not in datasets:
+            continue
+        scored = "n = {}/{}".format(*run.counted)
+        for metric in run.metrics:
+            value = run.values.get(metric.name, Interval(None))
+            if value.value is None or metric.detail:
+                continue
+            limits = "" if value.low is None else f"95 % interval {value.low:.2f} to {value.high:.2f}, "
+            better = {True: ", higher is better", False: ", lower is better", None: ""}[metric.higher_is_better]
+            lines += [
+                "- dataset:",
+                f"    id: {_yaml(datasets[run.benchmark])}",
+                f"    task_id: {_yaml(metric.name)}",
+                f"  value: {value.value:.4g}",
+                f"  notes: {_yaml(f'{metric.unit}{better}; {limits}{scored}; {run.signature.short()}')}",
+            ]
+    if not lines:
+        raise UsageError(f"no run of {', '.join(datasets)} among these")
+    return "\n".join(lines)

@@ -18,6 +18,11 @@ def rendered(package: str, template: str, **values: Any) -> str:
     return _environment(package).get_template(template).render(values)
 
 
+def markup(html: str) -> Markup:
+    """HTML that our own functions made, to be printed as it is."""
+    return Markup(html)
+
+
 @cache
 def _environment(package: str) -> Environment:
     environment = Environment(

@@ -14,6 +14,7 @@ from evalkit.analysis.published import PublishedRow, Source
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
 from evalkit.reports.comparisons import comparison_report
+from evalkit.reports.model_card import evaluation_results
 from evalkit.reports.runs import report, table
 from evalkit.runs.run import Run
 
@@ -238,3 +239,16 @@ def test_runs_become_data_frames(tmp_path):
 def test_an_empty_folder_gives_an_empty_frame(tmp_path):
     assert list(load_runs(tmp_path).columns[:3]) == ["run", "benchmark", "model"]
     assert load_metrics(tmp_path).empty
+
+
+def test_evaluation_results_are_what_the_hub_parses():
+    parse = pytest.importorskip("huggingface_hub._eval_results").parse_eval_result_entries
+    rows = yaml.safe_load(evaluation_results([GOOD], {"toy": "org/toy"}))
+    entries = parse(rows)
+    assert [(entry.dataset_id, entry.task_id) for entry in entries] == [("org/toy", "chair_s"), ("org/toy", "recall")]
+    assert entries[0].value == pytest.approx(GOOD.values["chair_s"].value, rel=1e-3)
+    assert "n = 199/200" in entries[0].notes
+    with pytest.raises(UsageError, match="one model"):
+        evaluation_results([GOOD, BAD], {"toy": "org/toy"})
+    with pytest.raises(UsageError, match="no run of chair"):
+        evaluation_results([GOOD], {"chair": "org/chair"})
