@@ -84,13 +84,13 @@ def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     }
 
 
-def _clip(size: int = 28, patch: int = 14, hidden: int = 32) -> Any:
+def _clip(size: int = 28, patch: int = 14, hidden: int = 32, layers: int = 2) -> Any:
     from transformers import CLIPVisionConfig
 
     return CLIPVisionConfig(
         hidden_size=hidden,
         intermediate_size=2 * hidden,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         image_size=size,
         patch_size=patch,
@@ -98,16 +98,19 @@ def _clip(size: int = 28, patch: int = 14, hidden: int = 32) -> Any:
     )
 
 
-def llava(size: int = 28, patch: int = 14, hidden: int = 32) -> tuple[Any, Any]:
-    """LLaVA-1.5: CLIP + Llama."""
+def llava(
+    size: int = 28, patch: int = 14, hidden: int = 32, text: int = 0, layers: int = 2, tower: int = 2
+) -> tuple[Any, Any]:
+    """LLaVA-1.5: CLIP + Llama; `text` is the language model's width (0: the tower's), `tower` the layers of CLIP."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     tokenizer = tiny_tokenizer()
-    text = LlamaConfig(**(TEXT | {"hidden_size": hidden, "intermediate_size": 2 * hidden}), **_ids(tokenizer))
+    width = text or hidden
+    sizes = TEXT | {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
     config = LlavaConfig(
-        vision_config=_clip(size, patch, hidden),
-        text_config=text,
+        vision_config=_clip(size, patch, hidden, tower),
+        text_config=LlamaConfig(**sizes, **_ids(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
         image_seq_length=(size // patch) ** 2,

@@ -62,7 +62,8 @@ class Engine(Protocol):
         """Release the model or connections."""
 
 
-NOT_IDENTITY = ("versions", "device", "batch_size")  # fields of an engine's description that leave its answers alone
+# fields of an engine's description that leave its answers alone
+NOT_IDENTITY = ("versions", "device", "batch_size", "shared_prefixes")
 
 
 def identity(engine: Engine) -> dict[str, Json]:

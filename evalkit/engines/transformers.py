@@ -2,14 +2,16 @@
 
 Batched responses equal those of batch size 1 up to float noise (`evalkit.engines.model.parity` proves it for a
 checkpoint): prompts are padded on the left and masked, positions follow the mask, and sampling draws from a seed per
-(prompt, sample).
+(prompt, sample). Prompts about the same images are read together, what they share once (see `model.prefixes.sharing`),
+if a check on first use shows that the logits stay the same; otherwise every prompt is read whole.
 Decoding uses the settings of `Sampling` alone; penalties and the like in a checkpoint's generation_config.json are not
 applied, its end tokens are.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,10 @@ from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
+from evalkit.engines.model.prefixes.check import sharing_problem
+from evalkit.engines.model.prefixes.decoding import decode
+from evalkit.engines.model.prefixes.prefill import read_whole, repeat
+from evalkit.engines.model.prefixes.sharing import Rows, Sharing, group_of
 from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
 from evalkit.engines.model.surface_forms import split_forms
@@ -40,9 +46,12 @@ T = TypeVar("T")
 class TransformersEngine:
     """Answers prompts with a transformers model; implements `evalkit.engines.base.Engine`.
 
-    encoder  the prompt encoding, shared with training
-    end_ids  tokens that end a response
+    encoder         the prompt encoding, shared with training
+    end_ids         tokens that end a response
+    share_prefixes  whether to read together what prompts share; False reads every prompt whole, to compare with
     """
+
+    share_prefixes = True
 
     def __init__(
         self,
@@ -107,6 +116,7 @@ class TransformersEngine:
         self.end_ids = end_ids(self.model, self.encoder.tokenizer)
         self._stopping = False
         self._causal = False
+        self._problem: tuple[str | None] | None = None
 
     @property
     def model(self) -> Any:
@@ -140,8 +150,18 @@ class TransformersEngine:
             **input_facts(self.encoder.processor, self.encoder.chat_template, model.config.model_type),
             **checkpoint.facts,
             "batch_size": self.batch_size,
+            "shared_prefixes": self._whole_because or "on",
             "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
         }
+
+    @property
+    def _whole_because(self) -> str | None:
+        """Why prompts are read whole; None if they are read in parts. The check is made when it is first asked for."""
+        if not self.share_prefixes:
+            return "off"
+        if self._problem is None:
+            self._problem = (sharing_problem(self.model, self.encoder),)
+        return f"off: {self._problem[0]}" if self._problem[0] is not None else None
 
     # --- generate -----------------------------------------------------------------------------------------------------
 
@@ -157,10 +177,12 @@ class TransformersEngine:
         """
         self._stopping = False
         decoded = sampling.n if sampling.temperature > 0 else 1
-        batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded)
+        groups, sharing = self._groups(prompts, not _needs_generate(sampling))
+        batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded, groups=groups)
 
         def prepare(batch: Batch) -> _Ready:
-            return self._prepare([prompts[i] for i in batch.indices])
+            shared = sharing if any(groups[i] for i in batch.indices) else None
+            return self._prepare([prompts[i] for i in batch.indices], shared)
 
         def work(batch: Batch, ready: _Ready) -> list[Response]:
             return self._answer(ready, batch.samples, sampling)
@@ -176,7 +198,15 @@ class TransformersEngine:
             if self._stopping:
                 return
 
-    def _prepare(self, prompts: Sequence[Prompt]) -> "_Ready":
+    def _groups(self, prompts: Sequence[Prompt], possible: bool = True) -> tuple[list[Hashable | None], Sharing | None]:
+        """(which prompts go together, None for one that is alone; what reads them, None if all are read whole)."""
+        if not possible or self._whole_because is not None:
+            return [None] * len(prompts), None
+        keys = [group_of(prompt) for prompt in prompts]
+        sizes = Counter(keys)
+        return [key if sizes[key] > 1 else None for key in keys], Sharing(self.encoder)
+
+    def _prepare(self, prompts: Sequence[Prompt], sharing: Sharing | None) -> "_Ready":
         """Open the images and encode; prompts that cannot be answered go aside with the reason."""
         images: list[list[Image.Image]] = []
         fit: list[Prompt] = []
@@ -184,14 +214,19 @@ class TransformersEngine:
         for prompt in prompts:
             try:
                 self.encoder.render(prompt)
-                images.append([file.open() for file in prompt.images])
+                if sharing is not None:
+                    sharing.front(prompt)
+                else:
+                    images.append([file.open() for file in prompt.images])
                 fit.append(prompt)
             except DataError as error:
                 failures.append((prompt, str(error)))
         while fit:
-            encoded = self.encoder.encode(fit, images)
+            encoded: Encoded | Rows | None = sharing.rows(fit) if sharing is not None else None
+            if encoded is None:
+                encoded = self.encoder.encode(fit, images or None)
             limit = context_limit(self.model)
-            long = {i for i in range(len(fit)) if encoded.ends[i] - encoded.begins[i] >= limit}
+            long = {i for i, length in enumerate(encoded.lengths) if length >= limit}
             if not long:
                 return _Ready(tuple(fit), encoded, tuple(failures))
             failures += [(fit[i], f"the prompt is longer than the model's context of {limit} tokens") for i in long]
@@ -219,17 +254,30 @@ class TransformersEngine:
             )
         return responses
 
-    def _decode(self, encoded: Encoded, jobs: Sequence[tuple[Prompt, int]], sampling: Sampling) -> list[list[int]]:
+    def _decode(
+        self, encoded: Encoded | Rows, jobs: Sequence[tuple[Prompt, int]], sampling: Sampling
+    ) -> list[list[int]]:
         """New token ids of every job (prompt, sample), end and padding tokens included."""
-        samples = len(jobs) // len(encoded.starts)
         sampled = sampling.temperature > 0
         seeds = [sampling.seed_for(prompt.id, sample) for prompt, sample in jobs] if sampled else []
+        if isinstance(encoded, Encoded) and (_needs_generate(sampling) or self._whole_because is not None):
+            return self._decode_whole(encoded, len(jobs), seeds, sampling)
+        chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds)
+        with inference(self.model) as model:
+            started = (
+                encoded.reader.read(model, encoded, 1) if isinstance(encoded, Rows) else read_whole(model, encoded)
+            )
+            started = repeat(started, len(jobs) // started.mask.shape[0])
+            return decode(model, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
+
+    def _decode_whole(self, encoded: Encoded, rows: int, seeds: Sequence[int], sampling: Sampling) -> list[list[int]]:
+        """By `generate` of transformers."""
         chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds, encoded.width, encoded.begins)
-        warpers_off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if sampled else {}  # the chooser does it all
+        warpers_off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if seeds else {}  # the chooser does it all
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
-            do_sample=sampled,
-            num_return_sequences=samples,
+            do_sample=bool(seeds),
+            num_return_sequences=rows // len(encoded.starts),
             num_beams=sampling.num_beams,
             eos_token_id=sorted(self.end_ids),
             pad_token_id=self.encoder.pad_id,
@@ -237,8 +285,8 @@ class TransformersEngine:
         )
         with inference(self.model) as model:
             out = model.generate(**on_device(model, encoded), generation_config=config, logits_processor=[chooser])
-        rows: list[list[int]] = out[:, encoded.width :].tolist()
-        return rows
+        written: list[list[int]] = out[:, encoded.width :].tolist()
+        return written
 
     # --- probabilities ------------------------------------------------------------------------------------------------
 
@@ -303,20 +351,33 @@ class TransformersEngine:
         Reading is part of a batch's work: no logits outlive it, and memory that runs out in it halves the batch.
         """
 
-        def prepare(batch: Batch) -> Encoded:
-            chosen = [prompts[i] for i in batch.indices]
-            return self.encoder.encode(chosen, None, [rows[i] for i in batch.indices], padding_side="right")
+        groups, sharing = self._groups(prompts)
 
-        def work(batch: Batch, encoded: Encoded) -> list[T]:
-            return [read(i, row) for i, row in zip(batch.indices, answer_logits(self.model, encoded), strict=True)]
+        def prepare(batch: Batch) -> Encoded | Rows:
+            chosen, more = [prompts[i] for i in batch.indices], [rows[i] for i in batch.indices]
+            shared = sharing.rows(chosen, more) if sharing and any(groups[i] for i in batch.indices) else None
+            return shared or self.encoder.encode(chosen, None, more, padding_side="right")
+
+        def work(batch: Batch, encoded: Encoded | Rows) -> list[T]:
+            if isinstance(encoded, Encoded):
+                logits = answer_logits(self.model, encoded)
+            else:
+                logits = self._shared_logits(encoded, [len(rows[i]) for i in batch.indices])
+            return [read(i, row) for i, row in zip(batch.indices, logits, strict=True)]
 
         found: dict[int, T] = {}
-        batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows])
+        batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows], groups=groups)
         for batch, entries in run_batches(batches, prepare, work):
             if entries is None:
                 raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
             found.update(zip(batch.indices, entries, strict=True))
         return [found[i] for i in range(len(prompts))]
+
+    def _shared_logits(self, encoded: Rows, lengths: Sequence[int]) -> Iterator[Tensor]:
+        """As `answer_logits`; `lengths` are those of the continuations."""
+        with inference(self.model) as model:
+            logits = encoded.reader.read(model, encoded, max(lengths) + 1).logits  # all rows end in the last column
+        return (row[-length - 1 :].float() for row, length in zip(logits, lengths, strict=True))
 
     def stop(self) -> None:
         """See `Engine.stop`: the batch under way is finished."""
@@ -333,8 +394,13 @@ class _Ready:
     """A batch opened and encoded: the prompts that can be answered, and the others with the reason."""
 
     prompts: tuple[Prompt, ...]
-    encoded: Encoded | None
+    encoded: Encoded | Rows | None
     failures: tuple[tuple[Prompt, str], ...]
+
+
+def _needs_generate(sampling: Sampling) -> bool:
+    """Whether transformers' own loop decodes: for beams, and for a penalty on the tokens of the whole prompt."""
+    return sampling.num_beams > 1 or sampling.repetition_penalty != 1
 
 
 def _failed(prompt: Prompt, sample: int, reason: str) -> Response:

@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,16 +53,24 @@ class Batch:
         return halves[0].pieces(rows) + halves[1].pieces(rows)
 
 
-def plan(prompts: Sequence[Prompt], rows: int, samples: int = 1, extra: Sequence[int] | None = None) -> list[Batch]:
+def plan(
+    prompts: Sequence[Prompt],
+    rows: int,
+    samples: int = 1,
+    extra: Sequence[int] | None = None,
+    groups: Sequence[Hashable | None] | None = None,
+) -> list[Batch]:
     """Length buckets of at most `rows` rows: by number of images, image size and text length, longest first.
 
-    Deterministic; long prompts come first, so that a shortage of memory shows at once.
+    Deterministic; long prompts come first, so that a shortage of memory shows at once. A group counts as its longest
+    prompt, and its prompts follow each other.
 
     Args:
         prompts: what is asked.
         rows: most sequences in a batch.
         samples: responses per prompt.
         extra: additional length of each prompt (a continuation).
+        groups: equal for prompts (with equally many images) that stay together; None for one that is by itself.
     Raises:
         DataError: if an image is missing or not an image; only its header is read.
     """
@@ -71,7 +79,15 @@ def plan(prompts: Sequence[Prompt], rows: int, samples: int = 1, extra: Sequence
     lengths = [
         sum(map(len, prompt.texts)) + more for prompt, more in zip(prompts, extra or [0] * len(prompts), strict=True)
     ]
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].images), -areas[i], -lengths[i], i))
+    keys = [(i,) if key is None else (key,) for i, key in enumerate(groups or [None] * len(prompts))]
+    first: dict[Hashable, int] = {}  # the longest prompt of each group
+    for i, key in enumerate(keys):
+        if key not in first or lengths[i] > lengths[first[key]]:
+            first[key] = i
+    ranks = [
+        (-len(prompts[i].images), -areas[i], -lengths[first[keys[i]]], first[keys[i]]) for i in range(len(prompts))
+    ]
+    order = sorted(range(len(prompts)), key=lambda i: (*ranks[i], -lengths[i], i))
     width = max(1, rows // samples)
     batches: list[Batch] = []
     for images in sorted({len(prompt.images) for prompt in prompts}, reverse=True):

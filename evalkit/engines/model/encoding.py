@@ -32,6 +32,30 @@ PLACEHOLDER_NAMES = (
 PROBE_USER, PROBE_ANSWER = "Qz", "Zq"  # any two short texts that no template contains
 
 
+class Recorder:
+    """Takes down the text and the settings with which a processor calls its tokenizer."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.add_special_tokens = True
+        self._tokenizer: Any = None
+
+    def listening_in(self, processor: Any) -> Any:
+        """The same processor with this object in its tokenizer's place."""
+        self._tokenizer = processor.tokenizer
+        heard = copy.copy(processor)
+        heard.tokenizer = self
+        return heard
+
+    def __call__(self, text: Sequence[str], **keywords: Any) -> Any:
+        """What the tokenizer makes of it."""
+        self.text, self.add_special_tokens = text[0], keywords.get("add_special_tokens", True)
+        return self._tokenizer(text, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
 class PromptEncoder:
     """Turns prompts into model inputs with a checkpoint's processor and chat template."""
 
@@ -71,7 +95,7 @@ class PromptEncoder:
             DataError: if the prompt's text holds an image marker, which the processor would take for an image.
             EngineError: if the template drops the system text, the text or an image, or cannot render them.
         """
-        problem = self._placeholder_in(*prompt.texts)
+        problem = self.placeholder_in(*prompt.texts)
         if problem is not None:
             raise DataError(
                 f"prompt {prompt.id!r}: its text holds {problem!r}, a placeholder token of the model; "
@@ -103,6 +127,7 @@ class PromptEncoder:
         images: Sequence[Sequence[Image.Image]] | None = None,
         continuations: Sequence[Sequence[int]] | None = None,
         padding_side: str = "left",
+        recorder: "Recorder | None" = None,
     ) -> Encoded:
         """Model inputs of a batch whose prompts all have the same number of images.
 
@@ -111,6 +136,7 @@ class PromptEncoder:
             images: the decoded images of each prompt; None opens them.
             continuations: ids to append to each prompt; None appends nothing.
             padding_side: "left" for generation, "right" for log-probabilities and training.
+            recorder: takes down what the processor asks of its tokenizer.
         Raises:
             DataError: if an image cannot be read, or the batch mixes numbers of images.
             EngineError: if the processor refuses the batch.
@@ -125,7 +151,8 @@ class PromptEncoder:
         if bos is not None and texts[0].startswith(bos):
             keywords["add_special_tokens"] = False  # the template has written it
         try:
-            with self._own_processor() as processor:
+            with self.own_processor() as own:
+                processor = recorder.listening_in(own) if recorder is not None else own
                 features = self._features(processor, texts, keywords)
         except (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError) as error:
             ids = ", ".join(prompt.id for prompt in prompts[:3])
@@ -176,7 +203,8 @@ class PromptEncoder:
             raise EngineError("the chat template drops the image")
         return rendered
 
-    def _placeholder_in(self, *texts: str) -> str | None:
+    def placeholder_in(self, *texts: str) -> str | None:
+        """A placeholder token that stands in one of the texts."""
         tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids))
         return next((token for token in tokens for text in texts if token in text), None)
 
@@ -201,7 +229,7 @@ class PromptEncoder:
         return lead.removeprefix(" ") if first.startswith("▁") else lead
 
     @contextmanager
-    def _own_processor(self) -> Iterator[Any]:
+    def own_processor(self) -> Iterator[Any]:
         """A processor whose tokenizer no other thread uses: fast tokenizers refuse to be shared while they work."""
         if threading.current_thread() is threading.main_thread():
             yield self.processor

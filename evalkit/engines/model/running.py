@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ def answer_logits(model: Any, encoded: Encoded) -> Iterator[Tensor]:
     low = min(encoded.starts) - 1
     with inference(model):
         keywords = {}
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        if keeps_some_logits(model):
             # a number: indices would lie on the first of several GPUs and the hidden states on the last
             keywords["logits_to_keep"] = encoded.width - low
         else:
@@ -58,11 +58,21 @@ def answer_logits(model: Any, encoded: Encoded) -> Iterator[Tensor]:
     )
 
 
+def keeps_some_logits(model: Any) -> bool:
+    """Whether the model can be asked for the logits of its last columns alone."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
 def on_device(model: Any, encoded: Encoded) -> dict[str, Any]:
     """Tensors of a batch where the model is; images in its dtype."""
+    return to_device(model, encoded.inputs)
+
+
+def to_device(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors among some inputs where the model is; images in its dtype."""
     return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in encoded.inputs.items()
+        for name, value in inputs.items()
         if isinstance(value, Tensor)
     }
 

@@ -30,7 +30,7 @@ class TokenChooser:
         suppressed: Sequence[int],
         sampling: Sampling,
         seeds: Sequence[int],
-        prompt_width: int,
+        prompt_width: int = 0,
         begins: Sequence[int] = (),
     ) -> None:
         self.suppressed = torch.tensor(list(suppressed), dtype=torch.long)
@@ -43,15 +43,24 @@ class TokenChooser:
         """Scores (B, V) -> scores (B, V)."""
         if self.penalty != 1:
             scores = self._penalised(input_ids, scores)
-        if len(self.suppressed):
-            self.suppressed = self.suppressed.to(scores.device)
-            scores = scores.index_fill(1, self.suppressed, float("-inf"))
         if self.uniforms is None:
-            return scores
-        self.uniforms = self.uniforms.to(scores.device, precision(scores))  # once: a copy per step is a wait per step
-        step = input_ids.shape[1] - self.prompt_width
-        chosen = draw(scores, self.uniforms[:, step], self.temperature, self.top_p, self.top_k)
+            return self._allowed(scores)
+        chosen = self.choose(input_ids.shape[1] - self.prompt_width, scores)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
+
+    def choose(self, step: int, scores: Tensor) -> Tensor:
+        """Token ids (B,) for scores (B, V), `step` tokens after the prompt; no repetition penalty."""
+        scores = self._allowed(scores)
+        if self.uniforms is None:
+            return scores.argmax(-1)
+        self.uniforms = self.uniforms.to(scores.device, precision(scores))  # once: a copy per step is a wait per step
+        return draw(scores, self.uniforms[:, step], self.temperature, self.top_p, self.top_k)
+
+    def _allowed(self, scores: Tensor) -> Tensor:
+        if not len(self.suppressed):
+            return scores
+        self.suppressed = self.suppressed.to(scores.device)
+        return scores.index_fill(1, self.suppressed, float("-inf"))
 
     def _penalised(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores with the penalty on every token that a row holds; its padding is not among them."""

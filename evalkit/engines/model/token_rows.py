@@ -37,6 +37,11 @@ class Encoded:
         """Columns of the padded ids."""
         return int(self.inputs["input_ids"].shape[1])
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [end - begin for begin, end in zip(self.begins, self.ends, strict=True)]
+
 
 def per_token(features: Mapping[str, Any]) -> list[str]:
     """Names of the features with one entry a token: ids, attention mask, and what a family has besides."""
