@@ -57,6 +57,8 @@ class SamplingParams:
     detokenize: bool = True
     output_kind: Any = None
     stream_interval: int | None = None
+    top_k: int = 0
+    repetition_penalty: float = 1.0
 
 
 @dataclass

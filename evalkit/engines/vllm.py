@@ -202,12 +202,11 @@ class VLLMEngine:
         settings: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "repetition_penalty": sampling.repetition_penalty,
             "max_tokens": sampling.max_new_tokens,
             "logit_bias": dict.fromkeys(self.encoder.placeholder_ids, NEVER) or None,
             "stop_token_ids": sorted(self._end_ids),
         }
+        settings |= {k: v for k, v in sampling.as_dict().items() if k in ("top_k", "repetition_penalty")}
         if sampling.temperature > 0:
             settings["seed"] = sampling.seed_for(prompt.id, sample)
         try:

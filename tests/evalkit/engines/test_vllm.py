@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fake_vllm import Script, install
+from original_llava import make_original, make_tower, tiny_vocabulary
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_models import save_tiny
@@ -325,3 +326,48 @@ def test_the_fingerprint_follows_the_weights(checkpoint: Path, tmp_path: Path) -
     other = save_tiny("llava", tmp_path / "other", seed=1)
     assert files_hash(str(checkpoint)) == files_hash(str(checkpoint)) != files_hash(str(other))
     assert files_hash("org/some-model") is None
+
+
+# --- original LLaVA folders -------------------------------------------------------------------------------------------
+
+
+def test_an_original_folder_is_served_as_a_converted_copy(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    tower = make_tower(tmp_path / "clip")
+    folder = make_original(tmp_path / "model", tower, tiny_vocabulary(tmp_path / "words" / "tokenizer.model"))
+    engine = VLLMEngine(folder)
+    described = engine.describe()
+    served = Path(str(engine._arguments()["model"]))
+    engine.close()
+    assert served.parent == tmp_path / "cache" / "converted"
+    assert json.loads((served / "config.json").read_text())["image_token_index"] == 3
+    assert (described["model"], described["image_padding"]) == (str(folder), "pad")
+    padded, other = VLLMEngine(folder), VLLMEngine(folder, image_padding="crop")
+    assert padded._arguments()["model"] == str(served)
+    assert other._arguments()["model"] != str(served)
+    padded.close()
+    other.close()
+
+
+def test_a_linear_projector_is_refused_before_anything_is_loaded(script: Script, tmp_path: Path) -> None:
+    tower = make_tower(tmp_path / "clip")
+    words = tiny_vocabulary(tmp_path / "words" / "tokenizer.model")
+    folder = make_original(tmp_path / "model", tower, words, mm_projector_type=None)
+    with pytest.raises(EngineError, match=r"vLLM cannot serve it.*one linear layer.*transformers engine"):
+        VLLMEngine(folder)
+
+
+def test_padding_that_a_checkpoint_does_not_have_is_refused(checkpoint: Path, script: Script) -> None:
+    with pytest.raises(EngineError, match=r"evalkit convert .* --image-padding pad"):
+        VLLMEngine(checkpoint, image_padding="pad")
+
+
+def test_later_settings_reach_vllm_only_where_they_are_in_use(
+    engine: VLLMEngine, script: Script, prompts: list[Prompt]
+) -> None:
+    sampling = Sampling(temperature=0.6, top_k=30, repetition_penalty=1.1, max_new_tokens=4)
+    list(engine.generate(prompts[:1], sampling))
+    asked = script.requests[-1][1]
+    assert (asked.top_k, asked.repetition_penalty) == (30, 1.1)
