@@ -7,6 +7,7 @@ Nothing here uses evalkit. Folders weigh a few hundred kB.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -98,9 +99,19 @@ def flat_config(tower: Path | str, rows: int, **changes: Any) -> dict[str, Any]:
 
 def language_model(raw: dict[str, Any]) -> Any:
     """The language model of a flat config.json."""
-    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
 
-    kinds = {"LlavaMistralForCausalLM": (MistralConfig, MistralForCausalLM)}
+    kinds = {
+        "LlavaMistralForCausalLM": (MistralConfig, MistralForCausalLM),
+        "LlavaQwenForCausalLM": (Qwen2Config, Qwen2ForCausalLM),
+    }
     config, model = kinds.get(raw["architectures"][0], (LlamaConfig, LlamaForCausalLM))
     own = ("hidden_", "num_", "intermediate", "max_pos", "rms", "vocab", "bos_", "eos_", "pad_", "tie_", "rope_s")
     return model(config(**{name: value for name, value in raw.items() if name.startswith(own)}))
@@ -372,3 +383,50 @@ def _read_all(folder: Path) -> dict[str, torch.Tensor]:
     for path in sorted([*folder.glob("pytorch_model*.bin"), *folder.glob("adapter_model.bin")]):
         state |= torch.load(path, weights_only=True)
     return state
+
+
+# --- LLaVA-1.6: tiles ---------------------------------------------------------------------------------------------
+
+
+def tiles(reference: Reference, image: Image.Image) -> tuple[torch.Tensor, tuple[int, int]]:
+    """(pixels (1 + tiles, 3, S, S), best size (width, height)): the whole image resized, then its tiles on black."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil.from_pretrained(reference.tower_folder)
+    side = processor.crop_size["height"]
+    best, most, least = (0, 0), 0, 1 << 30
+    for width, height in reference.raw["image_grid_pinpoints"]:
+        scale = min(width / image.width, height / image.height)
+        shown = min(int(image.width * scale) * int(image.height * scale), image.width * image.height)
+        wasted = width * height - shown
+        if shown > most or (shown == most and wasted < least):
+            best, most, least = (width, height), shown, wasted
+    scale_w, scale_h = best[0] / image.width, best[1] / image.height
+    size = (
+        (best[0], min(math.ceil(image.height * scale_w), best[1]))
+        if scale_w < scale_h
+        else (min(math.ceil(image.width * scale_h), best[0]), best[1])
+    )
+    canvas = Image.new("RGB", best, (0, 0, 0))
+    canvas.paste(image.resize(size), ((best[0] - size[0]) // 2, (best[1] - size[1]) // 2))
+    parts = [canvas.crop((x, y, x + side, y + side)) for y in range(0, best[1], side) for x in range(0, best[0], side)]
+    pixels: torch.Tensor = processor([image.resize((side, side)), *parts], return_tensors="pt")["pixel_values"]
+    return pixels, best
+
+
+def tiled_features(reference: Reference, image: Image.Image) -> torch.Tensor:
+    """Patches (P, D) of an image: the whole one, then the tiles put together, their padding cut, a newline per row."""
+    pixels, (width, height) = tiles(reference, image)
+    base, *rest = reference.features(pixels)
+    side = math.isqrt(base.shape[0])
+    across, down = width // pixels.shape[-1], height // pixels.shape[-2]
+    whole = torch.stack(rest).view(down, across, side, side, -1).permute(4, 0, 2, 1, 3).flatten(1, 2).flatten(2, 3)
+    high, wide = whole.shape[1:]
+    if image.width / image.height > wide / high:
+        cut = (high - int(image.height * (wide / image.width))) // 2
+        whole = whole[:, cut : high - cut, :]
+    else:
+        cut = (wide - int(image.width * (high / image.height))) // 2
+        whole = whole[:, :, cut : wide - cut]
+    newline = reference.state["model.image_newline"][:, None, None].expand(*whole.shape[:-1], 1)
+    return torch.cat([base, torch.cat([whole, newline], -1).flatten(1, 2).transpose(0, 1)])

@@ -18,11 +18,14 @@ from original_llava import (
     make_projector,
     make_tower,
     real_vocabulary,
+    tiled_features,
+    tiles,
     tiny_vocabulary,
     write_json,
     write_weights,
 )
 from PIL import Image
+from tiny_models import tiny_tokenizer
 
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.engines.model.inputs.settings import InputSettings
@@ -131,6 +134,77 @@ def test_the_vocabulary_gives_sentencepieces_own_ids(published: bool, vocabulary
     for text in texts:
         assert tokenizer(text, add_special_tokens=False).input_ids == words.encode(text), text
         assert tokenizer(f"<image>{text}").input_ids == [1, image, *words.encode(text)], text
+
+
+TILED: dict[str, Any] = {
+    "image_aspect_ratio": "anyres", "mm_patch_merge_type": "spatial_unpad", "newline": True, "tower_inside": True,
+    "unfreeze_mm_vision_tower": True, "image_grid_pinpoints": [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"image_grid_pinpoints": [[28, 56], [84, 28]]},  # not symmetric: (width, height)
+    {"architectures": ["LlavaMistralForCausalLM"], "model_type": "llava_mistral"},
+])  # fmt: skip
+def test_tiles_give_the_original_numbers(
+    changes: dict[str, Any], tower: Path, vocabulary: Path, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    folder = make_original(tmp_path / "model", tower, vocabulary, **(TILED | changes))
+    reference, engine = Reference(folder, None), TransformersEngine(folder)
+    image_token = engine.model.config.image_token_id
+    expected = {}
+    for prompt in prompts:
+        image = prompt.images[0].open()
+        encoded = engine.encoder.encode([prompt])
+        ids = encoded.inputs["input_ids"][0].tolist()
+        first, patches = ids.index(image_token), ids.count(image_token)
+        short = [*ids[:first], IMAGE, *ids[first + patches :]]
+        assert short == reference.ids(engine.encoder.render(prompt))
+        assert torch.equal(encoded.inputs["pixel_values"][0], tiles(reference, image)[0])
+        features = tiled_features(reference, image)
+        assert patches == len(features)
+        with torch.no_grad():
+            logits = engine.model(**encoded.inputs).logits[0]
+        assert (logits - reference.logits(short, features)).abs().max() == 0
+        expected[prompt.id] = reference.greedy(short, features, GREEDY.max_new_tokens, image_token)
+    for size in (1, 8):
+        engine.batch_size = size
+        assert {r.prompt_id: list(r.token_ids or ()) for r in engine.generate(prompts, GREEDY)} == expected
+    assert engine.encoder.render(prompts[0]).startswith("[INST] " if "model_type" in changes else "This is")
+
+
+def test_a_qwen_backbone_takes_a_row_that_no_token_has(
+    tower: Path, vocabulary: Path, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    words = tiny_tokenizer("<|im_start|>", pad="<|endoftext|>", end="<|im_end|>").backend_tokenizer
+    state = json.loads(words.to_str())
+    rows = len(state["model"]["vocab"]) + 16
+    kind = {"architectures": ["LlavaQwenForCausalLM"], "model_type": "llava_qwen"}
+    folder = make_original(tmp_path / "model", tower, vocabulary, rows=rows, **kind)
+    (folder / "tokenizer.model").unlink()
+    write_json(folder / "vocab.json", state["model"]["vocab"])
+    (folder / "merges.txt").write_text("".join(" ".join(pair) + "\n" for pair in state["model"]["merges"]))
+    special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
+    added = {t["id"]: {"content": t["content"], "special": True} for t in state["added_tokens"]}
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
+               | special)  # fmt: skip
+    engine, reference = TransformersEngine(folder), Reference(folder, tower)
+    image_token = engine.model.config.image_token_id
+    assert len(state["model"]["vocab"]) <= image_token < rows
+    for prompt in prompts[:2]:
+        encoded = engine.encoder.encode([prompt])
+        ids = encoded.inputs["input_ids"][0].tolist()
+        first, patches = ids.index(image_token), ids.count(image_token)
+        before, after = engine.encoder.render(prompt).split("<image>")
+        assert before.startswith("<|im_start|>user\n")
+        assert ids[:first] == words.encode(before).ids
+        assert ids[first + patches :] == words.encode(after).ids
+        features = reference.features(reference.pixels(prompt.images[0].open()))[0]
+        with torch.no_grad():
+            logits = engine.model(**encoded.inputs).logits[0]
+        expected = reference.logits([*ids[:first], IMAGE, *ids[first + patches :]], features)
+        assert (logits - expected).abs().max() == 0
 
 
 # --- adapters and projectors ------------------------------------------------------------------------------------------
