@@ -14,6 +14,7 @@ from benchmarks.cli.arguments import (
     add_task_options,
 )
 from benchmarks.cli.export_commands import add_export_command
+from benchmarks.cli.forecast_commands import forecast_run, forecast_scoring, needs_judge
 from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
@@ -112,11 +113,11 @@ def run_benchmarks(options: argparse.Namespace) -> int:
 
     plans = plans_of(options)
     if options.dry_run:
-        return _forecast(options, plans)
+        return forecast_run(options, plans)
     for line in obeyed(options, [work.benchmark.name for work in plans]):
         print(line, file=sys.stderr)
     judge = judge_from(options)
-    unjudged = [work.benchmark.name for work in plans if judge is None and _needs_judge(work)]
+    unjudged = [work.benchmark.name for work in plans if judge is None and needs_judge(work)]
     if unjudged:  # said before hours of generation, not after them
         raise UsageError(
             f"{', '.join(unjudged)}: the responses need a judge; name one with --judge, choose a variant that needs "
@@ -171,7 +172,7 @@ def score_responses(options: argparse.Namespace) -> int:
 
     if options.dry_run:
         with TemporaryDirectory() as scratch:
-            return _forecast_scoring(options, *_stored_run(options, Path(scratch)))
+            return forecast_scoring(options, *_stored_run(options, Path(scratch)))
     work, run_dir = _stored_run(options, options.output_path)
     if options.judge_texts:
         from evalkit.harness.told import told_judge
@@ -254,62 +255,6 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
             file=sys.stderr,
         )
     return EXIT_FAILURES if over else 0
-
-
-def _needs_judge(work: "Plan") -> bool:
-    """Whether a response to this benchmark is put to a judge."""
-    from evalkit.benchmark import Judged
-
-    benchmark = work.benchmark
-    return isinstance(benchmark, Judged) and benchmark.judge_prompt(work.items[0], "There is a dog.") is not None
-
-
-def _forecast(options: argparse.Namespace, plans: "list[Plan]") -> int:
-    """`--dry-run`: what a run would ask, without asking."""
-    from benchmarks.cli.judging import judge_from, price_from
-    from evalkit.benchmark import Judged
-    from evalkit.harness.judge import JudgeRequest
-
-    judge = judge_from(options)
-    for work in plans:
-        responses = len(work.items) * work.sampling.n
-        print(f"{work.benchmark.name}: {responses:,} generations of at most {work.sampling.max_new_tokens} tokens")
-        benchmark = work.benchmark
-        if judge is None and _needs_judge(work):
-            print("judge: none named with --judge, and the responses need one")
-        if not isinstance(benchmark, Judged) or judge is None:
-            continue
-        long_response = "word " * work.sampling.max_new_tokens  # the judge reads the response; take it at its longest
-        requests = [
-            JudgeRequest(item.id, index, prompt)
-            for item in work.items
-            for index in range(work.sampling.n)
-            if (prompt := benchmark.judge_prompt(item, long_response)) is not None
-        ]
-        print(f"judge {judge.engine.describe().get('model', judge.engine.name)}:")
-        print(judge.forecast(requests, benchmark.judge_sampling(), (), price_from(options)))
-    return 0
-
-
-def _forecast_scoring(options: argparse.Namespace, work: "Plan", run_dir: Path) -> int:
-    """`score --dry-run`: what scoring would ask the judge, without asking."""
-    from benchmarks.cli.judging import judge_from, price_from
-    from evalkit.benchmark import Judged
-    from evalkit.harness.stages import judge_requests
-    from evalkit.runs.records import VERDICTS, read_journal
-
-    requests = judge_requests(work, run_dir)
-    print(f"{work.benchmark.name}: {len(work.items) * work.sampling.n:,} responses, {len(requests):,} need a judge")
-    judge = judge_from(options)
-    if judge is None or not isinstance(work.benchmark, Judged):
-        return 0
-    try:
-        print(f"judge {judge.engine.describe().get('model', judge.engine.name)}:")
-        rows = read_journal(run_dir / VERDICTS)
-        print(judge.forecast(requests, work.benchmark.judge_sampling(), rows, price_from(options)))
-    finally:
-        judge.engine.close()
-    return 0
 
 
 def _prove_parity(engine: "Engine", plans: "list[Plan]", count: int) -> None:

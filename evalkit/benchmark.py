@@ -247,7 +247,12 @@ def summed(
 
 
 class Judged(Benchmark):
-    """A benchmark whose responses go through a judge (or extractor) before they are scored."""
+    """A benchmark whose responses go through a judge (or extractor) before they are scored.
+
+    example_reply  a reply that can be read, so that forecasts can tell what the further rounds would ask
+    """
+
+    example_reply: ClassVar[str] = ""
 
     @abstractmethod
     def judge_prompt(self, item: Item, response: str) -> Prompt | None:

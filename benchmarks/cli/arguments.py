@@ -60,7 +60,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     """Who judges, for the benchmarks that need it."""
-    group = parser.add_argument_group("judge (Object HalBench with an extractor, MMHal-Bench)")
+    group = parser.add_argument_group("judge (benchmarks whose responses a model rates)")
     group.add_argument(
         "--judge",
         metavar="M",

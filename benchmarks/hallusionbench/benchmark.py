@@ -98,6 +98,7 @@ class HallusionBench(Judged):
     name = "hallusionbench"
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(max_new_tokens=512)
+    example_reply = "correct"
     files = (
         DataFile(
             "images",

@@ -124,6 +124,7 @@ class LlavaBench(Judged):
     edition = COCO_SET
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(max_new_tokens=1024)
+    example_reply = "8 8"
     files = (COCO_SET.images,)
 
     def __init__(

@@ -120,6 +120,7 @@ class RefoMB(Judged):
     name = "refomb"
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(max_new_tokens=1024)
+    example_reply = "[[C]]"
     files = (
         DataFile(
             "images",

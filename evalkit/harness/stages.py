@@ -19,9 +19,9 @@ from evalkit.engines import Engine
 from evalkit.engines.base import NOT_IDENTITY
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.formats.exporters import general_names
-from evalkit.harness.judge import Judge, JudgeRequest
+from evalkit.harness.judge import Judge
 from evalkit.harness.results import Summary, write_results
-from evalkit.harness.verdicts import ask_judge, first_requests, score_sample
+from evalkit.harness.verdicts import ask_judge, score_sample
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.libraries import library_version
 from evalkit.process.progress import Progress, silent
@@ -192,7 +192,7 @@ def score(
         }
         if "signature" in manifest and not rescore:
             _match_scoring(run_dir, manifest, scoring)
-        responses = _responses(work, run_dir)
+        responses = stored_responses(work, run_dir)
         verdicts = ask_judge(benchmark, work.items, responses, judge, run_dir, progress)
         samples = benchmark.settle(
             [
@@ -234,15 +234,6 @@ def stored_samples(work: Plan, run: Run) -> list[Sample]:
             )
         )
     return samples
-
-
-def judge_requests(work: Plan, run_dir: Path) -> list[JudgeRequest]:
-    """What `score` would put to the judge about the responses of a run; nobody is asked.
-
-    Raises:
-        RecordError: if responses are missing.
-    """
-    return first_requests(work.benchmark, work.items, _responses(work, run_dir))
 
 
 def evaluate(
@@ -369,7 +360,12 @@ def _latest(rows: Sequence[Mapping[str, Any]], path: Path) -> dict[tuple[str, in
     return {(row["id"], row["sample"]): row for row in rows}
 
 
-def _responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
+def stored_responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Response]:
+    """The responses of a run: (item id, sample) -> response.
+
+    Raises:
+        RecordError: if responses are missing.
+    """
     path = run_dir / RESPONSES
     rows = _latest(read_journal(path), path)
     wanted = [(item.id, index) for item in work.items for index in _samples(work)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from evalkit.benchmark import Benchmark, Judged, JudgeRound
 from evalkit.errors import UsageError
 from evalkit.harness.judge import Judge, JudgeRequest
+from evalkit.harness.prices import Forecast, Price
 from evalkit.process.progress import Progress
 from evalkit.runs.records import SAMPLE_KEY, VERDICTS, Journal, check_rows
 from evalkit.schema import Item, Json, Response, Score
@@ -89,6 +90,29 @@ def further_requests(
         if prompt is not None:
             requests.append(JudgeRequest(name, sample, replace(prompt, id=f"{name}#{sample}")))
     return requests
+
+
+def forecast_rounds(
+    judge: Judge,
+    benchmark: Judged,
+    items: Sequence[Item],
+    responses: Mapping[Key, Response],
+    rows: Sequence[Row] = (),
+    price: Price | None = None,
+) -> list[tuple[str, Forecast]]:
+    """What judging these responses would take, round by round, without asking anything.
+
+    What the judge has not said yet is taken at its longest. Rounds that ask nothing are left out.
+    """
+    requests = first_requests(benchmark, items, responses)
+    forecasts = [(FIRST, judge.forecast(requests, benchmark.judge_sampling(), rows, price))]
+    long_reply = "word " * benchmark.judge_sampling().max_new_tokens + benchmark.example_reply
+    verdicts: dict[Key, Row] = {(request.id, request.sample): {"reply": long_reply} for request in requests}
+    for further in benchmark.further_rounds():
+        asked = further_requests(further, items, responses, verdicts)
+        if asked:
+            forecasts.append((further.name, judge.forecast(asked, further.judge_sampling(), rows, price)))
+    return forecasts
 
 
 def replies_of(verdict: Row) -> dict[str, str]:
