@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from aligners.preference.datasets import read_preferences
-from aligners.preference.dpo import dpo_batch, dpo_objective, usable_pairs, weighted_rows
+from aligners.preference.dpo import DpoRow, dpo_batch, dpo_objective, usable_pairs, weighted_rows
 from aligners.preference.encoding import PairEncoder, TokenPair
 from aligners.preference.layouts import find_layout
 from aligners.preference.pairs import Pair
 from aligners.preference.reference_logps import reference_logps
 from aligners.presets import DPO_PRESETS, find_preset
 from aligners.settings import DpoSettings, changed, dpo_json
-from aligners.training.checkpoint import Card, weights_hash
+from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
+from aligners.training.evaluation import HeldOut, split_rows
 from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter, wants_bf16
 from aligners.training.response_logps import end_token, scoring
-from aligners.training.run_folder import LOG, finished_card, read_log
+from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
 from aligners.training.trainer import fit, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
@@ -153,20 +154,45 @@ def _fit_pairs(
         save_policy(trainer, policy, out, replace(card, cost=cost))
 
     model = make_trainable(policy.model, settings)
+    rows = weighted_rows(pairs, logps.pairs, settings)
+    groups = [pair.prompt.images[0].name if pair.prompt.images else pair.prompt.text for pair in pairs]
+    training, held = split_rows(rows, groups, settings.held_out, settings.seed)
+    if settings.select == "best":
+        card = replace(card, selection=f"{len(held)} held-out pairs")
+    arguments = training_arguments(settings, out, len(training), report_to)
     with scoring(model):
         fit(
             model,
-            weighted_rows(pairs, logps.pairs, settings),
+            training,
             lambda rows: dpo_batch(rows, encoder, layout),
             dpo_objective(settings, layout),
             settings,
             out,
             identity=identity,
-            arguments=training_arguments(settings, out, len(pairs), report_to),
+            arguments=arguments,
             progress=progress,
             report_to=report_to,
             save=save,
+            held_out=_held_out(held, settings, arguments),
+            keep=settings.keep_checkpoints,
         )
+    if arguments.should_save:
+        for kept in sorted((out / KEPT).glob("step-*")):
+            policy.processor.save_pretrained(kept)
+            rename_for_vllm(kept)
+
+
+def _held_out(rows: list[DpoRow], settings: DpoSettings, arguments: Any) -> HeldOut | None:
+    """What is measured during training, if anything."""
+    if not rows:
+        return None
+    return HeldOut(
+        rows=rows,
+        batch_size=arguments.per_device_train_batch_size,
+        steps=settings.eval_steps or arguments.save_steps,
+        select=settings.select,
+        patience=settings.patience,
+    )
 
 
 def _cost(state: Any, pairs: Sequence[TokenPair], seconds: float, log: Sequence[Mapping[str, Any]]) -> dict[str, float]:

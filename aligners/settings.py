@@ -55,6 +55,11 @@ class DpoSettings(TrainingSettings):
     max_length      tokens of prompt + response
     chat_template   Jinja text that replaces the checkpoint's own
     bad_images      "error" or "skip": pairs whose image does not open
+    held_out        pairs kept for measuring during training (whole images), at most a fifth of all
+    eval_steps      steps between two measurements; None: a quarter of the run
+    select          "best": end with the weights of the lowest held-out loss; "last": with those of the last step
+    patience        measurements in a row without a lower held-out loss, after which training stops; None: never
+    keep_checkpoints   training checkpoints that stay below `checkpoints/`
     """
 
     name: str
@@ -66,10 +71,18 @@ class DpoSettings(TrainingSettings):
     max_length: int
     chat_template: str | None = None
     bad_images: Skip = "error"
+    held_out: int = 0
+    eval_steps: int | None = None
+    select: Literal["last", "best"] = "last"
+    patience: int | None = None
+    keep_checkpoints: int = 0
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        check_range(self, "gamma", "beta", "max_length")
+        check_range(self, "gamma", "beta", "max_length", "eval_steps", "patience")
+        check_range(self, "held_out", "keep_checkpoints", inclusive=True)
+        if not self.held_out and (self.select == "best" or self.patience is not None):
+            raise UsageError("select=best and patience go by held-out pairs: set held_out to a number of them")
 
 
 def dpo_json(settings: DpoSettings) -> dict[str, Any]:
@@ -270,7 +283,15 @@ def ppo_json(settings: FactRlhfSettings) -> dict[str, Any]:
 
 def _without_unset(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that came later are left out while they are not used: an older folder still is this run's."""
-    return {name: value for name, value in whole.items() if value is not None or name not in _CAME_LATER}
+    return {name: value for name, value in whole.items() if name not in _CAME_LATER or value != _CAME_LATER[name]}
 
 
-_CAME_LATER = ("lora_learning_rate", "save_dtype")
+_CAME_LATER = {
+    "lora_learning_rate": None,
+    "save_dtype": None,
+    "held_out": 0,
+    "eval_steps": None,
+    "select": "last",
+    "patience": None,
+    "keep_checkpoints": 0,
+}

@@ -3,9 +3,11 @@
 training.jsonl                    one line per logged step: loss, metrics of the method, learning rate, seconds
 training/settings.json            what this run trains, so that the same command resumes it and no other
 training/steps/checkpoint-N       for going on after a kill; removed when training is finished
+checkpoints/step-N                those that were to stay
 """
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from evalkit.schema import Json
 
 LOG = "training.jsonl"
 SETTINGS = Path("training") / "settings.json"
+KEPT = "checkpoints"
 
 
 class Journal:
@@ -38,6 +41,10 @@ class Journal:
             seconds = self._before + time.perf_counter() - self._begin
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line so far."""
+        return read_log(self.path)
 
     def losses(self) -> tuple[float, ...]:
         """Loss of every logged step."""
@@ -86,6 +93,19 @@ def last_complete_step(folder: Path) -> tuple[int, Path] | None:
         except (OSError, ValueError, KeyError):
             continue
     return max(found, default=None)
+
+
+def keep_steps(folder: Path, keep: int) -> None:
+    """Let the newest training checkpoints stay as `checkpoints/step-N`, without what only resuming needs."""
+    complete = sorted(steps_folder(folder).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in complete[len(complete) - keep :] if keep else ():
+        kept = folder / KEPT / f"step-{path.name.rpartition('-')[2]}"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        path.rename(kept)
+        for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin", "rng_state*.pth"):
+            for file in kept.glob(name):
+                file.unlink()
 
 
 def steps_folder(folder: Path) -> Path:

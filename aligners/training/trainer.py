@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from aligners.training.evaluation import BEST, HeldOut, Watch
 from aligners.training.policy import parameter_count, rate_of, wants_bf16, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare
-from aligners.training.run_folder import LOG, Journal, claim_folder, last_complete_step, steps_folder
+from aligners.training.run_folder import LOG, Journal, claim_folder, keep_steps, last_complete_step, steps_folder
 from aligners.training.settings import TrainingSettings
 from evalkit.errors import TrainingError, UsageError
 from evalkit.process.progress import Progress
@@ -56,6 +57,8 @@ def fit(
     progress: Progress | None = None,
     report_to: Sequence[str] = (),
     save: Callable[[Any], None] | None = None,
+    held_out: HeldOut | None = None,
+    keep: int = 0,
 ) -> Fitted:
     """Train, or continue a run that was killed in this folder.
 
@@ -71,6 +74,8 @@ def fit(
         progress: called with ("training", steps done, steps in all).
         report_to: "wandb", "trackio", "tensorboard".
         save: called with the trainer when done, on every process, to save the model.
+        held_out: rows to measure during training, and what follows from it.
+        keep: training checkpoints that stay, as folders `checkpoints/step-N`; the newest.
     Raises:
         TrainingError: if loss or gradients are not finite (the last good training checkpoint is kept and named), the
             folder belongs to another run, or there are no rows.
@@ -81,6 +86,7 @@ def fit(
     if arguments.should_save:
         claim_folder(folder, identity)
     arguments.learning_rate = rate_of(model, settings)
+    arguments.save_total_limit = max(1, keep)
     if settings.lora is None and arguments.should_save and wants_lora(model, settings):
         _LOGGER.warning(
             "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
@@ -97,6 +103,8 @@ def fit(
         journal = Journal(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
         with quiet_warnings():
             trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder, settings.warmup_ratio)
+        if held_out is not None:
+            trainer.watch = Watch(held_out, collate, loss, folder, journal.lines())
         if progress is not None and arguments.should_save:
             trainer.add_callback(Reporter(progress))
         try:
@@ -109,10 +117,14 @@ def fit(
             f"{trainer.state.global_step} steps changed no weight: the learning rate {arguments.learning_rate:g} is "
             "too small for them, or every gradient is zero"
         )
+    if trainer.watch is not None:
+        trainer.watch.restore_best(trainer.accelerator.unwrap_model(trainer.model))
     if save is not None:
         save(trainer)
     if arguments.should_save:
+        keep_steps(folder, keep)
         shutil.rmtree(steps_folder(folder), ignore_errors=True)
+        (folder / BEST).unlink(missing_ok=True)
     return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
 
 
@@ -223,11 +235,12 @@ class LossTrainer(Trainer):  # type: ignore[misc]
             data_collator=lambda some: {"batch": collate(some)},
         )
         self.remove_callback(PrinterCallback)
-        self.add_callback(_LogBeforeSaving())
+        self.add_callback(_LogBeforeSaving(self))
         self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch
         if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
             self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
         self._loss, self._journal, self._folder = loss, journal, folder
+        self.watch: Watch | None = None
         self._sums: dict[str, float] = {}
         self._rows_seen = 0
 
@@ -257,8 +270,22 @@ class LossTrainer(Trainer):  # type: ignore[misc]
             self._give_up(f"the gradients of step {self.state.global_step} are not finite")
         if "loss" in logs:
             logs |= self._mean_metrics()
-            self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch})
+            stopped = self._watched(logs)
+            self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch, **stopped})
         super().log(logs, start_time)
+
+    def _watched(self, logs: dict[str, float]) -> dict[str, str]:
+        """Add what held-out rows say at this step; stop the run if they say so, and say why."""
+        step = self.state.global_step
+        if self.watch is None or not self.watch.due(step, self.state.max_steps):
+            return {}
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        logs |= self.watch.measure(self.model_wrapped, unwrapped, self.args.device, self.args.should_save)
+        reason = self.watch.reason_to_stop()
+        if reason is None or step >= self.state.max_steps:
+            return {}
+        self.control.should_training_stop = True
+        return {"stopped": reason}
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """See `rate_share`; transformers' own begins with a step at 0."""
@@ -332,10 +359,14 @@ def layers_to_shard(model: Any) -> list[str]:
 
 
 class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]
-    """A step that is saved is logged first, so that broken gradients are seen before they reach a checkpoint."""
+    """A step that is saved or measured is logged first: broken gradients are seen before they reach a checkpoint."""
+
+    def __init__(self, trainer: "LossTrainer") -> None:
+        self._trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if control.should_save:
+        watch = self._trainer.watch
+        if control.should_save or (watch is not None and watch.due(state.global_step, state.max_steps)):
             control.should_log = True
         return control
 
