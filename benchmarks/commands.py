@@ -18,7 +18,7 @@ from benchmarks.cli.forecast_commands import forecast_run, forecast_scoring, nee
 from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
-from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild
+from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild, thoughts_of
 from benchmarks.cli.protocol import add_protocol_argument, obeyed
 from evalkit.cli.arguments import (
     EXIT_FAILURES,
@@ -192,12 +192,13 @@ def score_responses(options: argparse.Namespace) -> int:
 def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
     """The run directory to score, made below `output_path` from --responses if there are any."""
     from evalkit.harness.stored import default_label, import_run, plan_of_run
+    from evalkit.text.thoughts import STANDARD
 
     if not options.responses:
         run_dir = Path(options.target)
         if options.target in BENCHMARKS and not run_dir.exists():
             raise UsageError(f"score {options.target}: name the responses with --responses FILE, or a run directory")
-        return plan_of_run(run_dir, rebuild(options)), run_dir
+        return plan_of_run(run_dir, rebuild(options), thoughts_of(options)), run_dir
     check_settings(options.set, [options.target])
     benchmark, origin = benchmark_of(options, options.target)
     label = folder_name(options.label or default_label(options.responses))
@@ -212,6 +213,7 @@ def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, 
         partial=options.partial,
         origin=origin,
         notes=notes,
+        thoughts=thoughts_of(options) or STANDARD,
     )
     for note in notes:
         print(f"evalkit: {note}", file=sys.stderr)

@@ -66,6 +66,7 @@ class Response:
 
     sample  index among the n responses of the prompt
     finish  "stop" | "length" | other words an engine reports; None for a failure
+    raw     the text before its thoughts were taken off; None where there were none
     tokens  number of generated tokens, None if the engine does not report it
     """
 
@@ -76,6 +77,7 @@ class Response:
     token_ids: tuple[int, ...] | None = None
     tokens: int | None = None
     failure: str | None = None
+    raw: str | None = None
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.failure is None):

@@ -56,6 +56,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--references", metavar="FILE", help="ready reference objects {image_id: [objects]}")
     group.add_argument("--variant", help="variant of the scorer")
+    group.add_argument(
+        "--thoughts",
+        metavar="T",
+        help="thoughts of reasoning models (<think>...</think>): removed before scoring (default), kept, or the names "
+        "of the tags that hold them, e.g. think,reflection",
+    )
 
 
 def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +75,12 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-engine", choices=("openai", "vllm", "transformers"), default="openai")
     group.add_argument("--judge-base-url", action="append", metavar="URL")
     group.add_argument("--judge-args", action="append", default=[], metavar="KEY=VALUE")
+    group.add_argument(
+        "--judge-max-tokens",
+        type=positive,
+        metavar="N",
+        help="limit of a reply in tokens instead of the benchmark's; a reply that is cut holds no verdict",
+    )
     group.add_argument(
         "--budget", metavar="B", help="stop cleanly before judging takes more: calls:500, tokens:2e6 or usd:5"
     )

@@ -3,9 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from benchmarks.cli.planning import thoughts_of
 from evalkit.cli.engines import named_engine
 from evalkit.cli.options import key_values
 from evalkit.errors import UsageError
+from evalkit.text.thoughts import STANDARD
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
@@ -25,7 +27,13 @@ def judge_from(options: argparse.Namespace) -> "Judge | None":
 
     price = price_from(options)
     budget = Budget.parse(options.budget, price) if options.budget else None
-    return Judge(_engine(options), cache=Cache(cache_folder() / "judge.sqlite"), budget=budget)
+    return Judge(
+        _engine(options),
+        cache=Cache(cache_folder() / "judge.sqlite"),
+        budget=budget,
+        max_new_tokens=options.judge_max_tokens,
+        thoughts=thoughts_of(options) or STANDARD,
+    )
 
 
 def price_from(options: argparse.Namespace) -> "Price | None":

@@ -9,6 +9,7 @@ from benchmarks import BENCHMARKS
 from benchmarks.cli.protocol import chosen, decoding
 from evalkit.cli.arguments import sampling_from
 from evalkit.errors import DataError, UsageError
+from evalkit.text.thoughts import STANDARD, Thoughts
 
 if TYPE_CHECKING:
     from evalkit.benchmark import Benchmark
@@ -29,11 +30,21 @@ def plans_of(options: argparse.Namespace) -> "list[Plan]":
     plans = []
     for name in names:
         benchmark, origin = benchmark_of(options, name)
-        own = decoding(options, benchmark.name, benchmark.sampling)
-        plans.append(plan(benchmark, sampling_from(options, own), options.limit, shard, origin))
+        sampling = sampling_from(options, decoding(options, benchmark.name, benchmark.sampling))
+        plans.append(plan(benchmark, sampling, options.limit, shard, origin, thoughts=thoughts_of(options) or STANDARD))
     if getattr(options, "engine", None) != "replay":
         _need_images(plans)
     return plans
+
+
+def thoughts_of(options: argparse.Namespace) -> "Thoughts | None":
+    """--thoughts; None where it is not given.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    text = getattr(options, "thoughts", None)
+    return None if text is None else Thoughts.parse(text)
 
 
 def _need_images(plans: "list[Plan]") -> None:

@@ -29,6 +29,7 @@ from benchmarks.mmhal.ratings import (
     robust_rating,
 )
 from evalkit.benchmark import DataFile, Judged, Rating
+from evalkit.engines.completions import ended_by_itself
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.formats import exporters
@@ -37,6 +38,7 @@ from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
+from evalkit.text.thoughts import STANDARD
 
 ITEMS = 96
 QUESTION_TYPES = (
@@ -208,8 +210,9 @@ class MMHalBench(Judged):
 def _first_text(sample: Sample) -> str | None:
     """The text the authors would have read: they never ask again for a text they cannot parse."""
     for attempt in (sample.verdict or {}).get("attempts", ()):
-        if attempt.get("error") is None and isinstance(raw := attempt.get("raw"), str):
-            return raw
+        cut = not ended_by_itself(attempt.get("finish"))
+        if attempt.get("error") is None and not cut and isinstance(raw := attempt.get("raw"), str):
+            return STANDARD.take_off(raw).answer or ""
     text = sample.score.details.get("judge_text")
     return text if isinstance(text, str) else None
 

@@ -16,6 +16,26 @@ from evalkit.schema import Json, Prompt, Response
 CHUNK = 256  # prompts handed at once to an engine that takes a list
 
 
+_ENDED = (
+    "stop",
+    "eos",
+    "end",
+    "complete",
+    "finish",
+)  # in the words of servers: "stop", "eos_token", "end_turn", "STOP"
+
+
+def ended_by_itself(finish: str | None) -> bool:
+    """Whether a text ends where the model ended it; so does one of a server that does not say why it ends.
+
+    >>> ended_by_itself("stop"), ended_by_itself("end_turn"), ended_by_itself(None)
+    (True, True, True)
+    >>> ended_by_itself("length"), ended_by_itself("content_filter"), ended_by_itself("MAX_TOKENS")
+    (False, False, False)
+    """
+    return finish is None or any(word in finish.lower() for word in _ENDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One request and what came of it.
@@ -23,6 +43,7 @@ class Attempt:
     raw         the text of the answer, or the start of the reply's body where no answer could be read from it
     model       the model's name as the server reports it
     error       why the attempt failed, None if it did not
+    finish      why the text ends, in the server's word; None where it tells none
     tokens_in   tokens of the prompt as the server counts them
     tokens_out  tokens generated
     """
@@ -32,6 +53,7 @@ class Attempt:
     error: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    finish: str | None = None
 
     def as_dict(self) -> dict[str, Json]:
         """As stored in a journal and in the cache."""
@@ -41,12 +63,25 @@ class Attempt:
             "error": self.error,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
+            **({"finish": self.finish} if self.finish is not None else {}),
         }
 
     @classmethod
     def of(cls, row: Mapping[str, Json]) -> "Attempt":
-        """Inverse of `as_dict`."""
-        return cls(row["raw"], row["model"], row["error"], row["tokens_in"], row["tokens_out"])
+        """Inverse of `as_dict`.
+
+        Raises:
+            ValueError: if the row is something else: another version's, or damaged.
+        """
+        texts = ("raw", "model", "error", "finish")
+        if not isinstance(row, dict) or not {"raw", "model", "error", "tokens_in", "tokens_out"} <= row.keys():
+            raise ValueError(f"not an attempt: {row!r:.60}")
+        if not all(isinstance(row.get(name), str | None) for name in texts):
+            raise ValueError(f"an attempt has a field that is not text: {row!r:.60}")
+        counts = [row[name] for name in ("tokens_in", "tokens_out")]
+        if not all(count is None or (type(count) is int and count >= 0) for count in counts):
+            raise ValueError(f"an attempt has a count that is not a number: {row!r:.60}")
+        return cls(row["raw"], row["model"], row["error"], row["tokens_in"], row["tokens_out"], row.get("finish"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +111,7 @@ def complete(engine: Engine, prompts: Iterable[Prompt], sampling: Sampling) -> I
     waiting = iter(prompts)
     while chunk := list(islice(waiting, CHUNK)):
         for response in engine.generate(chunk, sampling):
-            attempt = Attempt(response.text, model, response.failure, tokens_out=response.tokens)
+            attempt = Attempt(
+                response.text, model, response.failure, tokens_out=response.tokens, finish=response.finish
+            )
             yield Completion(response, (attempt,))

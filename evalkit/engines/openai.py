@@ -265,7 +265,8 @@ class OpenAIEngine:
 
     def _told(self, reply: Reply, fault: _Fault | None) -> Attempt:
         text = self._key.redact(reply.text)
-        return Attempt(text, reply.model, fault.error if fault else None, reply.tokens_in, reply.tokens_out)
+        error = fault.error if fault else None
+        return Attempt(text, reply.model, error, reply.tokens_in, reply.tokens_out, reply.finish)
 
     def _give_up(self, fault: _Fault, server: Server) -> None:
         """Stop everything if it is the server that is gone, not one prompt that failed."""

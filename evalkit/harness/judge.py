@@ -16,7 +16,7 @@ from typing import Protocol
 
 from evalkit.engines import Engine
 from evalkit.engines.base import identity
-from evalkit.engines.completions import Attempt, CompletesPrompts, complete
+from evalkit.engines.completions import Attempt, CompletesPrompts, complete, ended_by_itself
 from evalkit.errors import BudgetReachedError, StoppedError, UsageError
 from evalkit.files.cache import Cache, content_key
 from evalkit.harness.prices import Budget, Forecast, Price, forecast
@@ -24,6 +24,7 @@ from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.progress import Progress
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt
+from evalkit.text.thoughts import STANDARD, Thoughts
 
 Check = Callable[[str], str | None]
 SampleKey = tuple[str, int]  # item id, index of the sample
@@ -109,6 +110,8 @@ class Judge:
         retries: how often a reply that cannot be read is asked for again.
         cache: replies of earlier runs, None for none.
         budget: limit on what may be spent, None for none.
+        max_new_tokens: limit of a reply, None for the benchmark's.
+        thoughts: what is taken off a reply before it is read.
     """
 
     def __init__(
@@ -118,16 +121,26 @@ class Judge:
         retries: int = 2,
         cache: Cache | None = None,
         budget: Budget | None = None,
+        max_new_tokens: int | None = None,
+        thoughts: Thoughts = STANDARD,
     ) -> None:
         if retries < 0:
             raise UsageError(f"judge retries cannot be negative, got {retries}")
         self.engine, self.retries, self.cache, self.budget = engine, retries, cache, budget
+        self.max_new_tokens, self.thoughts = max_new_tokens, thoughts
         self._stopping = False
         self._identity = identity(engine)
 
     def describe(self) -> dict[str, Json]:
         """What the manifest records of the judge."""
-        return {**self.engine.describe(), "retries": self.retries}
+        own: dict[str, Json] = {**self.engine.describe(), "retries": self.retries}
+        if self.max_new_tokens is not None:
+            own["max_new_tokens"] = self.max_new_tokens
+        return own | ({"thoughts": self.thoughts.name} if self.thoughts != STANDARD else {})
+
+    def sampling(self, own: Sampling) -> Sampling:
+        """The benchmark's decoding settings, with the limit of this judge."""
+        return own if self.max_new_tokens is None else replace(own, max_new_tokens=self.max_new_tokens)
 
     def rule(
         self,
@@ -143,7 +156,7 @@ class Judge:
             StoppedError: after SIGINT or SIGTERM, once what was under way is in the journal.
             EngineError: if the engine breaks; what was finished is in the journal.
         """
-        sampling = asking.judge_sampling()
+        sampling = self.sampling(asking.judge_sampling())
         rows = self._stored(requests, sampling, journal.rows)
         progress("verdicts", len(rows), len(requests))
         missing = [request for request in requests if (request.id, request.sample) not in rows]
@@ -178,8 +191,9 @@ class Judge:
         for turn in range(self.retries + 1):
             unreadable: list[_Open] = []
             for open_request, attempts in self._answers(waiting, replace(sampling, seed=sampling.seed + turn), turn):
-                verdict = _verdict(open_request, attempts, check)
-                if verdict.unreadable is not None and turn < self.retries:
+                verdict = self._verdict(open_request, attempts, check)
+                again = verdict.unreadable is not None or _is_cut(attempts[-1])
+                if again and turn < self.retries:
                     unreadable.append(open_request)
                 else:
                     yield verdict
@@ -193,6 +207,7 @@ class Judge:
         price: Price | None = None,
     ) -> Forecast:
         """What ruling on these requests would take, without asking anything; `rows` are those of the journal."""
+        sampling = self.sampling(sampling)
         done = self._stored(requests, sampling, rows)
         new: dict[str, Prompt] = {}
         for request in requests:
@@ -209,8 +224,13 @@ class Judge:
         found: dict[SampleKey, Mapping[str, Json]] = {}
         for request in requests:
             row = last.get((request.id, request.sample, verdict_key(self._identity, request.prompt, sampling)))
-            if row is not None and isinstance(row.get("reply"), str):
-                found[request.id, request.sample] = row
+            if row is None or not isinstance(row.get("reply"), str):
+                continue
+            said = self.thoughts.take_off(row["reply"])  # rows of 0.1.0 hold them
+            if said.answer is not None:
+                found[request.id, request.sample] = (
+                    row if said.answer == row["reply"] else {**row, "reply": said.answer}
+                )
         return found
 
     def _answers(
@@ -228,7 +248,7 @@ class Judge:
             else:
                 yield from ((open_request, stored) for open_request in same)
         for key, attempts in self._asked(to_ask, sampling):
-            if self.cache is not None and attempts[-1].error is None:
+            if self.cache is not None and attempts[-1].error is None and not _is_cut(attempts[-1]):
                 self.cache.put(self._address(key, turn), [attempt.as_dict() for attempt in attempts])
             yield from ((open_request, attempts) for open_request in sharing[key])
 
@@ -258,21 +278,40 @@ class Judge:
 
     def _cached(self, key: str, turn: int) -> Sequence[Attempt] | None:
         rows = self.cache.get(self._address(key, turn)) if self.cache is not None else None
-        return None if rows is None else [Attempt.of(row) for row in rows]
+        if not isinstance(rows, list) or not rows:
+            return None
+        try:
+            return [Attempt.of(row) for row in rows]
+        except ValueError:
+            return None  # another version's, or damaged: asked again
 
     def _address(self, key: str, turn: int) -> str:
         """Key in the cache, which outlives a run: two servers may know different models by one name."""
         urls = sorted(self.engine.base_urls) if isinstance(self.engine, CompletesPrompts) else []
         return content_key(key, urls, turn)
 
+    def _verdict(self, open_request: _Open, attempts: Sequence[Attempt], check: Check) -> Verdict:
+        """Read what came last; the attempts of earlier turns stay in front."""
+        open_request.attempts.extend(attempts)
+        request, last = open_request.request, attempts[-1]
+        tried = f"(after {len(open_request.attempts)} attempts)"
+        reply = last.raw if last.error is None and not _is_cut(last) else None
+        unreadable, failure = None, None
+        if reply is not None:
+            said = self.thoughts.take_off(reply)
+            reply = said.answer if said.answer is not None else reply
+            unreadable = said.failure if said.answer is None else check(reply)
+            if said.answer is None:
+                reply, failure = None, f"{said.failure} in the judge's reply {tried}"
+        elif _is_cut(last):
+            failure = f"the judge's reply did not end by itself (finish: {last.finish}) {tried}; see --judge-max-tokens"
+        else:
+            failure = f"{last.error} {tried}"
+        return Verdict(
+            request.id, request.sample, open_request.key, reply, unreadable, failure, tuple(open_request.attempts)
+        )
 
-def _verdict(open_request: _Open, attempts: Sequence[Attempt], check: Check) -> Verdict:
-    """Read what came last; the attempts of earlier turns stay in front."""
-    open_request.attempts.extend(attempts)
-    request, last = open_request.request, attempts[-1]
-    reply = last.raw if last.error is None else None
-    unreadable = check(reply) if reply is not None else None
-    failure = None if reply is not None else f"{last.error} (after {len(open_request.attempts)} attempts)"
-    return Verdict(
-        request.id, request.sample, open_request.key, reply, unreadable, failure, tuple(open_request.attempts)
-    )
+
+def _is_cut(attempt: Attempt) -> bool:
+    """Whether a reply came and did not end by itself: it holds no verdict, whatever stands in it."""
+    return attempt.error is None and not ended_by_itself(attempt.finish)

@@ -117,6 +117,7 @@ def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
             "failure": response.failure,
             "finish": response.finish,
             "tokens": response.tokens,
+            **({"raw": response.raw} if response.raw is not None else {}),
         },
         "verdict": dict(sample.verdict) if sample.verdict is not None else None,
         "score": {

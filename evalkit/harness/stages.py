@@ -42,6 +42,7 @@ from evalkit.runs.signature import LANGUAGE_DATA, Signature
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
 from evalkit.text import language_data
+from evalkit.text.thoughts import STANDARD, Spoken, Thoughts
 
 GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
 VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
@@ -57,6 +58,7 @@ class Plan:
     sampling: Sampling
     origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
     decoding_known: bool = True  # False for responses made elsewhere: nothing is claimed about their decoding
+    thoughts: Thoughts = STANDARD  # what is taken off a response before it is judged and scored
 
 
 def plan(
@@ -67,6 +69,7 @@ def plan(
     origin: Mapping[str, Json] | None = None,
     only: Collection[str] | None = None,
     decoding_known: bool = True,
+    thoughts: Thoughts = STANDARD,
 ) -> Plan:
     """Select items and write their prompts.
 
@@ -77,6 +80,7 @@ def plan(
         origin: what a later `evalkit score` needs to build the benchmark again; kept in the manifest.
         only: ids of the items to keep, before the limit and the shard.
         decoding_known: False for responses made elsewhere.
+        thoughts: which thoughts are taken off the responses.
     Raises:
         DataError: if the benchmark has no items, or two share an id.
         UsageError: if the shard or the limit makes no sense.
@@ -113,6 +117,7 @@ def plan(
         sampling or benchmark.sampling,
         {**(origin or {}), **selection},
         decoding_known,
+        thoughts,
     )
 
 
@@ -189,6 +194,7 @@ def score(
         scoring: dict[str, Json] = {
             "settings": dict(benchmark.settings()),
             "judge": judge.describe() if judge is not None and isinstance(benchmark, Judged) else None,
+            "thoughts": work.thoughts.name,
         }
         if "signature" in manifest and not rescore:
             _match_scoring(run_dir, manifest, scoring)
@@ -281,6 +287,7 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "sampling": work.sampling.as_dict() if work.decoding_known else {"n": work.sampling.n},
         "settings": dict(work.benchmark.settings()),
         "judge": None,
+        "thoughts": work.thoughts.name,
         "prompts": _hash(part for prompt in work.prompts for part in _hashed(prompt)),
         "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)) if images else None,
         "ids": _hash(sorted(item.id for item in work.items)),
@@ -323,7 +330,7 @@ def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fiel
 def _match_scoring(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json]) -> None:
     """A scored run is scored again with the settings and the judge that it was scored with."""
     remedy = "use --rescore to score it again with these settings"
-    _match(run_dir, old, new, ("settings",), remedy)
+    _match(run_dir, old, new, ("settings", *(["thoughts"] if "thoughts" in old else [])), remedy)
     if old.get("judge") and not new["judge"]:
         raise RecordError(f"{run_dir} was scored with the judge {old['judge'].get('model')!r}; name it with --judge")
     _match(run_dir, old, new, ("judge",), remedy)
@@ -375,17 +382,22 @@ def stored_responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Respons
             f"{path}: {len(missing)} of {len(wanted)} responses are missing, e.g. of item {missing[0][0]!r}; "
             "run the generate stage again (the same command resumes)"
         )
-    return {
-        key: Response(
-            prompt_id=key[0],
-            sample=key[1],
-            text=rows[key].get("text"),
-            finish=rows[key].get("finish"),
-            tokens=rows[key].get("tokens"),
-            failure=rows[key].get("failure"),
-        )
-        for key in wanted
-    }
+    spoken = work.thoughts.read_all([(rows[key].get("text"), rows[key].get("finish")) for key in wanted])
+    return {key: _response(key, rows[key], said) for key, said in zip(wanted, spoken, strict=True)}
+
+
+def _response(key: tuple[str, int], row: Mapping[str, Any], said: Spoken | None) -> Response:
+    """A line of the journal as a response without its thoughts."""
+    text: str | None = row.get("text")
+    return Response(
+        prompt_id=key[0],
+        sample=key[1],
+        text=None if said is None else said.answer,
+        finish=row.get("finish"),
+        tokens=row.get("tokens"),
+        failure=row.get("failure") if said is None else said.failure,
+        raw=text if said is not None and said.answer != text else None,
+    )
 
 
 def _sample(

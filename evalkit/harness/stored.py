@@ -13,14 +13,17 @@ from evalkit.harness.stages import Plan, generate, plan
 from evalkit.runs.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Response
+from evalkit.text.thoughts import STANDARD, Thoughts
 
 Build = Callable[[str, Mapping[str, Json]], Benchmark]  # (name, the manifest's "origin") -> benchmark
 SHARED_BY_SHARDS = ("benchmark", "label", "model", "sampling", "settings", "origin")
 
 
-def plan_of_run(run_dir: Path, build: Build) -> Plan:
+def plan_of_run(run_dir: Path, build: Build, thoughts: Thoughts | None = None) -> Plan:
     """The plan of a run whose responses are there: benchmark, selection and decoding from its manifest.
 
+    Args:
+        thoughts: which thoughts are taken off; None: as when the run was scored before.
     Raises:
         RecordError: if the directory holds no run.
     """
@@ -35,6 +38,7 @@ def plan_of_run(run_dir: Path, build: Build) -> Plan:
         origin,
         only=origin.get("only"),
         decoding_known="temperature" in manifest["sampling"],
+        thoughts=thoughts or _thoughts(manifest, run_dir),
     )
 
 
@@ -59,6 +63,14 @@ def _origin(manifest: Mapping[str, Json], run_dir: Path) -> dict[str, Json]:
     return origin
 
 
+def _thoughts(manifest: Mapping[str, Json], run_dir: Path) -> Thoughts:
+    name = manifest.get("thoughts")
+    try:
+        return STANDARD if name is None else Thoughts.parse(str(name))
+    except UsageError as error:
+        raise RecordError(f"{run_dir / MANIFEST}: 'thoughts' cannot be read: {error}") from error
+
+
 def _sampling(manifest: Mapping[str, Json], run_dir: Path) -> Sampling:
     try:
         return Sampling(**manifest["sampling"])
@@ -76,6 +88,7 @@ def import_run(
     partial: bool = False,
     origin: Mapping[str, Json] | None = None,
     notes: list[str] | None = None,
+    thoughts: Thoughts = STANDARD,
 ) -> Plan:
     """Make a run directory from responses made elsewhere; how they were decoded is not known and not claimed.
 
@@ -83,6 +96,7 @@ def import_run(
         paths: one file, or one per part of the items.
         partial: allow items without a response.
         notes: see `import_responses`.
+        thoughts: which thoughts are taken off.
     Raises:
         DataError: if a file cannot be read, or its responses don't fit the items one to one.
     """
@@ -92,7 +106,7 @@ def import_run(
     answered = list(dict.fromkeys(response.prompt_id for response in responses))
     only = answered if len(answered) < len(items) else None
     samples = 1 + max(response.sample for response in responses)
-    work = plan(benchmark, Sampling(n=samples), origin=origin, only=only, decoding_known=False)
+    work = plan(benchmark, Sampling(n=samples), origin=origin, only=only, decoding_known=False, thoughts=thoughts)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()[:8]
     generate(work, StoredResponses(responses, {"engine": "import", "model": label, "file": digest}), run_dir, label)
     return work

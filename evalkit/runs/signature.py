@@ -43,6 +43,7 @@ MEANINGS = {
     "rep": "repetition penalty",
     "padding": "image padding, crop or pad",
     "system": "hash of the system text before the question",
+    "thoughts": "thoughts of a reasoning model, removed or kept",
     "judge": "judge model",
     "nltk": "version of the tokeniser",
     "nltk_data": "language data in place of NLTK's own",
@@ -152,6 +153,7 @@ def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:
     own: dict[str, Json] = {short: manifest.get(name) for short, name in _MANIFEST_FIELDS.items()}
     own |= {short: sampling.get(name) for short, name in _DECODING.items()}
     own |= {short: (manifest.get("model") or {}).get(name) for short, name in _INPUTS.items()}
+    own["thoughts"] = manifest.get("thoughts")
     own |= _judge(manifest.get("judge") or {})
     own |= {name: (manifest.get("versions") or {}).get(name) for name in _SCORING_LIBRARIES}
     own["v"] = manifest.get("evalkit")

@@ -63,13 +63,15 @@ class Thoughts:
 
     @classmethod
     def parse(cls, text: str) -> "Thoughts":
-        """From a command line: "removed" (the known tags), "kept", or names of tags separated by commas.
+        """From a command line: "removed" (the known tags), "kept", or names of tags separated by commas; or a `name`.
 
         Raises:
             UsageError: if a name cannot be one of a tag.
         """
         if text in (REMOVED, KEPT):
             return cls() if text == REMOVED else cls(())
+        if text.startswith(f"{REMOVED}(") and text.endswith(")"):
+            text = text[len(REMOVED) + 1 : -1].replace("+", ",")
         names = tuple(dict.fromkeys(part.strip().strip("<>/") for part in text.split(",") if part.strip()))
         if not names:
             raise UsageError(
