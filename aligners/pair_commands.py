@@ -46,7 +46,7 @@ def describe_pairs(options: argparse.Namespace) -> int:
 
     from aligners.preference.datasets import read_preferences
     from aligners.preference.exchange import write_as
-    from aligners.preference.pairs import drop_defective
+    from aligners.preference.pairs import drop_defective, drop_unopened
 
     if options.hard_subset is not None and not options.artifacts:
         raise UsageError("--hard-subset is found with --artifacts")
@@ -55,10 +55,14 @@ def describe_pairs(options: argparse.Namespace) -> int:
     written = options.output_path or options.hard_subset
     with tempfile.TemporaryDirectory() as scratch:
         pairs, folder = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
-    usable, defects = drop_defective(pairs)
+        usable, defects = drop_unopened(*drop_defective(pairs), folder)
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
         print(f"  {count:,} {reason}")
+    blind = sum(pair.image is None for pair in usable)
+    if blind:
+        mixed = "training refuses a mixture, train them apart" if blind < len(usable) else "training sees text alone"
+        print(f"  {blind:,} have no image: {mixed}")
     if usable:
         chosen = sum(len(pair.chosen.split()) for pair in usable) / len(usable)
         rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)

@@ -33,6 +33,7 @@ from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.progress import Progress
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Response
+from evalkit.text.thoughts import STANDARD
 
 Oracle = Callable[[Candidate], tuple[int, int]]  # candidate -> (false claims, true claims), to measure a labeler
 Statistics = dict[str, Json]
@@ -193,14 +194,18 @@ def _key(prompt_id: str, sample: int) -> str:
 
 
 def _candidate_row(instruction: Instruction, response: Response, sampling: Sampling) -> Row:
+    """A line of candidates.jsonl: the answer is what is divided, judged and paired, its thoughts are kept beside it."""
+    said = None if response.text is None else STANDARD.take_off(response.text)
+    thoughtful = said is not None and said.had_thought
     return {
         "id": _key(instruction.id, response.sample),
         "prompt_id": instruction.id,
         "image": instruction.image,
         "prompt": instruction.prompt,
         "sample": response.sample,
-        "text": response.text,
-        "failure": response.failure,
+        "text": None if said is None else said.answer,
+        "failure": response.failure if said is None else said.failure,
+        **({"raw": response.text} if thoughtful else {}),
         "finish": response.finish,
         "tokens": response.tokens,
         "seed": sampling.seed_for(instruction.id, response.sample),

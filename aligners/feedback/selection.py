@@ -15,6 +15,7 @@ from aligners.feedback.splitting import Splitter
 from evalkit.engines.base import Engine
 from evalkit.errors import TrainingError
 from evalkit.sampling import Sampling
+from evalkit.text.thoughts import STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def held_out(
         engine = open_engine(checkpoint)
         try:
             prompts = [instruction.ask() for instruction in instructions]
-            responses = {r.prompt_id: r.text for r in engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens))}
+            found = engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens))
+            responses = {r.prompt_id: STANDARD.take_off(r.text).answer for r in found if r.text is not None}
         finally:
             engine.close()
         candidates = [
@@ -57,11 +59,11 @@ def held_out(
             if (text := responses.get(row.id)) is not None
         ]
         by_id = {row.id: row for row in instructions}
-        divided = {found.candidate_id: found for found in splitter.split(candidates)}
+        divided = {entry.candidate_id: entry for entry in splitter.split(candidates)}
         questions = image_questions(candidates, divided)
         rows = judge_questions(labeler, questions, lambda q, text: by_id[q.prompt_id].ask(text, q.id))
         judged = label(candidates, divided, {row["id"]: row for row in rows}, tie_confirms=False)
-        scores = [score for found in judged if (score := found.score(confirmed_weight=1.0)) is not None]
+        scores = [score for entry in judged if (score := entry.score(confirmed_weight=1.0)) is not None]
         if not scores:
             raise TrainingError(f"{checkpoint}: no response to the {split} makes a claim, so it cannot be compared")
         return -sum(scores) / len(scores)

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
 from evalkit.engines.base import Engine, identity
+from evalkit.engines.completions import ended_by_itself
 from evalkit.sampling import Sampling
-from evalkit.schema import Json, Prompt
+from evalkit.schema import Json, Prompt, Response
+from evalkit.text.thoughts import STANDARD
 
 T = TypeVar("T")
 
@@ -109,11 +111,24 @@ class ModelSplitter:
                 yield _joined(key, claims[key], reply, *asked[key])
 
     def _ask(self, texts: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-        """Candidate id -> (reply, failure)."""
-        prompts = [Prompt(key, text) for key, text in texts.items()]
-        found = self._engine.generate(prompts, self._sampling) if prompts else iter(())
-        replies = {response.prompt_id: (response.text, response.failure) for response in found}
+        """Candidate id -> (reply, failure); a reply that was cut, or is a thought alone, is asked for once more."""
+        replies: dict[str, tuple[str | None, str | None]] = {}
+        for turn in range(2):
+            prompts = [Prompt(key, text) for key, text in texts.items() if replies.get(key, (None, None))[0] is None]
+            sampling = replace(self._sampling, seed=self._sampling.seed + turn)
+            for response in self._engine.generate(prompts, sampling) if prompts else ():
+                replies[response.prompt_id] = _reply(response)
         return {key: replies.get(key, (None, "no reply")) for key in texts}
+
+
+def _reply(response: Response) -> tuple[str | None, str | None]:
+    """A reply without its thoughts, or why there is none: half a list of claims is no list of claims."""
+    if response.text is None:
+        return None, response.failure
+    if not ended_by_itself(response.finish):
+        return None, f"the reply did not end by itself (finish: {response.finish})"
+    said = STANDARD.take_off(response.text)
+    return said.answer, said.failure
 
 
 def _joined(key: str, texts: Sequence[str], reply: str, questions: str | None, failure: str | None) -> Divided:

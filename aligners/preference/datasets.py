@@ -8,11 +8,9 @@ Rows come from Parquet files (one, a folder of them, or a data set's name on the
 image is embedded (bytes, base64) or a path. Embedded images are written out once, named after their content.
 """
 
-import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,12 @@ from aligners.preference.pairs import Pair, read_pairs
 from evalkit.annotation.exports import pairs as pairs_of
 from evalkit.annotation.study import is_study, read_study
 from evalkit.errors import DataError
-from evalkit.files.atomic import replaced
+from evalkit.files.embedded import embedded_bytes, store_embedded
 from evalkit.files.rows import Row, parse_json, read_rows
 
 _TEXTS = ("question", "chosen", "rejected")
 _META = ("ds_name", "origin_dataset", "origin_split", "idx")
-_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
+IMAGE_COLUMNS = ("image", "images", "image_path", "image_file", "img_path")
 
 
 def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair], Path]:
@@ -44,7 +42,8 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     if is_study(path):
         return _study_pairs(path), path.resolve()
     if path.suffix == ".jsonl" and _is_pairs_file(path):
-        return list(read_pairs(path)), path.parent
+        own = [_with_file(pair, image_folder.resolve(), path) for pair in read_pairs(path)]
+        return own, path.parent
     if path.is_dir():
         files = sorted(path.rglob("*.parquet"))
         if not files:
@@ -57,8 +56,9 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     pairs: list[Pair] = []
     seen: set[str] = set()
     for file in files:
-        for number, row in enumerate(_rows(file)):
-            pair = _exchanged(row, number, file.parent.resolve()) or pair_of(row, embedded, file.parent.resolve())
+        for number, row in enumerate(read_rows(file)):
+            begin = file.parent.resolve()
+            pair = _exchanged(row, number, embedded, begin) or pair_of(row, embedded, begin)
             if pair.id in seen:
                 pair = Pair(f"{pair.id}#{len(pairs)}", pair.image, pair.prompt, pair.chosen, pair.rejected, pair.meta)
             seen.add(pair.id)
@@ -79,12 +79,25 @@ def _study_pairs(path: Path) -> list[Pair]:
     return [Pair(**row) for row in found.rows]
 
 
-def _exchanged(row: Row, number: int, relative_to: Path) -> Pair | None:
-    """The pair of a row in another trainer's form; its image is a path."""
+def _with_file(pair: Pair, image_folder: Path, path: Path) -> Pair:
+    """A pair of our own format whose image may stand in it as a data URL or as base64."""
+    where = f"{path}: pair {pair.id!r}: image"
+    data = embedded_bytes(pair.image, where)
+    if data is None:
+        return pair
+    stored = store_embedded(data, image_folder, where)
+    return replace(pair, image=str(stored.folder / stored.name))
+
+
+def _exchanged(row: Row, number: int, image_folder: Path, relative_to: Path) -> Pair | None:
+    """The pair of a row in another trainer's form; its image is a path, or embedded as a text."""
     pair = pair_from(row.fields, row.where, number)
     if pair is None or pair.image is None:
         return pair
-    return replace(pair, image=str(relative_to / pair.image))
+    where = f"{row.where}: image"
+    data = embedded_bytes(pair.image, where)
+    name = str(relative_to / pair.image) if data is None else store_embedded(data, image_folder, where).name
+    return replace(pair, image=name)
 
 
 def pair_of(row: Row, image_folder: Path, relative_to: Path) -> Pair:
@@ -99,8 +112,10 @@ def pair_of(row: Row, image_folder: Path, relative_to: Path) -> Pair:
     """
     texts = _texts(row)
     meta = {name: _plain(row.fields[name]) for name in _META if row.fields.get(name) is not None}
-    if "image" not in row.fields and "image_path" not in row.fields:
-        raise DataError(f"{row.where}: no column image; found {', '.join(sorted(row.fields))}")
+    if not any(name in row.fields for name in IMAGE_COLUMNS):
+        raise DataError(
+            f"{row.where}: no column image (null for a pair without one); found {', '.join(sorted(row.fields))}"
+        )
     image = _image(row, image_folder, relative_to)
     return Pair(_id(row, texts), image, _without_marker(texts["question"]), texts["chosen"], texts["rejected"], meta)
 
@@ -113,6 +128,8 @@ def _texts(row: Row) -> dict[str, str]:
         if isinstance(value, list):  # the older form: [question, chosen, rejected, ...]
             value = dict(zip(_TEXTS, value, strict=False))
         fields = value if isinstance(value, dict) else {}
+    fields = {**fields, "question": fields.get("question", fields.get("prompt"))}
+    fields = {**fields, **{name: _spoken(fields.get(name)) for name in _TEXTS}}
     wrong = sorted(name for name in _TEXTS if not isinstance(fields.get(name), str))
     if wrong:
         raise DataError(
@@ -120,6 +137,18 @@ def _texts(row: Row) -> dict[str, str]:
             f"wrong or missing: {', '.join(wrong)}; columns found: {', '.join(sorted(row.fields))}"
         )
     return {name: fields[name] for name in _TEXTS}
+
+
+def _spoken(value: Any) -> Any:
+    """The text of chat messages, as TRL keeps prompts and responses; anything else as it is."""
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return value
+    texts = []
+    for turn in value:
+        content = turn.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts += [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts)
 
 
 def _without_marker(question: str) -> str:
@@ -135,67 +164,42 @@ def _id(row: Row, texts: Mapping[str, str]) -> str:
 
 
 def _image(row: Row, image_folder: Path, relative_to: Path) -> str | None:
-    value = row.fields.get("image")
+    """The image of a row as a path: an embedded one is written out first; None where the row has none.
+
+    Raises:
+        DataError: if the row names several, or something that is no image and no path.
+    """
+    name = next((name for name in IMAGE_COLUMNS if row.fields.get(name) is not None), None)
+    if name is None:
+        return None
+    where, value = f"{row.where}: column {name}", row.fields[name]
+    if isinstance(value, list | tuple):
+        if len(value) > 1:
+            raise DataError(f"{where} holds {len(value)} images; a pair has one")
+        value = value[0] if value else None
+    if isinstance(value, dict) and not (value.get("bytes") or value.get("path") or value.get("url")):
+        if all(part is None for part in value.values()):
+            return None
+        raise DataError(f"{where} holds neither bytes nor a path: {', '.join(map(str, value)) or 'nothing'}")
+    data = embedded_bytes(value, where)
+    if data is not None:
+        return store_embedded(data, image_folder, where).name
     if isinstance(value, dict):
-        if isinstance(value.get("bytes"), bytes):
-            return _store(value["bytes"], image_folder)
-        value = value.get("path")
-    if isinstance(value, bytes):
-        return _store(value, image_folder)
-    if value is None:
-        value = row.fields.get("image_path")
-    if value is None:
+        value = value.get("path") or value.get("url")
+    if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise DataError(f"{row.where}: column image holds neither bytes nor a path: {type(value).__name__}")
-    if len(value) > 1024:
-        try:
-            return _store(base64.b64decode(value, validate=True), image_folder)
-        except binascii.Error as error:
-            raise DataError(f"{row.where}: column image is neither a path nor base64: {error}") from error
+        raise DataError(f"{where} holds neither bytes nor a path: {type(value).__name__}")
+    if value.startswith(("http://", "https://")):
+        raise DataError(f"{where}: {value[:80]!r} is an address; images are read from files")
     return str(Path(value) if Path(value).is_absolute() else relative_to / value)
-
-
-def _store(data: bytes, folder: Path) -> str:
-    """Write an embedded image under the hash of its bytes; returns the name below `folder`."""
-    suffix = next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), ".img")
-    name = hashlib.sha256(data).hexdigest()[:24] + suffix
-    path = folder / name
-    if not path.is_file():
-        with replaced(path, shared=True) as beside:
-            beside.write_bytes(data)
-    return name
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-    else:
-        yield from read_rows(path)
-
-
-def _parquet_rows(path: Path, batch: int = 64) -> Iterator[Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError(f"{path}: Parquet files need pyarrow: pip install 'hallu-evalkit[align]'") from error
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for table in file.iter_batches(batch):
-                for fields in table.to_pylist():
-                    number += 1
-                    yield Row(f"{path}: row {number}", fields)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
 def _is_pairs_file(path: Path) -> bool:
     """Whether the first line has our own keys; the data sets' rows say `question` where ours say `prompt`."""
     if not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = next((line for line in file if line.strip()), "")
     try:
         row = parse_json(line, str(path)) if line else None

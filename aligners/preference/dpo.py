@@ -23,6 +23,7 @@ from aligners.training.logprobs import spread_rows
 from evalkit.errors import DataError, TrainingError
 
 UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
+WITHOUT_IMAGES = "no image at all: this trains on text alone (kept)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ def usable_pairs(
     if not kept:
         raise TrainingError(f"no pair is left to train on, of {len(pairs)}: {told(counts)}")
     blind = [pair.id for pair in kept if not pair.prompt.images]
+    if len(blind) == len(kept):
+        counts[WITHOUT_IMAGES] = len(blind)
     if blind and len(blind) < len(kept):
         raise DataError(
             f"{len(blind)} of {len(kept)} pairs have no image, e.g. {blind[0]!r}: a batch cannot hold both kinds; "

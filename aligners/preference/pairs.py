@@ -14,7 +14,11 @@ from pathlib import Path
 
 from evalkit.errors import DataError
 from evalkit.files.atomic import replaced
+from evalkit.files.rows import Row, read_rows
+from evalkit.images import ImageFile
 from evalkit.schema import Json
+
+UNOPENED = "image does not open (training stops there, or leaves it out with --set bad_images=skip)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +67,18 @@ def read_pairs(path: Path) -> Iterator[Pair]:
     if not path.is_file():
         raise DataError(f"{path}: no such pairs file")
     seen: set[str] = set()
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                pair = _pair(line, f"{path}:{number}")
-                if pair.id in seen:
-                    raise DataError(f"{path}:{number}: id {pair.id!r} occurs twice")
-                seen.add(pair.id)
-                yield pair
+    for row in read_rows(path):
+        pair = _pair(row)
+        if pair.id in seen:
+            raise DataError(f"{row.where}: id {pair.id!r} occurs twice")
+        seen.add(pair.id)
+        yield pair
 
 
-def _pair(line: str, where: str) -> Pair:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with id, image, prompt, chosen, rejected")
+def _pair(line: Row) -> Pair:
+    row = dict(line.fields)
+    if isinstance(row.get("image"), list) and len(row["image"]) == 1:
+        row["image"] = row["image"][0]
     wrong = [key for key in ("id", "prompt", "chosen", "rejected") if not isinstance(row.get(key), str)]
     image, meta = row.get("image"), row.get("meta", {})
     if "image" not in row or not (image is None or isinstance(image, str)):
@@ -88,10 +87,10 @@ def _pair(line: str, where: str) -> Pair:
         wrong.append("meta")
     if wrong:
         raise DataError(
-            f"{where}: missing or of another kind: {', '.join(wrong)}; found: {', '.join(sorted(row))} "
+            f"{line.where}: missing or of another kind: {', '.join(wrong)}; found: {', '.join(sorted(row))} "
             "(id, prompt, chosen, rejected are texts; image is a path, or null without one; meta, if any, an object)"
         )
-    return Pair(row["id"], image, row["prompt"], row["chosen"], row["rejected"], meta)
+    return Pair(row["id"], image or None, row["prompt"], row["chosen"], row["rejected"], meta)
 
 
 def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
@@ -105,6 +104,22 @@ def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
         else:
             dropped[reason] = dropped.get(reason, 0) + 1
     return kept, dropped
+
+
+def drop_unopened(
+    pairs: Iterable[Pair], dropped: Mapping[str, int], image_folder: Path
+) -> tuple[list[Pair], dict[str, int]]:
+    """`drop_defective` goes on: without the pairs whose image does not open, as training does with bad_images=skip."""
+    kept: list[Pair] = []
+    counts = dict(dropped)
+    for pair in pairs:
+        try:
+            if pair.image is not None:
+                ImageFile.at(pair.image, image_folder).open()
+            kept.append(pair)
+        except DataError:
+            counts[UNOPENED] = counts.get(UNOPENED, 0) + 1
+    return kept, counts
 
 
 def told(counts: Mapping[str, int]) -> str:

@@ -221,10 +221,22 @@ class TransformersEngine:
                 fit.append(prompt)
             except DataError as error:
                 failures.append((prompt, str(error)))
+            except EngineError:
+                if sharing is None:
+                    raise
+                return self._prepare(prompts, None)  # prompt by prompt it is seen which image the processor refuses
         while fit:
             encoded: Encoded | Rows | None = sharing.rows(fit) if sharing is not None else None
             if encoded is None:
-                encoded = self.encoder.encode(fit, images or None)
+                images = images or [[file.open() for file in prompt.images] for prompt in fit]
+                try:
+                    encoded = self.encoder.encode(fit, images)
+                except EngineError:
+                    refused = self._refused(fit, images)
+                    failures += [(fit[i], reason) for i, reason in refused.items()]
+                    images = [row for i, row in enumerate(images) if i not in refused]
+                    fit = [prompt for i, prompt in enumerate(fit) if i not in refused]
+                    continue
             limit = context_limit(self.model)
             long = {i for i, length in enumerate(encoded.lengths) if length >= limit}
             if not long:
@@ -233,6 +245,26 @@ class TransformersEngine:
             fit = [prompt for i, prompt in enumerate(fit) if i not in long]
             images = [row for i, row in enumerate(images) if i not in long]
         return _Ready((), None, tuple(failures))
+
+    def _refused(self, prompts: Sequence[Prompt], images: Sequence[list[Image.Image]]) -> dict[int, str]:
+        """Index -> the processor's words, of the prompts that it refuses even alone.
+
+        Raises:
+            EngineError: if it refuses the batch though none of its prompts, or a plain image in place of theirs too:
+                then it is not the images.
+        """
+        refused: dict[int, EngineError] = {}
+        for i, (prompt, row) in enumerate(zip(prompts, images, strict=True)):
+            try:
+                self.encoder.encode([prompt], [row])
+            except EngineError as error:
+                refused[i] = error
+        if len(refused) in (0, len(prompts)):
+            plain = [Image.new("RGB", (336, 336), "gray") for _ in images[0]]
+            self.encoder.encode(prompts[:1], [plain])
+            if not refused:
+                self.encoder.encode(prompts, images)  # raises what the batch met
+        return {i: str(error) for i, error in refused.items()}
 
     def _answer(self, ready: "_Ready", samples: range, sampling: Sampling) -> list[Response]:
         responses = [_failed(prompt, sample, reason) for prompt, reason in ready.failures for sample in samples]

@@ -34,7 +34,7 @@ def embedded_bytes(value: object, where: str) -> bytes | None:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str):
-        raise DataError(f"{where}: an image must be bytes, base64 text or a path, found {type(value).__name__}")
+        raise DataError(f"{where} holds neither bytes nor a path: {type(value).__name__}")
     if prefix := _DATA_URL.match(value):
         return certain_bytes(value[prefix.end() :], where)
     if value[:5].lower() == "data:":

@@ -39,13 +39,13 @@ _REFUSAL = re.compile(
 _REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is not a refusal
 _FUNCTION_WORDS = {
     "en": "the of and is are in on with to it that this there which",
-    "de": "der die das und ist ein eine mit auf den dem im nicht sind",
+    "de": "der das und ist ein eine mit auf dem nicht sind auch",
     "fr": "le la les des et est une dans sur avec un du qui sont",
-    "es": "el los las una y es en con que un del se hay son",
-    "pt": "o os as uma e em com que um do da no na são",
-    "it": "il gli una e di che con un nel della sono su è",
-    "nl": "de het een en is van op met in zijn er dat aan",
-}
+    "es": "el los las una y es en que un del se muy",
+    "pt": "o os uma e em com que um da na são dos",
+    "it": "il gli una e di che un nel della sono su è",
+    "nl": "de het een en op met zijn er dat aan",
+}  # no word of another language that English has too: "No, no dog." is not Portuguese
 _LANGUAGES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
 
 
@@ -135,14 +135,14 @@ def is_repeated(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def language_of(text: str) -> str | None:
-    """Script of most letters, or of Latin letters the language by its function words; None if unsure."""
+    """Script of most letters, or of Latin letters the language by two different function words; None if unsure."""
     if not text.isascii():
         scripts = Counter(_script(character) for character in text if character.isalpha())
         script = scripts.most_common(1)[0][0] if scripts else "LATIN"
         if script != "LATIN":
             return script.lower()
-    words = Counter(re.findall(r"[^\W\d_]+", text.lower()))
-    found = {language: sum(words[word] for word in words.keys() & known) for language, known in _LANGUAGES.items()}
+    words = set(re.findall(r"[^\W\d_]+", text.lower()))
+    found = {language: len(words & known) for language, known in _LANGUAGES.items()}
     best = max(found.values())
     leading = [language for language, count in found.items() if count == best]
     return leading[0] if best >= 2 and len(leading) == 1 else None

@@ -173,7 +173,7 @@ def test_an_image_is_sent_as_its_own_bytes(tmp_path, kind):
         ("[" * 100_000, "broken JSON"),
         ("[]", "no choices"),
         ('{"choices": []}', "no choices"),
-        ('{"error": {"message": "busy"}}', "no choices"),
+        ('{"error": {"message": "busy"}}', "the server says: busy"),
         ('{"choices": [null]}', "no message text"),
         ('{"choices": [{"message": {"content": 3}}]}', "no message text"),
     ],

@@ -261,7 +261,8 @@ def test_a_journal_written_by_a_judge_holds_everything(tmp_path: Path):
     (row,) = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
     assert row.keys() == {"id", "sample", "key", "reply", "attempts"}
     (attempt,) = row["attempts"]
-    assert attempt == {"raw": row["reply"], "model": "judge", "error": None, "tokens_in": 3, "tokens_out": 9}
+    counted = {"tokens_in": 3, "tokens_out": 9, "finish": "stop"}
+    assert attempt == {"raw": row["reply"], "model": "judge", "error": None, **counted}
 
 
 CHILD = """

@@ -212,3 +212,10 @@ def test_a_few_yes_no_questions_among_others_say_nothing_about_the_model() -> No
     others = [row(f"{CAPTION} {n}", counts=GOOD) for n in range(84)]
     assert "one_sided" in kinds(check_samples(asked))
     assert "one_sided" not in kinds(check_samples(asked + others))
+
+
+@pytest.mark.parametrize(
+    "answer", ["No, no dog.", "No, no.", "No, as I see no dog.", "Hay in a van, no son.", "Den den den.", "Die, die."]
+)
+def test_english_answers_of_few_words_are_no_other_language(answer):
+    assert language_of(answer) in (None, "en")
