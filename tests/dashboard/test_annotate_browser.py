@@ -16,8 +16,8 @@ from annotation_world import BASE, make_study
 from hostile_runs import PAYLOADS
 
 from dashboard.commands import annotate_environment, server_command
-from evalkit.annotation.journal import journal_path, read_state
-from evalkit.annotation.study import Study
+from evalkit.annotation.journal import journal_path, read_state, submit
+from evalkit.annotation.study import ADJUDICATOR, Study
 
 CHROMIUM = Path("/usr/bin/chromium")
 STARTS_WITHIN_S, SHOWS_WITHIN_MS = 180, 90_000
@@ -114,7 +114,7 @@ def word(page: Any, text: str) -> Any:
 
 @pytest.fixture(scope="module")
 def marking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    names = ("mouse", "keys", "again", "left", "right", "tabs")
+    names = ("mouse", "keys", "again", "left", "right", "tabs", "looks")
     with served(make_study(tmp_path_factory.mktemp("mark"), "mark", names, overlap=1.0)) as server:
         yield server
 
@@ -394,3 +394,93 @@ def test_hostile_responses_execute_and_load_nothing(browser, tmp_path):
         assert page.evaluate("window.hit") is None
     assert outside == []
     assert dialogs == []
+
+
+# --- the owner, and what everybody needs ----------------------------------------------------------------------------
+
+
+def test_the_owner_sees_agreement_and_decides_what_people_disagree_on(browser, tmp_path):
+    study = make_study(tmp_path, "mark", ("anna", "ben"), overlap=1.0)
+    for name, spans in (("anna", []), ("ben", [[0, 1, "object"]])):
+        submit(study, name, "0/2/0", {"spans": spans})
+    with served(study) as server:
+        page = context(browser).new_page()
+        page.set_default_timeout(SHOWS_WITHIN_MS)
+        page.goto(f"{server.address}/agreement?token={study.tokens['owner']}")
+        page.wait_for_selector("text=Disagreements (1)")
+        page.wait_for_selector("text=0 decided")
+        page.get_by_role("button", name="ben is right").click()
+        page.wait_for_selector("text=1 decided")
+        assert read_state(study, ADJUDICATOR).answers == {"0/2/0": {"spans": [[0, 1, "object"]]}}
+        page.get_by_role("link", name="Samples").click()
+        page.wait_for_selector("mark.hk")
+        assert "token=" in page.url  # a reload is still the owner's
+        page.goto(f"{server.address}/agreement?token={study.tokens['anna']}")
+        page.wait_for_selector(".ea-actions button")  # not hers to see: her own page comes instead
+        assert page.get_by_role("button", name="ben is right").count() == 0
+
+
+CONTRASTS = """() => {
+  const root = [...document.querySelectorAll('*')].map((n) => n.shadowRoot?.querySelector('.ea')).find(Boolean);
+  const numbers = (colour) => {
+    const found = colour.match(/[\\d.]+/g).map(Number);
+    return { rgb: found.slice(0, 3), alpha: found.length > 3 ? found[3] : 1 };
+  };
+  const over = (top, below) => top.rgb.map((value, i) => value * top.alpha + below[i] * (1 - top.alpha));
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const parent = (node) => node.parentElement ?? node.getRootNode().host;
+  const ground = (node) => {
+    const colours = [];
+    for (let at = node; at; at = parent(at)) colours.unshift(numbers(getComputedStyle(at).backgroundColor));
+    return colours.reduce((below, top) => over(top, below), [255, 255, 255]);
+  };
+  const opacity = (node) => {
+    let product = 1;
+    for (let at = node; at; at = parent(at)) product *= Number(getComputedStyle(at).opacity);
+    return product;
+  };
+  return [...root.querySelectorAll('*')]
+    .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
+    .filter((node) => node.checkVisibility() && !node.closest('button:disabled'))
+    .map((node) => {
+      const back = ground(node);
+      const ink = numbers(getComputedStyle(node).color);
+      const front = over({ rgb: ink.rgb, alpha: ink.alpha * opacity(node) }, back);
+      const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+      return [node.textContent.trim().slice(0, 30), Math.round(100 * (a + 0.05) / (b + 0.05)) / 100];
+    });
+}"""
+
+UNNAMED = """() => {
+  const root = [...document.querySelectorAll('*')].map((n) => n.shadowRoot?.querySelector('.ea')).find(Boolean);
+  return [...root.querySelectorAll('button, input, select, textarea, [tabindex="0"], [role=listbox]')]
+    .filter((node) => !(node.getAttribute('aria-label') || node.textContent.trim() || node.closest('label')))
+    .map((node) => node.outerHTML.slice(0, 80));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_text_has_contrast_controls_have_names_and_focus_goes_in_reading_order(browser, marking, scheme, width):
+    window = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    page = opened(window, marking.link("looks"))
+    page.locator(".ea-word").nth(1).click()
+    page.keyboard.press("1")
+    page.wait_for_selector(".ea-word.marked")
+    assert [row for row in page.evaluate(CONTRASTS) if row[1] < 4.5] == []
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.locator(".ea-frame").focus()
+    order = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        focused = "document.activeElement?.shadowRoot?.activeElement"
+        order.append(page.evaluate(f"{focused}?.textContent ?? ''"))
+    shown = [text for text in order if text]
+    assert shown[:3] == ["−", "Fit", "+"]
+    assert (
+        shown.index("1object") < shown.index("6other") < next(i for i, t in enumerate(shown) if t.startswith("Submit"))
+    )

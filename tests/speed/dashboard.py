@@ -10,6 +10,7 @@ import resource
 import shutil
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,11 +18,26 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading.shown import ENVIRONMENT, Shown
+from evalkit.annotation.draw import draw_study
+from evalkit.annotation.journal import journal_path
+from evalkit.annotation.study import TYPES, Study, read_study, write_study
+from evalkit.reports.site import write_site
 from evalkit.runs.records import write_json
+from evalkit.runs.run import load_run
 
+CHROMIUM = Path("/usr/bin/chromium")
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 RUNS, SAMPLES, GENERATIVE = 300, 15_220, 1_004
-LIMITS = {"overview of 300 runs": 2.0, "open a run of 15,220 samples": 2.0, "next page": 0.5, "peak memory": 1.0}
+STUDY_ITEMS = 10_000
+LIMITS = {
+    "overview of 300 runs": 2.0,
+    "open a run of 15,220 samples": 2.0,
+    "next page": 0.5,
+    "open a study of 10,000 items": 2.0,
+    "site of 15,220 samples, opened": 2.0,
+    "the site beyond its images": 10.0,
+    "peak memory": 1.0,
+}
 CLOCK = time.process_time if os.environ.get("EVALKIT_SPEED_CLOCK") == "cpu" else time.perf_counter
 OBJECTS = ("dog", "cat", "chair", "cup", "table", "car", "tree", "person", "bird", "kite", "book", "clock")
 METRICS = [
@@ -56,6 +72,10 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     filtered = _timed(lambda: app.text_input(key="text").set_value("kite").run())
     compared = _timed(lambda: app.switch_page("views/compare.py").run())
     assert not app.exception, [error.message for error in app.exception]
+    study = write_study_of(folder / "study")
+    os.environ[ENVIRONMENT] = Shown((folder / "big",), study=study.folder).as_text()
+    annotating = _timed(lambda: _annotate(study.tokens["anna"]))
+    weight, showing = measure_site(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = {
         "overview of 300 runs": (overview, "s"),
@@ -63,11 +83,67 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         "next page": (following, "s"),
         "search its text": (filtered, "s"),
         "compare two such runs": (compared, "s"),
+        "open a study of 10,000 items": (annotating, "s"),
+        "the site beyond its images": (weight, "MB"),
+        "site of 15,220 samples, opened": (showing, "s"),
         "peak memory": (peak, "GiB"),
     }
     return [
-        {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what)} for what, (value, unit) in found.items()
+        {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what)}
+        for what, (value, unit) in found.items()
+        if value is not None
     ]
+
+
+def write_study_of(folder: Path) -> Study:
+    """A study of 10,000 items, 9,000 of which one annotator has answered."""
+    run = folder / "run"
+    write_run(run, "toy", 7, STUDY_ITEMS, STUDY_ITEMS)
+    study = draw_study(folder / "study", [load_run(run)], "mark", TYPES["rlhf-v"], annotators=["anna"])
+    write_study(study, "")
+    study = read_study(folder / "study")
+    lines = [
+        {
+            "n": number,
+            "action": "answer",
+            "item": item.key,
+            "hashes": item.hashes,
+            "follows": 0,
+            "answer": {"spans": []},
+        }
+        for number, item in enumerate(study.assigned("anna")[: STUDY_ITEMS * 9 // 10], 1)
+    ]
+    journal_path(study, "anna").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return study
+
+
+def _annotate(token: str) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=300)
+    app.query_params["token"] = token
+    app.run()
+    assert not app.exception, [error.message for error in app.exception]
+    assert "Annotate" not in [title.value for title in app.title], "the token was not taken"
+
+
+def measure_site(folder: Path) -> tuple[float, float | None]:
+    """(megabytes beyond the images, seconds until a browser shows the first samples; None without chromium)."""
+    run = load_run(next(path.parent for path in sorted((folder / "big").rglob("records.jsonl"))))
+    write_site([run], folder / "site")
+    files = [path for path in (folder / "site").rglob("*") if path.is_file() and path.parent.name != "images"]
+    weight = sum(path.stat().st_size for path in files) / 1e6
+    if not CHROMIUM.exists() or find_spec("playwright") is None:
+        return weight, None
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        begin = time.perf_counter()
+        page.goto((folder / "site" / "1.html").as_uri())
+        page.wait_for_selector(".sample")
+        showing = time.perf_counter() - begin
+        browser.close()
+    return weight, showing
 
 
 def _page(name: str) -> AppTest:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.annotation.segments import apply_segments, changed_segments, from_utf16, to_utf16, words
+from evalkit.annotation.segments import _words, apply_segments, changed_segments, from_utf16, to_utf16, words
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ def test_words_cover_all_but_white_space_once(text):
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
     covered = {place for start, end in spans for place in range(start, end)}
     assert all(place in covered or text[place].isspace() for place in range(len(text)))
+
+
+@given(st.text(alphabet=st.characters(codec="ascii"), max_size=30))
+def test_plain_english_is_cut_alike_the_quick_way(text):
+    assert words(text) == list(_words(text))
 
 
 @given(st.text(max_size=20))
