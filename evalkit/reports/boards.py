@@ -73,7 +73,8 @@ def board_rows(board: Board, metrics: Sequence[Metric], baselines: bool = False)
         for entry in board.entries
     ]
     for name, values in board.baselines.items() if baselines else ():
-        rows.append(BoardRow("baseline", name, _printed(values, metrics), source="constant answers"))
+        rounded = {metric: round(value, 1) for metric, value in values.items() if isinstance(value, int | float)}
+        rows.append(BoardRow("baseline", name, _printed(rounded, metrics), source="constant answers"))
     for row in board.published:
         rows.append(BoardRow("published", row.name, _printed(row.values, metrics), source=str(row.source)))
     return rows

@@ -66,13 +66,18 @@ def report(
 
 
 def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Table]:
-    yield board_table(board, signatures=signatures)
-    details = [metric for metric in board.metrics if metric.detail]
+    yield board_table(board, baselines=True, signatures=signatures)
+    details = [metric for metric in board.metrics if metric.detail and _is_measured(board, metric)]
     if details:
         rows = [_cells(row) for row in board_rows(board, details) if row.kind == "run"]
         yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
     if groups:
         yield from _group_tables(board)
+
+
+def _is_measured(board: Board, metric: Metric) -> bool:
+    """Whether a metric has a value in any run: the checks of a judge that nobody asked for take no column."""
+    return any(entry.run.values.get(metric.name, Interval(None)).value is not None for entry in board.entries)
 
 
 def board_table(

@@ -101,7 +101,7 @@ def test_a_slip_of_the_pen_is_named_beside_what_was_meant(
     assert "did you mean " in shown
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/scaling.md", "docs/worked-example.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/ability.md", "docs/scaling.md", "docs/worked-example.md"])
 def test_the_commands_of_the_documentation_are_understood(page: str) -> None:
     text = (Path(__file__).parents[2] / page).read_text("utf-8").replace("\\\n", " ")
     commands = [line.split("#")[0].split() for line in text.splitlines() if line.startswith("    evalkit ")]

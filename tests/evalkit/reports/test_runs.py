@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
+import toy
 import yaml
 
 from evalkit.analysis.comparison import compare
@@ -12,6 +14,7 @@ from evalkit.analysis.frames import load_metrics, load_runs
 from evalkit.analysis.leaderboard import boards
 from evalkit.analysis.published import PublishedRow, Source
 from evalkit.errors import UsageError
+from evalkit.harness.stages import evaluate
 from evalkit.metrics import Metric
 from evalkit.reports.comparisons import comparison_report
 from evalkit.reports.model_card import evaluation_results
@@ -252,3 +255,17 @@ def test_evaluation_results_are_what_the_hub_parses():
         evaluation_results([GOOD, BAD], {"toy": "org/toy"})
     with pytest.raises(UsageError, match="no run of chair"):
         evaluation_results([GOOD], {"chair": "org/chair"})
+
+
+def test_constant_rows_stand_below_the_runs_and_empty_readings_take_no_column(tmp_path: Path) -> None:
+    class Checked(toy.ToyBenchmark):
+        metrics = (*toy.ToyBenchmark.metrics, Metric("never_asked", "asked / asked", True, detail=True))
+
+        def baselines(self, items):
+            return {"constant word": {"wrong_words": 100 / 3}}
+
+    evaluate(Checked(4), toy.ToyEngine(tmp_path / "log"), tmp_path / "run")
+    shown = table([tmp_path / "run"])
+    assert "baseline: constant word" in shown
+    assert " 33.3 " in shown
+    assert "other readings" not in shown
