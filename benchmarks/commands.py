@@ -18,7 +18,7 @@ from benchmarks.cli.forecast_commands import forecast_run, forecast_scoring, nee
 from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
-from benchmarks.cli.planning import benchmark_of, check_settings, plans_of, rebuild, thoughts_of
+from benchmarks.cli.planning import asked_from, benchmark_of, check_settings, plans_of, rebuild, thoughts_of
 from benchmarks.cli.protocol import add_protocol_argument, obeyed
 from evalkit.cli.arguments import (
     EXIT_FAILURES,
@@ -124,7 +124,7 @@ def run_benchmarks(options: argparse.Namespace) -> int:
             "none, or only `evalkit generate` now"
         )
     engine = open_engine(options, [entry for work in plans for entry in work.benchmark.formats])
-    label = model_label(options)
+    label = model_label(options) + ("" if options.label else asked_from(options).suffix)
     summaries: list[Summary] = []
     try:
         if options.check_parity:
@@ -150,7 +150,7 @@ def generate_responses(options: argparse.Namespace) -> int:
     for line in obeyed(options, [work.benchmark.name for work in plans]):
         print(line, file=sys.stderr)
     engine = open_engine(options, [entry for work in plans for entry in work.benchmark.formats])
-    label = model_label(options)
+    label = model_label(options) + ("" if options.label else asked_from(options).suffix)
     try:
         for work in plans:
             run_dir = options.output_path / label / work.benchmark.name

@@ -13,6 +13,22 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     tasks_argument(parser)
     add_task_options(parser)
     add_item_arguments(parser)
+    add_blind_arguments(parser)
+
+
+def add_blind_arguments(parser: argparse.ArgumentParser) -> None:
+    """Asking otherwise: blind baselines and a changed prompt."""
+    group = parser.add_argument_group("baselines (the signature says so)")
+    group.add_argument(
+        "--image-ablation",
+        choices=("none", "swapped", "noise"),
+        help="ask without the image, with another item's, or with noise: what does the model say without looking?",
+    )
+    group.add_argument(
+        "--prompt-baseline",
+        choices=("careful",),
+        help='"careful" adds to every question: "Mention only what you are sure of."',
+    )
 
 
 def add_item_arguments(parser: argparse.ArgumentParser) -> None:

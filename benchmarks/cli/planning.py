@@ -13,6 +13,7 @@ from evalkit.text.thoughts import STANDARD, Thoughts
 
 if TYPE_CHECKING:
     from evalkit.benchmark import Benchmark
+    from evalkit.harness.asked import Asked
     from evalkit.harness.stages import Plan
 
 SHORTHANDS = ("image_ids", "references", "variant")  # options with a flag of their own
@@ -31,7 +32,8 @@ def plans_of(options: argparse.Namespace) -> "list[Plan]":
     for name in names:
         benchmark, origin = benchmark_of(options, name)
         sampling = sampling_from(options, decoding(options, benchmark.name, benchmark.sampling))
-        plans.append(plan(benchmark, sampling, options.limit, shard, origin, thoughts=thoughts_of(options) or STANDARD))
+        thoughts, asked = thoughts_of(options) or STANDARD, asked_from(options)
+        plans.append(plan(benchmark, sampling, options.limit, shard, origin, thoughts=thoughts, asked=asked))
     if getattr(options, "engine", None) != "replay":
         _need_images(plans)
     return plans
@@ -45,6 +47,13 @@ def thoughts_of(options: argparse.Namespace) -> "Thoughts | None":
     """
     text = getattr(options, "thoughts", None)
     return None if text is None else Thoughts.parse(text)
+
+
+def asked_from(options: argparse.Namespace) -> "Asked":
+    """Blind baselines and changed prompts that the command line asks for."""
+    from evalkit.harness.asked import Asked
+
+    return Asked(getattr(options, "image_ablation", None), getattr(options, "prompt_baseline", None))
 
 
 def _need_images(plans: "list[Plan]") -> None:

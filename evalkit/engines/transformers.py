@@ -302,8 +302,10 @@ class TransformersEngine:
             started = repeat(started, len(jobs) // started.mask.shape[0])
             return decode(model, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
 
-    def _decode_whole(self, encoded: Encoded, rows: int, seeds: Sequence[int], sampling: Sampling) -> list[list[int]]:
-        """By `generate` of transformers."""
+    def _decode_whole(
+        self, encoded: Encoded, rows: int, seeds: Sequence[int], sampling: Sampling, before: Sequence[Any] = ()
+    ) -> list[list[int]]:
+        """By `generate` of transformers; `before` are logits processors that work before the next token is chosen."""
         chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds, encoded.width, encoded.begins)
         warpers_off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0} if seeds else {}  # the chooser does it all
         config = GenerationConfig(
@@ -316,7 +318,9 @@ class TransformersEngine:
             **warpers_off,
         )
         with inference(self.model) as model:
-            out = model.generate(**on_device(model, encoded), generation_config=config, logits_processor=[chooser])
+            out = model.generate(
+                **on_device(model, encoded), generation_config=config, logits_processor=[*before, chooser]
+            )
         written: list[list[int]] = out[:, encoded.width :].tolist()
         return written
 

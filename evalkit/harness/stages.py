@@ -19,6 +19,7 @@ from evalkit.engines import Engine
 from evalkit.engines.base import NOT_IDENTITY
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.formats.exporters import general_names
+from evalkit.harness.asked import Asked, asked_otherwise
 from evalkit.harness.judge import Judge
 from evalkit.harness.results import Summary, write_results
 from evalkit.harness.verdicts import ask_judge, score_sample
@@ -44,7 +45,10 @@ from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
 from evalkit.text import language_data
 from evalkit.text.thoughts import STANDARD, Spoken, Thoughts
 
-GENERATION_FIELDS = ("benchmark", "model", "sampling", "prompts", "images", "ids")
+GENERATION_FIELDS = (
+    "benchmark", "model", "sampling", "prompts", "images", "ids", "image_ablation", "prompt_baseline",
+)  # fmt: skip
+AS_IT_IS = Asked()
 VERSIONS = ("torch", "transformers", "vllm", "openai", "spacy", "numpy", "pillow")  # and what the scorer uses
 
 
@@ -59,6 +63,7 @@ class Plan:
     origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
     decoding_known: bool = True  # False for responses made elsewhere: nothing is claimed about their decoding
     thoughts: Thoughts = STANDARD  # what is taken off a response before it is judged and scored
+    asked: Asked = AS_IT_IS  # blind baselines and changed prompts
 
 
 def plan(
@@ -70,6 +75,7 @@ def plan(
     only: Collection[str] | None = None,
     decoding_known: bool = True,
     thoughts: Thoughts = STANDARD,
+    asked: Asked = AS_IT_IS,
 ) -> Plan:
     """Select items and write their prompts.
 
@@ -81,12 +87,17 @@ def plan(
         only: ids of the items to keep, before the limit and the shard.
         decoding_known: False for responses made elsewhere.
         thoughts: which thoughts are taken off the responses.
+        asked: blind baselines and changed prompts.
     Raises:
         DataError: if the benchmark has no items, or two share an id.
         UsageError: if the shard or the limit makes no sense.
     """
     benchmark = adopted(benchmark)
     items = list(benchmark.items())
+    every: dict[str, Prompt] = {}
+    if asked != AS_IT_IS:  # over all items: a shard swaps the same images as the whole
+        changed = asked_otherwise([benchmark.prompt(item) for item in items], asked)
+        every = {prompt.id: prompt for prompt in changed}
     if only is not None:
         kept = set(only)
         items = [item for item in items if item.id in kept]
@@ -104,7 +115,7 @@ def plan(
     repeated = _repeated(item.id for item in items)
     if repeated:
         raise DataError(f"{benchmark.name}: item ids must be unique; repeated: {', '.join(repeated[:5])}")
-    prompts = tuple(benchmark.prompt(item) for item in items)
+    prompts = [every[item.id] if every else benchmark.prompt(item) for item in items]
     selection: dict[str, Json] = {
         "limit": limit,
         "shard": list(shard) if shard else None,
@@ -113,11 +124,12 @@ def plan(
     return Plan(
         benchmark,
         tuple(items),
-        prompts,
+        tuple(prompts),
         sampling or benchmark.sampling,
         {**(origin or {}), **selection},
         decoding_known,
         thoughts,
+        asked,
     )
 
 
@@ -288,6 +300,7 @@ def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Js
         "settings": dict(work.benchmark.settings()),
         "judge": None,
         "thoughts": work.thoughts.name,
+        **work.asked.manifest(),
         "prompts": _hash(part for prompt in work.prompts for part in _hashed(prompt)),
         "images": _hash(f"{name} {images[name].sha256()}" for name in sorted(images)) if images else None,
         "ids": _hash(sorted(item.id for item in work.items)),

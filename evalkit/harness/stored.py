@@ -9,6 +9,7 @@ from evalkit.benchmark import Benchmark
 from evalkit.engines.replay import StoredResponses
 from evalkit.errors import DataError, RecordError, UsageError
 from evalkit.formats.importers import import_responses
+from evalkit.harness.asked import Asked
 from evalkit.harness.stages import Plan, generate, plan
 from evalkit.runs.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
 from evalkit.sampling import Sampling
@@ -16,7 +17,16 @@ from evalkit.schema import Json, Response
 from evalkit.text.thoughts import STANDARD, Thoughts
 
 Build = Callable[[str, Mapping[str, Json]], Benchmark]  # (name, the manifest's "origin") -> benchmark
-SHARED_BY_SHARDS = ("benchmark", "label", "model", "sampling", "settings", "origin")
+SHARED_BY_SHARDS = (
+    "benchmark",
+    "label",
+    "model",
+    "sampling",
+    "settings",
+    "origin",
+    "image_ablation",
+    "prompt_baseline",
+)
 
 
 def plan_of_run(run_dir: Path, build: Build, thoughts: Thoughts | None = None) -> Plan:
@@ -39,6 +49,7 @@ def plan_of_run(run_dir: Path, build: Build, thoughts: Thoughts | None = None) -
         only=origin.get("only"),
         decoding_known="temperature" in manifest["sampling"],
         thoughts=thoughts or _thoughts(manifest, run_dir),
+        asked=Asked(prompt=manifest.get("prompt_baseline")),  # nobody is shown an image any more
     )
 
 
@@ -125,7 +136,8 @@ def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
                 raise RecordError(f"{shard} and {shards[0]} are not parts of one run: their {name} differs")
     origin = _origin(manifests[0], shards[0]) | {"shard": None}
     sampling = _sampling(manifests[0], shards[0])
-    work = plan(build(manifests[0]["benchmark"], origin), sampling, origin.get("limit"), None, origin)
+    asked = Asked(manifests[0].get("image_ablation"), manifests[0].get("prompt_baseline"))
+    work = plan(build(manifests[0]["benchmark"], origin), sampling, origin.get("limit"), None, origin, asked=asked)
     rows: dict[tuple[str, int], Path] = {}
     responses = []
     for shard in shards:

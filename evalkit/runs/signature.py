@@ -46,10 +46,19 @@ MEANINGS = {
     "thoughts": "thoughts of a reasoning model, removed or kept",
     "judge": "judge model",
     "nltk": "version of the tokeniser",
+    "image_ablation": "what is shown instead of the image",
+    "prompt_baseline": "what is added to the question",
     "nltk_data": "language data in place of NLTK's own",
     "v": "evalkit version; `evalkit score` scores stored responses again",
 }
-_MANIFEST_FIELDS = {"n": "items", "ids": "ids", "prompts": "prompts", "images": "images"}
+_MANIFEST_FIELDS = {
+    "n": "items",
+    "ids": "ids",
+    "prompts": "prompts",
+    "images": "images",
+    "image_ablation": "image_ablation",
+    "prompt_baseline": "prompt_baseline",
+}
 _DECODING = {
     "max": "max_new_tokens",
     "T": "temperature",

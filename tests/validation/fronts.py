@@ -3,9 +3,10 @@
     python -m tests.validation.fronts --data-sets 200      a quick look
 
 A simulated response has 3 to 8 sentences of 8 to 25 words and up to three mentions in each. Later sentences name fewer
-new objects and more that are not there; images differ in how much is made up about them. From each base five runs are
+new objects and more that are not there; images differ in how much is made up about them. From each base six runs are
 made without a model: cut after four sentences, cut after 45 words, cut after 1 to 8 sentences at random, after three or
-four at random, and the same responses without half of the hallucinated mentions. Only the last one is an improvement.
+four at random; and the same responses without half, and without a sixth, of the hallucinated mentions. Only the last
+two are an improvement.
 """
 
 import argparse
@@ -26,7 +27,7 @@ RESPONSES_PER_IMAGE = 3  # in the clustered cases
 SENTENCES = 8
 SLOTS = 3  # places for a mention in each sentence
 OBJECTS = 6
-WORD_CUTS = tuple(range(0, 201, 10))
+WORD_CUTS = tuple(range(0, 201, 10))  # coarser than what is measured: beyond is easier to reach
 ONE_SIDED = 0.025  # promised: a truncation is called beyond its base no more often
 ERROR = 0.0035  # of a share of 2.5 % seen in 2,000 data sets
 TOGETHER = (0.04, 0.06)  # promised: beyond and behind the sentence front, for three or four sentences at random
@@ -87,13 +88,14 @@ def runs_of(base: Responses, rng: np.random.Generator) -> dict[str, Array]:
     """Counts of what can be made of a base, shape (n, counts) each."""
     n = len(base.said)
     uneven, either = rng.integers(1, SENTENCES + 1, n), rng.integers(3, 5, n)
-    halved = base.wrong & (rng.random(base.wrong.shape) < 0.5)
+    drawn = rng.random(base.wrong.shape)
     return {
         "4 sentences": base.counts(np.broadcast_to(PLACE < 4, base.said.shape)),
         "45 words": base.counts(base.word <= 45),
         "1 to 8 sentences": base.counts(uneven[:, None] > PLACE),
         "3 or 4 sentences": base.counts(either[:, None] > PLACE),
-        "half of the hallucinations": base.counts(~halved),
+        "without half": base.counts(~(base.wrong & (drawn < 1 / 2))),
+        "without a sixth": base.counts(~(base.wrong & (drawn < 1 / 6))),
     }
 
 
@@ -148,25 +150,29 @@ def tallies(items: int, per_image: int, data_sets: int, seed: int = 2) -> dict[s
     """Verdicts on every kind of run."""
     rng = np.random.default_rng([seed, items, per_image])
     found: dict[str, Tally] = {}
-    truth = true_gain(per_image)
+    truth = true_gains(per_image)
     for index in range(data_sets):
         for name, place in trial(rng, items, per_image, index).items():
-            found.setdefault(name, Tally()).add(place, truth if name == HALVED else None)
+            found.setdefault(name, Tally()).add(place, truth.get(name))
     return found
 
 
-HALVED = "half of the hallucinations"
+IMPROVED = ("without half", "without a sixth")
 
 
-def true_gain(per_image: int) -> float:
-    """The difference of the run without half of its hallucinated mentions, from 300,000 responses."""
+def true_gains(per_image: int) -> dict[str, float]:
+    """The differences of the runs without some hallucinated mentions, from 300,000 responses."""
     rng = np.random.default_rng(97)
     base = simulate(rng, 300_000, per_image)
-    whole, halved = base.counts(np.ones_like(base.said)), runs_of(base, rng)[HALVED]
-    values = [CHAIR_S.value(dict(zip(NAMES, counts.sum(axis=0).tolist(), strict=True))) for counts in (halved, whole)]
-    assert values[0] is not None
-    assert values[1] is not None
-    return values[0] - values[1]
+    runs = runs_of(base, rng)
+    whole = _chair_s(base.counts(np.ones_like(base.said)))
+    return {name: _chair_s(runs[name]) - whole for name in IMPROVED}
+
+
+def _chair_s(counts: Array) -> float:
+    value = CHAIR_S.value(dict(zip(NAMES, counts.sum(axis=0).tolist(), strict=True)))
+    assert value is not None
+    return value
 
 
 def lines(data_sets: int) -> Iterator[str]:
@@ -187,7 +193,7 @@ def _line(name: str, items: int, per_image: int, tally: Tally) -> str:
     )
     foretold = tally.share("foretold")
     shown, both, power = f"{100 * beyond:.1f} %", "-", "-"
-    if name == HALVED:
+    if name in IMPROVED:
         power = f"{100 * foretold:.1f} %" + ("" if abs(beyond - foretold) <= POWER_SLACK else " (!)")
     elif beyond > ONE_SIDED + 2 * ERROR:
         shown += " (!)"
