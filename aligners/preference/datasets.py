@@ -2,10 +2,12 @@
 
     RLHF-V-Dataset    columns image {bytes, path}, text (JSON: question, chosen, rejected), ds_name, idx, ...
     RLAIF-V-Dataset   columns image {bytes, path}, question, chosen, rejected, ds_name, idx, ...
+    POVID, VLFeedback their own forms: see `aligners.preference.published`
     other trainers    TRL, LLaMA-Factory, ms-swift: see `aligners.preference.exchange`
 
-Rows come from Parquet files (one, a folder of them, or a data set's name on the Hub), from JSON lines, CSV or TSV; an
-image is embedded (bytes, base64) or a path. Embedded images are written out once, named after their content.
+Rows come from Parquet files (one, a folder of them, or a data set's name on the Hub), from folders of `datasets`'
+save_to_disk, from JSON lines, CSV or TSV; plain lines {image, prompt, chosen, rejected} need no id. An image is
+embedded (bytes, base64) or a path. Embedded images are written out once, named after their content.
 """
 
 import hashlib
@@ -17,6 +19,8 @@ from typing import Any
 
 from aligners.preference.exchange import form_of, pair_from
 from aligners.preference.pairs import Pair, read_pairs
+from aligners.preference.published import is_povid, is_vlfeedback, povid_texts, vlfeedback_texts
+from aligners.preference.saved_folders import is_saved_folder, saved_rows
 from evalkit.annotation.exports import pairs as pairs_of
 from evalkit.annotation.study import is_study, read_study
 from evalkit.errors import DataError
@@ -44,7 +48,9 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     if path.suffix == ".jsonl" and _is_pairs_file(path):
         own = [_with_file(pair, image_folder.resolve(), path) for pair in read_pairs(path)]
         return own, path.parent
-    if path.is_dir():
+    if path.is_dir() and is_saved_folder(path):
+        files = [path]
+    elif path.is_dir():
         files = sorted(path.rglob("*.parquet"))
         if not files:
             raise DataError(f"{path}: no Parquet file in this folder")
@@ -56,14 +62,27 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     pairs: list[Pair] = []
     seen: set[str] = set()
     for file in files:
-        for number, row in enumerate(read_rows(file)):
-            begin = file.parent.resolve()
-            pair = _exchanged(row, number, embedded, begin) or pair_of(row, embedded, begin)
-            if pair.id in seen:
-                pair = Pair(f"{pair.id}#{len(pairs)}", pair.image, pair.prompt, pair.chosen, pair.rejected, pair.meta)
-            seen.add(pair.id)
-            pairs.append(pair)
+        for number, row in enumerate(saved_rows(file) if file.is_dir() else read_rows(file)):
+            for pair in _pairs_of(row, number, embedded, file.parent.resolve()):
+                unique = replace(pair, id=f"{pair.id}#{len(pairs)}") if pair.id in seen else pair
+                seen.add(unique.id)
+                pairs.append(unique)
     return pairs, embedded
+
+
+def _pairs_of(row: Row, number: int, image_folder: Path, relative_to: Path) -> list[Pair]:
+    """The pairs of a row in any form; several for rated completions."""
+    if is_vlfeedback(row.fields):
+        image = _image(row, image_folder, relative_to)
+        found = vlfeedback_texts(row)
+        name = str(row.fields.get("id") or _hash(row.fields["prompt"]))
+        return [Pair(f"{name}-{part}", image, t["question"], t["chosen"], t["rejected"]) for part, t in found]
+    if is_povid(row.fields):
+        texts = povid_texts(row)
+        name = str(row.fields.get("id") or _hash(*texts.values()))
+        image = _image(row, image_folder, relative_to)
+        return [Pair(name, image, texts["question"], texts["chosen"], texts["rejected"])]
+    return [_exchanged(row, number, image_folder, relative_to) or pair_of(row, image_folder, relative_to)]
 
 
 def _study_pairs(path: Path) -> list[Pair]:
@@ -91,7 +110,14 @@ def _with_file(pair: Pair, image_folder: Path, path: Path) -> Pair:
 
 def _exchanged(row: Row, number: int, image_folder: Path, relative_to: Path) -> Pair | None:
     """The pair of a row in another trainer's form; its image is a path, or embedded as a text."""
-    pair = pair_from(row.fields, row.where, number)
+    images = row.fields.get("images")
+    held = images[0] if isinstance(images, list) and len(images) == 1 else None
+    fields = row.fields
+    if form_of(fields) is not None and isinstance(held, Mapping) and held.get("bytes") is not None:
+        where = f"{row.where}: image"
+        kept = store_embedded(embedded_bytes(held, where) or b"", image_folder, where)
+        fields = {**fields, "images": [str(kept.folder / kept.name)]}
+    pair = pair_from(fields, row.where, number)
     if pair is None or pair.image is None:
         return pair
     where = f"{row.where}: image"
@@ -123,6 +149,8 @@ def pair_of(row: Row, image_folder: Path, relative_to: Path) -> Pair:
 def _texts(row: Row) -> dict[str, str]:
     """question, chosen and rejected, from columns of their own or from the JSON column `text`."""
     fields: Mapping[str, Any] = row.fields
+    if "question" not in fields and "prompt" in fields:  # a plain line without id
+        fields = {**fields, "question": fields["prompt"]}
     if not all(name in fields for name in _TEXTS) and isinstance(fields.get("text"), str):
         value = parse_json(fields["text"], f"{row.where}, column text")
         if isinstance(value, list):  # the older form: [question, chosen, rejected, ...]
@@ -160,7 +188,11 @@ def _id(row: Row, texts: Mapping[str, str]) -> str:
     """ds_name and idx where the row has them, else a hash of its texts."""
     if row.fields.get("idx") is not None:
         return f"{row.fields.get('ds_name') or 'row'}-{row.fields['idx']}"
-    return hashlib.sha256(json.dumps([texts[name] for name in _TEXTS]).encode()).hexdigest()[:12]
+    return _hash(*(texts[name] for name in _TEXTS))
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
 
 
 def _image(row: Row, image_folder: Path, relative_to: Path) -> str | None:
@@ -206,6 +238,8 @@ def _is_pairs_file(path: Path) -> bool:
     except DataError:  # the reader of pairs files says which line it is
         row = None
     if isinstance(row, dict) and form_of(row) is not None:
+        return False
+    if isinstance(row, dict) and (is_povid(row) or is_vlfeedback(row) or ("prompt" in row and "id" not in row)):
         return False
     return '"prompt"' in line and '"question"' not in line.partition('"chosen"')[0]
 

@@ -142,3 +142,97 @@ def test_what_is_neither_file_nor_data_set_is_refused(tmp_path):
         read_preferences(tmp_path / "empty", tmp_path)
     with pytest.raises(DataError, match="cannot be fetched"):
         read_preferences("nobody/nothing-here", tmp_path)
+
+
+# --- forms that whole papers ship ---------------------------------------------------------------------------------
+
+
+def turns(question, answer):
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_povid_pairs_two_conversations(suffix, tmp_path):
+    rows = [
+        {"id": "7", "image": "a.png", "conversations": turns("<image>\nWhat is it?", "A cup."),
+         "rejected_conversations": turns("<image>\nWhat is it?", "A dog.")},
+        {"image": "a.png", "conversations": turns("What?", "x"), "rejected_conversations": turns("What?", "y")},
+    ]  # fmt: skip
+    path = tmp_path / f"povid{suffix}"
+    path.write_text(json.dumps(rows)) if suffix == ".json" else write_lines(path, rows)
+    first, second = read_preferences(path, tmp_path / "images")[0]
+    assert first == Pair("7", str(tmp_path / "a.png"), "What is it?", "A cup.", "A dog.")
+    assert (second.chosen, second.rejected) == ("x", "y")
+    assert second.id
+
+
+def test_povid_with_other_turns_is_refused(tmp_path):
+    row = {"image": "a.png", "conversations": turns("a", "b") * 2, "rejected_conversations": turns("a", "c")}
+    with pytest.raises(DataError, match=r"povid.jsonl:1: expected one human and one gpt turn"):
+        read_preferences(write_lines(tmp_path / "povid.jsonl", [row]), tmp_path)
+    row = {"image": "a.png", "conversations": turns("a", "b"), "rejected_conversations": turns("z", "c")}
+    with pytest.raises(DataError, match="different questions"):
+        read_preferences(write_lines(tmp_path / "povid.jsonl", [row]), tmp_path)
+
+
+def rated(response, *ratings):
+    aspects = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")
+    annotations = {aspect: {"Rating": rating, "Rationale": ""} for aspect, rating in zip(aspects, ratings, strict=True)}
+    return {"model": "m", "response": response, "annotations": annotations}
+
+
+def test_vlfeedback_pairs_every_two_completions_with_other_mean_ratings(tmp_path):
+    row = {
+        "id": "v1", "prompt": "What is it?", "image": {"bytes": png(), "path": None},
+        "completions": [rated("a", "3", "4", "5"), rated("b", "5", "5", "5"), rated("c", "4", "4", "4")],
+    }  # fmt: skip
+    write_parquet(tmp_path / "data.parquet", [row])
+    pairs, folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    assert [(pair.id, pair.chosen, pair.rejected) for pair in pairs] == [("v1-0-1", "b", "a"), ("v1-1-2", "b", "c")]
+    assert ImageFile(folder, pairs[0].image).open().size == (12, 12)
+    row["completions"] = [rated("a", "N/A", "4", "5"), rated("b", "5", "5", "5")]
+    write_parquet(tmp_path / "data.parquet", [row])
+    with pytest.raises(DataError, match="row 1: a rating is no number"):
+        read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+
+
+def test_trl_rows_may_embed_their_image(tmp_path):
+    row = {
+        "images": [{"bytes": png(), "path": "x.png"}],
+        "prompt": [{"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "What?"}]}],
+        "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "A cup."}]}],
+        "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "A dog."}]}],
+    }
+    write_parquet(tmp_path / "data.parquet", [row])
+    (pair,), folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    assert (pair.prompt, pair.chosen, pair.rejected) == ("What?", "A cup.", "A dog.")
+    assert ImageFile.at(pair.image, folder).open().size == (12, 12)
+
+
+@pytest.mark.parametrize("splits", [None, ["train", "test"], ["only"], ["a", "b"]])
+def test_a_folder_saved_by_datasets_is_read(splits, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = [rlaif_v_row(idx=i) for i in range(3)]
+    data = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    (data if splits is None else datasets.DatasetDict(dict.fromkeys(splits, data))).save_to_disk(tmp_path / "saved")
+    if splits == ["a", "b"]:
+        with pytest.raises(DataError, match="several splits, none called train"):
+            read_preferences(tmp_path / "saved", tmp_path / "images")
+        return
+    pairs, folder = read_preferences(tmp_path / "saved", tmp_path / "images")
+    assert [pair.id for pair in pairs] == ["RLAIF-V-0", "RLAIF-V-1", "RLAIF-V-2"]
+    assert ImageFile(folder, pairs[0].image).open().size == (12, 12)
+
+
+def test_plain_lines_need_no_id(tmp_path):
+    rows = [{"image": "a.png", "prompt": "What?", "chosen": f"x{i}", "rejected": "y"} for i in range(2)]
+    pairs, _ = read_preferences(write_lines(tmp_path / "plain.jsonl", rows), tmp_path)
+    assert [(pair.prompt, pair.chosen, pair.image) for pair in pairs] == [
+        ("What?", "x0", str(tmp_path / "a.png")), ("What?", "x1", str(tmp_path / "a.png")),
+    ]  # fmt: skip
+    assert len({pair.id for pair in pairs}) == 2
