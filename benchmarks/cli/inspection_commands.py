@@ -15,6 +15,7 @@ from evalkit.errors import DataError, RecordError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.benchmark import DataFile, Rating
+    from evalkit.cli.doctor import Check
     from evalkit.runs.run import Run
 
 REPORT_FORMATS = ("terminal", "markdown", "csv", "latex", "json", "card")
@@ -55,6 +56,7 @@ def add_inspection_commands(commands: Any) -> None:
     doctor.add_argument("--data", type=Path, default=os.environ.get("EVALKIT_DATA"), metavar="DIR")
     doctor.add_argument("--base-url", metavar="URL", help="also ask this server one question")
     doctor.add_argument("--model", metavar="M", help="name to ask the server for")
+    doctor.add_argument("--checkpoint", metavar="M", help="how this folder or hub name is scored, by its config alone")
     doctor.set_defaults(command=examine)
 
     calibrate = commands.add_parser("calibrate-judge", help="agreement of a judge with stored reference verdicts")
@@ -142,10 +144,15 @@ def _hub_datasets(words: Sequence[str]) -> dict[str, str]:
 def examine(options: argparse.Namespace) -> int:
     """`evalkit doctor`: one line per finding; exit code 3 if a benchmark or a server that was named lacks something."""
     from benchmarks.cli.registry import files_of
+    from evalkit.cli.checkpoints import checkpoint_checks
     from evalkit.cli.doctor import Check, endpoint, environment
     from evalkit.files.assets import all_assets, state
 
     names = [name if ":" in name else name.replace("-", "_") for name in options.benchmarks]
+    if options.checkpoint:
+        found = list(checkpoint_checks(options.checkpoint))
+        _show(found)
+        return EXIT_ABORTED if any(check.state == "missing" for check in found) else 0
     wanted_files = {name: files_of(name) for name in names or BENCHMARKS}
     checks = list(environment()) if not names else []
     if options.base_url:
@@ -166,10 +173,14 @@ def examine(options: argparse.Namespace) -> int:
         checks += [Check(name, "missing", f"{data}/{file.path}: {file.how}") for file in absent]
         if not absent:
             checks.append(Check(name, "ok", _images_found(files, data)))
+    _show(checks)
+    return EXIT_ABORTED if lacking or (names and options.data is None) else 0
+
+
+def _show(checks: "Sequence[Check]") -> None:
     marks = {"ok": "ok", "missing": "--", "note": ".."}
     for check in checks:
         print(f"{marks[check.state]} {check.name:<16} {check.text}")
-    return EXIT_ABORTED if lacking or (names and options.data is None) else 0
 
 
 def _images_found(files: "Sequence[DataFile]", data: Path) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from evalkit.errors import EngineError
 
@@ -44,55 +44,64 @@ def check_family(base: str, revision: str | None = None) -> Any:
     Raises:
         EngineError: if it is no vision-language model that this process can run; the way that works is named.
     """
-    raw = raw_config(base, revision)
+    problem = problem_of(raw_config(base, revision))
+    if problem is not None:
+        raise EngineError(f"{base} {problem}")
+    try:
+        return AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise EngineError(f"cannot read the configuration of {base}: {first_line(error)}") from error
+
+
+def problem_of(raw: Mapping[str, Any]) -> str | None:
+    """Why the transformers engine cannot run a checkpoint with this config.json, and what to do; None if it can."""
     kind = str(raw.get("model_type"))
     foreign = _other_way(kind, raw)
     if foreign is not None:
-        raise EngineError(f"{base}: {foreign}")
-    try:
-        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
-    except LOAD_ERRORS as error:
-        raise EngineError(f"cannot read the configuration of {base}: {first_line(error)}") from error
-    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise EngineError(
-            f"{base} is not a vision-language checkpoint: transformers {transformers.__version__} knows no "
-            f"image-text-to-text model of type {config.model_type!r}"
+        return foreign
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return (
+            f"is not a vision-language checkpoint: transformers {transformers.__version__} knows no image-text-to-text "
+            f"model of type {kind!r}"
         )
-    parts = {"text_config", "vision_config"} & set(getattr(config, "sub_configs", {}))
+    parts = {"text_config", "vision_config"} & set(getattr(CONFIG_MAPPING[kind], "sub_configs", {}))
     if len(parts) == 2 and not parts & set(raw):
-        raise EngineError(
-            f"{base}: its config.json has neither text_config nor vision_config, so a {kind} of default size would be "
-            "built (billions of parameters); is it a checkpoint in another format?"
+        return (
+            f"has neither text_config nor vision_config in its config.json, so a {kind} of default size would be built "
+            "(billions of parameters); is it a checkpoint in another format?"
         )
-    if config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False):
-        raise EngineError(
-            f"{base}: its language model is an encoder-decoder ({config.get_text_config().model_type}), whose answers "
-            "this engine does not decode; use a decoder-only variant, e.g. instructblip-vicuna or blip2-opt"
+    text = (raw.get("text_config") or {}).get("model_type")
+    if raw.get("is_encoder_decoder") or (text and text in CONFIG_MAPPING and _is_encoder_decoder(text)):
+        return (
+            f"has an encoder-decoder ({text or kind}) as language model, whose answers this engine does not decode; "
+            "use a decoder-only variant, e.g. instructblip-vicuna or blip2-opt"
         )
-    return config
+    return None
+
+
+def _is_encoder_decoder(kind: str) -> bool:
+    return bool(CONFIG_MAPPING[kind]().is_encoder_decoder)
 
 
 def _other_way(kind: str, raw: Mapping[str, Any]) -> str | None:
     """Why a family is not run in this process, and what to do; None for those that transformers knows."""
-    from transformers import CONFIG_MAPPING
-
     if kind in CONFIG_MAPPING and "auto_map" not in raw:
         return None
     if kind in AUTHORS_CODE:
         return (
-            f"a model of type {kind!r} runs in its authors' code only: {AUTHORS_CODE[kind]}; generate there and score "
-            "the file with `evalkit score BENCHMARK --responses FILE`"
+            f"is of type {kind!r}, which runs in its authors' code only: {AUTHORS_CODE[kind]}; generate there and "
+            "score the file with `evalkit score BENCHMARK --responses FILE`"
         )
     if kind in SERVED_BY_VLLM:
         return (
-            f"a model of type {kind!r} brings code of its own, which is not run here: serve it with `vllm serve MODEL "
+            f"is of type {kind!r} and brings code of its own, which is not run here: serve it with `vllm serve MODEL "
             "--trust-remote-code` and use --engine openai --base-url URL"
         )
     if kind in CONFIG_MAPPING:
         return None
     if "auto_map" in raw:
         return (
-            f"a model of type {kind!r} brings code of its own, which is not run here: serve it and use --engine "
+            f"is of type {kind!r} and brings code of its own, which is not run here: serve it and use --engine "
             "openai, or generate in its own code and use `evalkit score BENCHMARK --responses FILE`"
         )
     return None

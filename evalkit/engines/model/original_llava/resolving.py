@@ -80,14 +80,14 @@ def _parts(source: str, base: str | None, revision: str | None = None) -> _Parts
     if (folder / RLHF_BASE).is_dir() and (folder / RLHF_ADAPTER).is_dir():
         return _over(_base(base or str(folder / RLHF_BASE)), folder / RLHF_ADAPTER)
     if adapter_folder(folder) is not None and (holds_original_adapter(folder) or is_original_folder(folder)):
-        return _over(_base(base or _named_base(folder)), folder)
+        return _over(_base(base or named_base(folder)), folder)
     if not is_original_folder(folder):
         return None
     raw = read_json(folder / "config.json")
     if not has_language_model(folder):
         if not _is_projector(folder):
             raise EngineError(f"{folder} holds an original LLaVA's config.json, but no weights")
-        return _over(_base(base or _named_base(folder)), folder)
+        return _over(_base(base or named_base(folder)), folder)
     if base is not None:
         raise EngineError(f"{folder} is a whole model: base={base} is for an adapter or a projector")
     return _Parts(folder, (), raw, commit)
@@ -112,7 +112,7 @@ def _over(parts: _Parts, layer: Path) -> _Parts:
     return _Parts(parts.base, (*parts.layers, layer), config, parts.commit)
 
 
-def _named_base(folder: Path) -> str:
+def named_base(folder: Path) -> str:
     """The base of an adapter: beside it as LLaVA-RLHF has it, else as its own files name it."""
     for beside in (folder.parent, folder.parent.parent):
         if RLHF_ADAPTER in folder.parts[-2:] and (beside / RLHF_BASE).is_dir():

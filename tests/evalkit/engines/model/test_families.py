@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny_families import FURTHER_FAMILIES, build_further, save_further
+from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.ddpo import align_ddpo
 from aligners.preference.pairs import Pair, write_pairs
@@ -23,6 +24,12 @@ GREEDY = Sampling(max_new_tokens=8)
 QUESTIONS = ("Is there a dog in the image?", "Yes", "Describe the image in detail.")
 GROUPS = [["Yes", "yes"], ["No", "no"]]
 ANSWERS = ["There is a dog.", "No", "a cup"]
+ALL = (*FURTHER_FAMILIES, *FAMILIES)
+
+
+def built(family: str) -> tuple[Any, Any]:
+    """Model and processor of a family."""
+    return build_further(family) if family in FURTHER_FAMILIES else build_tiny(family)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +50,9 @@ def measured(engine: TransformersEngine, prompts: list[Prompt], size: int) -> tu
     return ids, masses, logprobs
 
 
-@pytest.mark.parametrize("family", FURTHER_FAMILIES)
+@pytest.mark.parametrize("family", ALL)
 def test_a_batch_gives_what_each_prompt_gives_alone(family: str, prompts: list[Prompt]) -> None:
-    engine = TransformersEngine.from_live(*build_further(family), name=family)
+    engine = TransformersEngine.from_live(*built(family), name=family)
     alone, together = measured(engine, prompts, 1), measured(engine, prompts, 8)
     assert together[0] == alone[0]
     assert all(isinstance(ids, tuple) and ids for ids in alone[0].values())
@@ -53,10 +60,10 @@ def test_a_batch_gives_what_each_prompt_gives_alone(family: str, prompts: list[P
     assert together[2] == pytest.approx(alone[2], abs=1e-4)
 
 
-@pytest.mark.parametrize("family", FURTHER_FAMILIES)
+@pytest.mark.parametrize("family", ALL)
 def test_log_probabilities_are_those_of_generation(family: str, prompts: list[Prompt]) -> None:
     """Greedy decoding picks the most likely token: choices of the first, log-probabilities of all (their argmax)."""
-    engine = TransformersEngine.from_live(*build_further(family), name=family)
+    engine = TransformersEngine.from_live(*built(family), name=family)
     (response,) = engine.generate(prompts[:1], GREEDY)
     ids = response.token_ids or ()
     others = [engine.logprobs(prompts[:1], [[*ids[:t], token]])[0].logprobs[-1] for t in (0, 3) for token in (40, 50)]
@@ -65,9 +72,10 @@ def test_log_probabilities_are_those_of_generation(family: str, prompts: list[Pr
     assert row.logprobs[3] >= max(others[2:])
 
 
-@pytest.mark.parametrize("family", FURTHER_FAMILIES)
+@pytest.mark.parametrize("family", ALL)
 def test_two_training_steps_leave_a_checkpoint_that_answers(family: str, prompts: list[Prompt], tmp_path: Path) -> None:
-    folder = save_further(family, tmp_path / "model")
+    save = save_further if family in FURTHER_FAMILIES else save_tiny
+    folder = save(family, tmp_path / "model")
     write_pairs(tmp_path / "pairs.jsonl", [
         Pair(p.id, str(p.images[0].path), p.text, "There is a dog.", f"There is a car {i}.")
         for i, p in enumerate(prompts)
