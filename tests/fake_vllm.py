@@ -35,6 +35,7 @@ class AsyncEngineArgs:
     max_model_len: int | None = None
     max_num_seqs: int = 4
     disable_log_stats: bool = False
+    enable_prefix_caching: bool | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
     enable_lora: bool = False
     max_lora_rank: int = 16
@@ -70,6 +71,7 @@ class Script:
     hold        requests run, and do not end, until this is set
     refuse      number of prompt tokens from which a prompt is refused
     die_after   answers before the engine dies
+    cached      tokens of every prompt that the prefix cache holds
     """
 
     ids: list[int] | None = None
@@ -77,6 +79,7 @@ class Script:
     hold: bool = False
     refuse: int = 1 << 30
     die_after: int = 1 << 30
+    cached: int = 0
     start_error: Exception | None = None
     args: AsyncEngineArgs | None = None
     requests: list[tuple[dict[str, Any], SamplingParams, Any]] = field(default_factory=list)
@@ -142,7 +145,12 @@ def install(monkeypatch: Any, script: Script) -> None:
         at = {token: SimpleNamespace(logprob=-float(token)) for token in named}
         prompt = [{token: SimpleNamespace(logprob=-float(i))} for i, token in enumerate(inputs["prompt_token_ids"])]
         answer = SimpleNamespace(token_ids=ids, finish_reason=finish, logprobs=[at])
-        return SimpleNamespace(outputs=[answer], prompt_logprobs=prompt if params.prompt_logprobs is not None else None)
+        return SimpleNamespace(
+            outputs=[answer],
+            prompt_logprobs=prompt if params.prompt_logprobs is not None else None,
+            prompt_token_ids=inputs["prompt_token_ids"],
+            num_cached_tokens=script.cached,
+        )
 
     contents: dict[str, dict[str, Any]] = {
         "vllm": {"__version__": "0.0-fake", "SamplingParams": SamplingParams, "__path__": []},

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.completions import Attempt, Completion
+from evalkit.engines.groups import together
 from evalkit.engines.served.chat import Reply, chat_messages, read_reply
 from evalkit.engines.served.endpoints import api_key, base_urls, without_secrets
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
@@ -112,8 +113,9 @@ class OpenAIEngine:
         return {"engine": self.name, "model": self.model} | ({"extra": self._extra} if self._extra else {})
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """See `Engine.generate`."""
-        return (completion.response for completion in self.complete(prompts, sampling))
+        """See `Engine.generate`. Questions about one image are sent one after the other: servers cache prefixes."""
+        ordered = [prompts[i] for i in together(prompts)]
+        return (completion.response for completion in self.complete(ordered, sampling))
 
     def complete(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Completion]:
         """Like `generate`, with every attempt reported; `prompts` is read lazily, so its reader decides when to stop.

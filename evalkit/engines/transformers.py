@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.groups import PromptTokens, group_of
 from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
 from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
@@ -31,7 +32,7 @@ from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpo
 from evalkit.engines.model.prefixes.check import sharing_problem
 from evalkit.engines.model.prefixes.decoding import decode
 from evalkit.engines.model.prefixes.prefill import read_whole, repeat
-from evalkit.engines.model.prefixes.sharing import Rows, Sharing, group_of
+from evalkit.engines.model.prefixes.sharing import Rows, Sharing
 from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
 from evalkit.engines.model.surface_forms import split_forms
@@ -48,6 +49,7 @@ class TransformersEngine:
 
     encoder         the prompt encoding, shared with training
     end_ids         tokens that end a response
+    prompt_tokens   tokens of prompts so far, and how many of them were not read again
     share_prefixes  whether to read together what prompts share; False reads every prompt whole, to compare with
     """
 
@@ -117,6 +119,7 @@ class TransformersEngine:
         self._stopping = False
         self._causal = False
         self._problem: tuple[str | None] | None = None
+        self.prompt_tokens = PromptTokens()
 
     @property
     def model(self) -> Any:
@@ -204,7 +207,7 @@ class TransformersEngine:
             return [None] * len(prompts), None
         keys = [group_of(prompt) for prompt in prompts]
         sizes = Counter(keys)
-        return [key if sizes[key] > 1 else None for key in keys], Sharing(self.encoder)
+        return [key if sizes[key] > 1 else None for key in keys], Sharing(self.encoder, self.prompt_tokens)
 
     def _prepare(self, prompts: Sequence[Prompt], sharing: Sharing | None) -> "_Ready":
         """Open the images and encode; prompts that cannot be answered go aside with the reason."""
@@ -296,9 +299,11 @@ class TransformersEngine:
             return self._decode_whole(encoded, len(jobs), seeds, sampling)
         chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds)
         with inference(self.model) as model:
-            started = (
-                encoded.reader.read(model, encoded, 1) if isinstance(encoded, Rows) else read_whole(model, encoded)
-            )
+            if isinstance(encoded, Rows):
+                started = encoded.reader.read(model, encoded, 1)
+            else:
+                started = read_whole(model, encoded)
+                self.prompt_tokens.add(sum(encoded.lengths), 0)
             started = repeat(started, len(jobs) // started.mask.shape[0])
             return decode(model, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
 

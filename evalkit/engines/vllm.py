@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
+from evalkit.engines.groups import PromptTokens, together
 from evalkit.engines.model.batching import image_area
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.families import LOAD_ERRORS
@@ -53,7 +54,8 @@ FIRST_AND_LAST = 1 << 30  # tokens between two reports of a request: it reports 
 class VLLMEngine:
     """Answers prompts with a model that vLLM runs; implements `evalkit.engines.base.Engine`.
 
-    encoder  the prompt encoding, shared with the transformers engine and with training
+    encoder        the prompt encoding, shared with the transformers engine and with training
+    prompt_tokens  tokens of prompts so far, and how many of them vLLM's prefix cache held
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class VLLMEngine:
         self._image_backend = image_backend
         self._lora: Any = None
         self._stopping = False
+        self.prompt_tokens = PromptTokens()
         self._numbers = itertools.count()
         self._background: Background | None = Background()
         try:
@@ -134,6 +137,7 @@ class VLLMEngine:
             "revision": self._revision if self._folder == front.source else None,
             "dtype": self._dtype,
             "disable_log_stats": True,
+            "enable_prefix_caching": True,
             **self._given,
         }
         arguments["mm_processor_kwargs"] = {
@@ -189,7 +193,7 @@ class VLLMEngine:
         for prompt in prompts:
             _check_images(prompt)
         decoded = sampling.n if sampling.temperature > 0 else 1
-        every = ((prompt, s) for prompt in prompts for s in range(decoded))
+        every = ((prompts[i], s) for i in together(prompts) for s in range(decoded))
         jobs = itertools.takewhile(lambda _: not self._stopping, every)
         for response in self._stream(jobs, lambda job: self._respond(job[0], job[1], sampling)):
             if response is None:
@@ -242,7 +246,7 @@ class VLLMEngine:
             out = await self._measure(prompts[index], rows[index], {"prompt_logprobs": 0})
             return index, TokenLogprobs(tuple(rows[index]), tuple(_logps(out, rows[index])))
 
-        for index, entry in self._stream((i for i, row in enumerate(rows) if row), work):
+        for index, entry in self._stream((i for i in together(prompts) if rows[i]), work):
             found[index] = entry
         return found
 
@@ -269,7 +273,7 @@ class VLLMEngine:
             best = _most_likely(first) if first is not None else out.outputs[0].token_ids[0]
             return index, Choices(masses, self.encoder.decode([best]))
 
-        for index, entry in self._stream(iter(range(len(prompts))), work):
+        for index, entry in self._stream(together(prompts), work):
             found[index] = entry
         return found
 
@@ -338,6 +342,7 @@ class VLLMEngine:
         found = await first
         async for output in outputs:
             found = output
+        self.prompt_tokens.add(len(found.prompt_token_ids), found.num_cached_tokens or 0)
         return found
 
     def _inputs(self, prompt: Prompt, row: Sequence[int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ process stopped; finished responses and verdicts are never asked for again. The 
 import hashlib
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import evalkit
 from evalkit.benchmark import Benchmark, Judged, adopted
 from evalkit.engines import Engine
 from evalkit.engines.base import NOT_IDENTITY
+from evalkit.engines.groups import CountsPromptTokens, PromptTokens
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.formats.exporters import general_names
 from evalkit.harness.asked import Asked, asked_otherwise
@@ -160,6 +161,7 @@ def generate(
             pending = [prompt for prompt in work.prompts if any((prompt.id, s) in missing for s in _samples(work))]
             finished = len(wanted) - len(missing)
             progress("responses", finished, len(wanted))
+            before = _prompt_tokens(engine)
             with finishing_in_flight(engine.stop) as interrupted:
                 for response in engine.generate(pending, work.sampling) if pending else ():
                     key = (response.prompt_id, response.sample)
@@ -180,6 +182,22 @@ def generate(
                     f"{run_dir}: the engine ended without {len(missing)} of {len(wanted)} responses ({named}); "
                     "rerun the same command to resume"
                 )
+        _record_prompt_tokens(run_dir, before, _prompt_tokens(engine))
+
+
+def _prompt_tokens(engine: Engine) -> PromptTokens:
+    """What the engine has counted so far."""
+    return replace(engine.prompt_tokens) if isinstance(engine, CountsPromptTokens) else PromptTokens()
+
+
+def _record_prompt_tokens(run_dir: Path, before: PromptTokens, after: PromptTokens) -> None:
+    """Add to the manifest how many tokens of prompts the engine was given, and had read before."""
+    if after.given == before.given:
+        return
+    manifest = read_manifest(run_dir)
+    total = PromptTokens(**manifest.get("prompt_tokens", {}))
+    total.add(after.given - before.given, after.spared - before.spared)
+    write_json(run_dir / MANIFEST, manifest | {"prompt_tokens": asdict(total)})
 
 
 def score(

@@ -10,14 +10,17 @@ Shares are of the responses that exist (generation failures have no text and are
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from evalkit.metrics import Metric, sum_counts
 from evalkit.schema import Json
+
+T = TypeVar("T")
 
 NOTE_SHARE = 0.05  # from here on a kind of degenerate text is worth a line
 DISQUALIFYING_SHARE = 0.20  # from here on it moves a rate by more than alignment methods do
@@ -81,7 +84,8 @@ def check_samples(
     shares = _shares(spoken)
     answers = _answers(spoken)
     coverage = len(scored) / len(rows) if rows else None
-    values = {metric.name: metric.value(sum_counts(scored)) for metric in metrics}
+    sums = sum_counts(scored)
+    values = {metric.name: metric.value(sums) for metric in metrics}
     flags = [
         *_share_flags(shares),
         *_answer_flags(answers, len(spoken)),
@@ -166,33 +170,54 @@ def is_yes_no_question(question: str) -> bool:
 
 
 def _shares(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | None]:
-    texts = [row["response"]["text"] for row in rows]
-    free = [text.strip() for row, text in zip(rows, texts, strict=True) if not is_yes_no_question(row["question"])]
+    texts = Counter(row["response"]["text"] for row in rows)  # yes/no answers are few texts, many times
+    open_ended = _Remembered(lambda question: not is_yes_no_question(question))
+    free = [row["response"]["text"].strip() for row in rows if open_ended[row["question"]]]
     return {
-        "empty": _share([is_empty(text) for text in texts]),
-        "repeated": _share([is_repeated(text) for text in texts]),
-        "truncated": _share([row["response"].get("finish") == "length" for row in rows]),
-        "refused": _share([is_refusal(text) for text in texts]),
-        "off_language": _share([_off_language(row) for row in rows]),
+        "empty": _share(texts, is_empty),
+        "repeated": _share(texts, is_repeated),
+        "truncated": _share(Counter(row["response"].get("finish") == "length" for row in rows), bool),
+        "refused": _share(texts, is_refusal),
+        "off_language": _share(
+            Counter((str(row.get("prompt") or row["question"]), row["response"]["text"]) for row in rows), _off_language
+        ),
         "identical": Counter(free).most_common(1)[0][1] / len(free) if len(free) >= FEWEST else None,
     }
 
 
-def _share(truths: Sequence[bool]) -> float | None:
-    return sum(truths) / len(truths) if truths else None
+def _share(counted: Counter[T], test: Callable[[T], bool]) -> float | None:
+    """Share of the things counted that pass."""
+    total = counted.total()
+    return sum(count for thing, count in counted.items() if test(thing)) / total if total else None
 
 
-def _off_language(row: Mapping[str, Json]) -> bool:
-    asked, answered = language_of(str(row.get("prompt") or row["question"])), language_of(row["response"]["text"])
+def _off_language(pair: tuple[str, str]) -> bool:
+    """Whether (prompt, response) are in two languages."""
+    asked, answered = map(language_of, pair)
     return asked is not None and answered is not None and asked != answered
 
 
 def _answers(rows: Sequence[Mapping[str, Json]]) -> dict[str, float] | None:
-    read = Counter(yes_or_no(row["response"]["text"]) for row in rows if is_yes_no_question(row["question"]))
-    total = read.total()
+    closed = _Remembered(is_yes_no_question)
+    texts = Counter(row["response"]["text"] for row in rows if closed[row["question"]])
+    total = texts.total()
     if not total:
         return None
+    read: Counter[str] = Counter()
+    for text, count in texts.items():
+        read[yes_or_no(text)] += count
     return {"questions": total, **{answer: read[answer] / total for answer in ("yes", "no", "other")}}
+
+
+class _Remembered(dict[str, bool]):
+    """Readings of texts, each text read once."""
+
+    def __init__(self, read: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, text: str) -> bool:
+        return self.setdefault(text, self._read(text))
 
 
 def _word_counts(texts: Sequence[str]) -> dict[str, float] | None:

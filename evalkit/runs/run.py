@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 
 from evalkit.errors import DataError, RecordError
-from evalkit.metrics import Array, Metric
+from evalkit.metrics import Array, Metric, count_matrix
 from evalkit.runs.checks import Flag, check_samples, flags_of
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
 from evalkit.runs.signature import Signature
@@ -184,11 +184,13 @@ class Run(RunSummary):
 
     def item_counts(self, names: Sequence[str]) -> dict[str, Array]:
         """Item id -> mean counts over its scored responses, in the order of `names`."""
-        found: dict[str, list[list[float]]] = {}
-        for row in self.scored:
-            counts = row["score"]["counts"]
-            found.setdefault(row["id"], []).append([float(counts.get(name, 0.0)) for name in names])
-        return {item: np.mean(rows, axis=0) if len(rows) > 1 else np.array(rows[0]) for item, rows in found.items()}
+        ids, matrix = [row["id"] for row in self.scored], count_matrix(self.counts(), names)
+        if len(set(ids)) == len(ids):
+            return dict(zip(ids, matrix, strict=True))
+        found: dict[str, list[int]] = {}
+        for row, item in enumerate(ids):
+            found.setdefault(item, []).append(row)
+        return {item: matrix[rows].mean(axis=0) if len(rows) > 1 else matrix[rows[0]] for item, rows in found.items()}
 
     def intervals(
         self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = METHOD, seed: int = 0
@@ -267,7 +269,7 @@ def _read_records(path: Path) -> Iterator[dict[str, Any]]:
     torn = lines.pop()  # what follows the last newline: nothing, or a line that was not finished
     for number, line in enumerate(lines, 1):
         try:
-            yield _record(json.loads(line))
+            yield _record(_decoded(line))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{path}:{number}: not a record ({type(error).__name__}: {error})") from error
     if torn:
@@ -275,6 +277,14 @@ def _read_records(path: Path) -> Iterator[dict[str, Any]]:
             yield _record(json.loads(torn))
         except (ValueError, KeyError, TypeError, RecursionError):
             return
+
+
+def _decoded(line: bytes) -> Any:
+    """The JSON of a line; msgspec reads it four times as fast, json also reads NaN and says what is wrong."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(line)
 
 
 def _record(row: Any) -> dict[str, Any]:

@@ -148,6 +148,20 @@ def test_image_of_a_group_is_read_once_however_small_the_batch(
         assert sum(n > 0 for n in counts) == calls
 
 
+def test_tokens_that_were_not_read_again_are_counted_and_stand_in_the_manifest(
+    llava: TransformersEngine, folder: Path, tmp_path: Path
+) -> None:
+    prompts = [Prompt(text, text, (ImageFile(folder, "a.png"),)) for text in QUESTIONS]
+    lengths = llava.encoder.encode(prompts).lengths
+    common = llava.encoder.encode([Prompt("", "", prompts[0].images)]).lengths[0]  # about: the template up to the text
+    llava.batch_size = 2
+    list(llava.generate(prompts, GREEDY))
+    assert llava.prompt_tokens.given == sum(lengths)
+    assert 0.5 * 4 * common < llava.prompt_tokens.spared <= sum(lengths) - max(lengths)
+    list(llava.generate(prompts[:1], GREEDY))
+    assert llava.prompt_tokens.given == sum(lengths) + lengths[0]
+
+
 def test_two_images_with_the_same_questions_are_not_mixed_up(llava: TransformersEngine, folder: Path) -> None:
     questions = list(QUESTIONS[:2])
     both = [Prompt(f"{name}{i}", text, (ImageFile(folder, f"{name}.png"),)) for i, text in enumerate(questions) for name

@@ -77,6 +77,21 @@ def test_every_sample_is_a_request_with_its_own_seed(engine: VLLMEngine, script:
         assert response.token_ids == (SAMPLED.seed_for(response.prompt_id, response.sample) % 100 + 10,)
 
 
+def test_questions_about_one_image_follow_each_other_and_prefix_hits_are_counted(
+    engine: VLLMEngine, script: Script, prompts: list[Prompt]
+) -> None:
+    script.cached, script.slots = 3, 1
+    asked = [Prompt(f"{name}{i}", f"{i}?", p.images) for i in range(3) for name, p in zip("ab", prompts, strict=False)]
+    assert len(list(engine.generate(asked, GREEDY))) == 6
+    shown = [inputs["multi_modal_uuids"]["image"][0] for inputs, _, _ in script.requests]
+    a, b = (prompt.images[0].sha256() for prompt in prompts[:2])
+    assert shown == [a] * 3 + [b] * 3
+    assert script.args is not None
+    assert script.args.enable_prefix_caching
+    given = sum(len(inputs["prompt_token_ids"]) for inputs, _, _ in script.requests)
+    assert (engine.prompt_tokens.given, engine.prompt_tokens.spared) == (given, 6 * 3)
+
+
 def test_greedy_responses_are_asked_once_and_repeated(
     engine: VLLMEngine, script: Script, prompts: list[Prompt]
 ) -> None:

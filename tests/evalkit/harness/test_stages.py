@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from evalkit.engines.groups import PromptTokens
 from evalkit.errors import DataError, EngineError, RecordError, StoppedError, UsageError
 from evalkit.harness.judge import Judge
 from evalkit.harness.results import sample_row
 from evalkit.harness.stages import evaluate, generate, plan, score
 from evalkit.images import ImageFile
-from evalkit.runs.records import read_journal
+from evalkit.runs.records import read_journal, read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Prompt, Response, Sample, Score
 from tests.toy import ToyBenchmark, ToyEngine
@@ -230,3 +231,23 @@ def test_twenty_kills_change_nothing_and_repeat_at_most_one_batch_each(tmp_path:
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
     repeats = sum(count - 1 for count in Counter(log.read_text().split()).values())
     assert repeats <= 20 * 8
+
+
+class CountingEngine(ToyEngine):
+    """Was asked before; has read three quarters of its prompts earlier."""
+
+    prompt_tokens = PromptTokens(1000, 7)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        for response in super().generate(prompts, sampling):
+            self.prompt_tokens.add(8, 6)
+            yield response
+
+
+def test_tokens_that_the_engine_did_not_read_again_stand_in_the_manifest(tmp_path: Path) -> None:
+    engine = CountingEngine(tmp_path / "log")
+    evaluate(ToyBenchmark(4), engine, tmp_path / "run")
+    assert read_manifest(tmp_path / "run")["prompt_tokens"] == {"given": 32, "spared": 24}
+    (tmp_path / "run" / "responses.jsonl").write_text("")
+    evaluate(ToyBenchmark(4), engine, tmp_path / "run")  # a second process adds what it was given
+    assert read_manifest(tmp_path / "run")["prompt_tokens"] == {"given": 64, "spared": 48}

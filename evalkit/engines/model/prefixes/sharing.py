@@ -7,11 +7,12 @@ be halved, without its image being read again.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from evalkit.engines.groups import PromptTokens, group_of
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.prefixes.decoding import Started
 from evalkit.engines.model.prefixes.fronts import Front, ids_like, read_front
@@ -20,11 +21,6 @@ from evalkit.schema import Prompt
 
 REMEMBERED = 8  # fronts kept for the next batches; a group that spans batches needs its own only
 WORTH = 0.25  # share of the tokens of prompts without images that must be spared
-
-
-def group_of(prompt: Prompt) -> Hashable:
-    """Equal for prompts with the same images and the same system text."""
-    return tuple((str(file.folder), file.name) for file in prompt.images), prompt.system
 
 
 class Row(NamedTuple):
@@ -76,8 +72,10 @@ class Rows:
 class Sharing:
     """Reads the prompts of one call."""
 
-    def __init__(self, encoder: PromptEncoder) -> None:
+    def __init__(self, encoder: PromptEncoder, tokens: PromptTokens | None = None) -> None:
+        """`tokens` counts what is read and what is not."""
         self._encoder = encoder
+        self._tokens = tokens or PromptTokens()
         self._fronts: OrderedDict[Hashable, Future[Front]] = OrderedDict()
         self._lock = threading.Lock()
         self._held: dict[Hashable, Prefix] = {}
@@ -140,9 +138,14 @@ class Sharing:
         prefixes.update(zip(missing, read, strict=True))
         pairs = [(row.group, row.ids) for row in rows.rows]
         started = read_tails(model, [prefixes[g] for g in range(len(rows.groups))], pairs, keep)
+        self._count(rows, prefixes, missing)
         last = len(rows.groups) - 1
         self._held = {rows.groups[last]: prefixes[last].apart()}
         return started
+
+    def _count(self, rows: Rows, prefixes: Mapping[int, Prefix], read: Sequence[int]) -> None:
+        shared = sum(len(prefixes[row.group].ids) for row in rows.rows)
+        self._tokens.add(sum(rows.lengths), shared - sum(len(prefixes[g].ids) for g in read))
 
     def _front(self, group: Hashable, prompt: Prompt) -> Front:
         with self._lock:
