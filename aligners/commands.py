@@ -10,6 +10,7 @@ from typing import Any
 from aligners.pair_commands import add_pairs_command
 from aligners.plan_commands import add_plan_arguments, print_plan
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
+from aligners.role_commands import add_role_arguments, engines_of
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
 from evalkit.cli.arguments import add_sampling_arguments, default_output, positive
@@ -130,13 +131,7 @@ def _add_rlaif(methods: Any) -> None:
     about = "online RLAIF (RLAIF-V): sample, check claims, prefer, train, again"
     parser = _add_method(methods, "rlaif", about, RLAIF, tuple(RLAIF_PRESETS))
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
-    parser.add_argument(
-        "--labeler", metavar="M", help="model that answers the polar questions (default: the policy itself)"
-    )
-    parser.add_argument("--splitter", metavar="M", help="model that divides responses into claims (default: by rules)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=8, metavar="N", help="prompts per forward pass of labeler and splitter"
-    )
+    add_role_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, help="of sampling and drawing pairs; training has --set seed=N")
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_rlaif)
@@ -208,15 +203,10 @@ def align_rlaif(options: argparse.Namespace) -> int:
     if options.plan:
         return print_plan(options, "rlaif", _overrides(options))
     with quick_imports():
-        from aligners.feedback.splitting import ModelSplitter
         from aligners.rlaif import align_rlaif as train
-        from evalkit.engines.transformers import TransformersEngine
     from evalkit.process.progress import ProgressBar
 
-    labeler = TransformersEngine(options.labeler, batch_size=options.batch_size) if options.labeler else None
-    splitter = None
-    if options.splitter:
-        splitter = ModelSplitter(TransformersEngine(options.splitter, batch_size=options.batch_size))
+    roles = engines_of(options)
     with ProgressBar("rlaif") as progress:
         result = train(
             options.model,
@@ -224,8 +214,9 @@ def align_rlaif(options: argparse.Namespace) -> int:
             options.output_path,
             options.preset,
             _overrides(options),
-            labeler=labeler,
-            splitter=splitter,
+            labeler=roles.labeler,
+            splitter=roles.splitter,
+            open_engine=roles.open_policy,
             seed=options.seed,
             progress=progress,
             report_to=options.report_to,

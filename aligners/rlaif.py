@@ -25,7 +25,8 @@ from typing import Any
 from aligners.ddpo import TrainingResult, train_dpo
 from aligners.feedback.instructions import Instruction, instructions_hash, read_instructions, rounds
 from aligners.feedback.labeling import LABELER_WORDING
-from aligners.feedback.round import LazyEngine, Oracle, Round, Statistics, collect_pairs, part_seed
+from aligners.feedback.roles import OnDemand, rest
+from aligners.feedback.round import Oracle, Round, Statistics, collect_pairs, part_seed
 from aligners.feedback.selection import Selection
 from aligners.feedback.splitting import RuleSplitter, Splitter
 from aligners.presets import RLAIF_PRESETS, find_preset
@@ -171,6 +172,8 @@ class _Run:
             "seed": self.seed,
             "selection": None if self.selection is None else str(self.selection),
         }
+        for role in (self.labeler, self.splitter):  # described, and not needed yet
+            rest(role)
         claim_settings(self.out / RUN, settings)
         return settings
 
@@ -186,12 +189,13 @@ class _Run:
             stages = Stages(folder, {**settings, "iteration": number, "round_seed": round_seed})
         else:
             stages = _wait_for_pairs(folder)
-        lazy = LazyEngine(lambda: self.open_engine(policy))
+        lazy = OnDemand(lambda: self.open_engine(policy), "policy")
         work = Round(asked, self.settings, round_seed, lazy, self.labeler, self.splitter, self.wording, self.oracle)
         try:
             pairs, statistics = collect_pairs(work, stages, self._named(number))
         finally:
-            lazy.close()  # its memory is needed for training
+            for role in (lazy, self.labeler, self.splitter):  # their memory is needed for training
+                rest(role)
         seed = self.settings.seed
         own = part_seed(round_seed, "training", *([seed] if seed else []))  # as it was where no seed is given
         training = replace(self.settings, seed=own)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim
+from aligners.feedback.roles import at_once
 from aligners.feedback.splitting import Divided, batched
 from evalkit.engines.base import Engine
 from evalkit.schema import Json, Prompt
@@ -30,7 +31,6 @@ def labeler_question(question: str) -> str:
 
 
 LABELER_WORDING = labeler_question("{question}")
-QUESTIONS_AT_ONCE = 512  # asked of the labeler in one call; a killed stage loses at most these
 
 
 # --- questions and judgements -------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def judge_questions(
         ask: (question, its text as the labeler gets it) -> prompt.
         wording: how the labeler is asked, with the claim's question in place of {question}.
     """
-    for some in batched(questions, QUESTIONS_AT_ONCE):
+    for some in batched(questions, at_once(labeler)):
         prompts = [ask(question, wording.replace("{question}", question.question)) for question in some]
         for question, choices in zip(some, labeler.choices(prompts, YES_NO), strict=True):
             p_yes, p_no = choices.masses

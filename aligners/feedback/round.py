@@ -23,6 +23,7 @@ from aligners.feedback.labeling import (
     label_statistics,
 )
 from aligners.feedback.pairing import balance_pairs, pairs_from_scores
+from aligners.feedback.roles import OnDemand, rest
 from aligners.feedback.splitting import Splitter, divided_from_row
 from aligners.preference.pairs import Pair, drop_defective, write_pairs
 from aligners.settings import RlaifSettings
@@ -37,26 +38,6 @@ from evalkit.text.thoughts import STANDARD
 
 Oracle = Callable[[Candidate], tuple[int, int]]  # candidate -> (false claims, true claims), to measure a labeler
 Statistics = dict[str, Json]
-
-
-class LazyEngine:
-    """An engine that is opened when it is first needed: a finished stage needs none."""
-
-    def __init__(self, open_engine: Callable[[], Engine]) -> None:
-        self._open = open_engine
-        self._engine: Engine | None = None
-
-    def get(self) -> Engine:
-        """The engine."""
-        if self._engine is None:
-            self._engine = self._open()
-        return self._engine
-
-    def close(self) -> None:
-        """Close it if it was opened."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +57,7 @@ class Round:
     instructions: Sequence[Instruction]
     preset: RlaifSettings
     seed: int
-    policy: LazyEngine
+    policy: OnDemand
     labeler: Engine | None
     splitter: Splitter
     wording: str = LABELER_WORDING
@@ -98,6 +79,8 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
     """
     candidate_rows = _candidates(work, stages, progress)
     candidates = [candidate_of(row) for row in candidate_rows if row.get("text") is not None]
+    if work.labeler is not None:
+        rest(work.policy)  # the others may need its memory
     claim_rows = stages.rows(
         "claims",
         [candidate.id for candidate in candidates],
@@ -106,16 +89,18 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
         ),
         progress,
     )
+    rest(work.splitter)
     divided = {row["id"]: divided_from_row(row) for row in claim_rows}
     questions = image_questions(candidates, divided)
     by_id = {instruction.id: instruction for instruction in work.instructions}
 
     def judge(missing: set[str]) -> Iterable[Row]:
         asked = [question for question in questions if question.id in missing]
-        labeler = work.labeler or work.policy.get()
+        labeler = work.labeler or work.policy
         return judge_questions(labeler, asked, lambda one, text: by_id[one.prompt_id].ask(text, one.id), work.wording)
 
     judgement_rows = stages.rows("judgements", [question.id for question in questions], judge, progress)
+    rest(work.labeler)
     labelled = label(
         candidates,
         divided,
@@ -180,7 +165,7 @@ def _candidates(work: Round, stages: Stages, progress: Progress | None) -> list[
 def _sampled(work: Round, sampling: Sampling, missing: set[str], folder: Path) -> Iterator[Row]:
     by_id = {row.id: row for row in work.instructions}
     pending = [row for row in work.instructions if any(_key(row.id, sample) in missing for sample in range(sampling.n))]
-    engine = work.policy.get()
+    engine = work.policy
     with finishing_in_flight(engine.stop) as interrupted:
         for response in engine.generate([row.ask() for row in pending], sampling):
             yield _candidate_row(by_id[response.prompt_id], response, sampling)

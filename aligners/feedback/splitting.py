@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
+from aligners.feedback.roles import FEW, MANY, at_once
 from evalkit.engines.base import Engine, identity
 from evalkit.engines.completions import ended_by_itself
 from evalkit.sampling import Sampling
@@ -80,7 +81,7 @@ class ModelSplitter:
     """
 
     def __init__(self, engine: Engine, sampling: Sampling | None = None) -> None:
-        self._engine = engine
+        self.engine = engine
         self._sampling = sampling or Sampling(max_new_tokens=512)
 
     def describe(self) -> Mapping[str, Json]:
@@ -88,14 +89,15 @@ class ModelSplitter:
         prompts = facts_request("{question}", "{response}") + questions_request(["{claim}"])
         return {
             "splitter": "model",
-            "model": identity(self._engine),
+            "model": identity(self.engine),
             "sampling": self._sampling.as_dict(),
             "prompts": hashlib.sha256(prompts.encode()).hexdigest()[:8],
         }
 
     def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
-        """See `Splitter.split`; a few candidates at a time."""
-        for some in batched(candidates, RESPONSES_AT_ONCE):
+        """See `Splitter.split`; a few candidates at a time, many where the engine has a queue."""
+        size = RESPONSES_AT_ONCE if at_once(self.engine) == FEW else MANY
+        for some in batched(candidates, size):
             yield from self._split(some)
 
     def _split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
@@ -116,7 +118,7 @@ class ModelSplitter:
         for turn in range(2):
             prompts = [Prompt(key, text) for key, text in texts.items() if replies.get(key, (None, None))[0] is None]
             sampling = replace(self._sampling, seed=self._sampling.seed + turn)
-            for response in self._engine.generate(prompts, sampling) if prompts else ():
+            for response in self.engine.generate(prompts, sampling) if prompts else ():
                 replies[response.prompt_id] = _reply(response)
         return {key: replies.get(key, (None, "no reply")) for key in texts}
 
