@@ -1,7 +1,7 @@
 """`evalkit demo`: the whole loop on a miniature world, without any download beyond the packages.
 
-world -> tiny LLaVA (trained here, and it hallucinates) -> five benchmarks
-      -> dense DPO, online RLAIF, fact-augmented RLHF -> the same five benchmarks -> one comparison
+world -> tiny LLaVA (trained here, and it hallucinates) -> five benchmarks of hallucination, three of ability
+      -> dense DPO, online RLAIF, fact-augmented RLHF -> the same benchmarks -> one comparison
 """
 
 import os
@@ -18,7 +18,8 @@ from evalkit.harness.results import Summary
 from evalkit.harness.stages import generate, plan, score
 from evalkit.process.progress import Progress
 
-TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
+ABILITY = ("llava_bench", "refomb", "hallusionbench")
+TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope", *ABILITY)
 OPTIONS = {"pope": {"splits": "adversarial"}}  # the hardest third of the questions: the demo is to be short
 BATCH_SIZE = 64
 
@@ -61,7 +62,7 @@ def world_folder(folder: Path, scenes: int, seed: int) -> Path:
     from evalkit.miniature.files import write_world
 
     world = folder / "world"
-    if not (world / "scenes.jsonl").exists():
+    if not all((world / name).exists() for name in ("scenes.jsonl", *ABILITY)):  # older worlds lack the last ones
         write_world(world, scenes, seed)
     return world
 

@@ -70,9 +70,34 @@ def _board_tables(board: Board, groups: bool, signatures: bool) -> Iterator[Tabl
     details = [metric for metric in board.metrics if metric.detail and _is_measured(board, metric)]
     if details:
         rows = [_cells(row) for row in board_rows(board, details) if row.kind == "run"]
-        yield Table(["model", *map(arrow, details), "n", "failed"], rows, f"{board.benchmark}: other readings")
+        title, notes = f"{board.benchmark}: other readings", _changed_ranks(board, details)
+        yield Table(["model", *map(arrow, details), "n", "failed"], rows, title, notes)
     if groups:
         yield from _group_tables(board)
+
+
+def _changed_ranks(board: Board, details: Sequence[Metric]) -> list[str]:
+    """Where another reading of the headline metric (other labels, another reader) puts the runs in another order."""
+    headline = board.metrics[0]
+    notes = []
+    first = _ranks(board, headline)
+    for metric in details:
+        ranks = _ranks(board, metric)
+        moved = [name for name in first if name in ranks and ranks[name] != first[name]]
+        if metric.name.startswith(f"{headline.name}_") and moved:
+            told = ", ".join(f"{name} {first[name]} -> {ranks[name]}" for name in moved)
+            notes.append(f"ranks that change from {headline.name} to {metric.name}: {told}")
+    return notes
+
+
+def _ranks(board: Board, metric: Metric) -> dict[str, int]:
+    """Label -> rank of the runs by one metric, the best first; equal values share a rank."""
+    values = {entry.label: entry.run.values.get(metric.name, Interval(None)).value for entry in board.entries}
+    known = {label: value for label, value in values.items() if value is not None}
+    if metric.higher_is_better is None:
+        return {}
+    sign = 1 if metric.higher_is_better else -1
+    return {label: 1 + sum(sign * other > sign * value for other in known.values()) for label, value in known.items()}
 
 
 def _is_measured(board: Board, metric: Metric) -> bool:

@@ -88,7 +88,7 @@ def test_the_judge_is_asked_in_the_authors_words(folder: Path) -> None:
             judge_prompt(pin, "official")
     except AssetError as error:
         pytest.skip(f"the authors' scripts are not here: {error}")
-    benchmark = RefoMB(prompt="official", without_images=True)
+    benchmark = RefoMB(prompt="official", reading="official", without_images=True)
     check_prompts(benchmark, folder)
 
 

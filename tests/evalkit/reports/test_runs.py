@@ -13,6 +13,7 @@ from evalkit.analysis.comparison import compare
 from evalkit.analysis.frames import load_metrics, load_runs
 from evalkit.analysis.leaderboard import boards
 from evalkit.analysis.published import PublishedRow, Source
+from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import UsageError
 from evalkit.harness.stages import evaluate
 from evalkit.metrics import Metric
@@ -20,6 +21,7 @@ from evalkit.reports.comparisons import comparison_report
 from evalkit.reports.model_card import evaluation_results
 from evalkit.reports.runs import report, table
 from evalkit.runs.run import Run
+from evalkit.schema import Score
 
 METRICS = [
     Metric("chair_s", "100 * bad / responses", higher_is_better=False, role="rate"),
@@ -269,3 +271,17 @@ def test_constant_rows_stand_below_the_runs_and_empty_readings_take_no_column(tm
     assert "baseline: constant word" in shown
     assert " 33.3 " in shown
     assert "other readings" not in shown
+
+
+def test_ranks_that_another_reading_changes_are_named(tmp_path: Path) -> None:
+    class TwoLabels(toy.ToyBenchmark):
+        metrics = (Metric("right", "100 * a / n", True), Metric("right_other", "100 * b / n", True, detail=True))
+
+        def score(self, item, response, reply=None):
+            return Score({"n": 1, "a": int(len(response) > 1), "b": int(len(response) < 3)})
+
+    for name, text in (("long", "abcd"), ("short", "a")):
+        evaluate(TwoLabels(4), ScriptedEngine(lambda p, s, text=text: text, name), tmp_path / name, label=name)
+    shown = table([tmp_path / "long", tmp_path / "short"])
+    assert "ranks that change from right to right_other: long 1 -> 2, short 2 -> 1" in shown
+    assert "ranks that change" not in table([tmp_path / "long"])
