@@ -15,6 +15,7 @@ from evalkit.engines.model.inputs.settings import InputSettings, applied
 from evalkit.engines.model.original_llava.adapters import put_over
 from evalkit.engines.model.original_llava.assembly import Assembly
 from evalkit.engines.model.original_llava.folders import Original
+from evalkit.engines.model.original_llava.identity import fix_identity
 from evalkit.engines.model.original_llava.resolving import find_original
 from evalkit.errors import EngineError
 from evalkit.schema import Json
@@ -79,6 +80,7 @@ def load_checkpoint(
         model, facts = _load_model(front.source, revision, _dtype(dtype), device_map), dict(front.facts)
         for layer in front.layers:
             model = put_over(model, layer)
+    fix_identity(model)
     _mend_generation_settings(model)
     if front.adapter is not None:
         model = _with_adapter(model, front.adapter)

@@ -11,6 +11,7 @@ arXiv:2310.03744). A forward pass here gives that code's numbers bit for bit; do
     towers         which vision tower, where its configuration, weights and image settings come from
     vocabulary     tokenizer with the original's ids, spare id of the image token, processor
     conversations  chat templates of the conversation versions
+    identity       the second layer of a one-layer projector
     adapters       LoRA, non-LoRA weights and projectors put on a base
     assembly       all of it put together
 """

@@ -50,7 +50,7 @@ def load_tokenizer(folder: Path, raw: Mapping[str, Any], rows: int) -> tuple[Any
         tokenizer = kind.from_pretrained(folder, trust_remote_code=False, **own)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise EngineError(f"cannot load the tokenizer of {folder}: {str(error).splitlines()[0][:200]}") from error
-    _add_image_tokens(tokenizer, raw)
+    _add_image_tokens(tokenizer, raw, rows)
     wanted = [token for token in (IMAGE_START, IMAGE_END) if raw.get("mm_use_im_start_end")]
     outside = [token for token in wanted if tokenizer.convert_tokens_to_ids(token) >= rows]
     if outside:
@@ -60,9 +60,12 @@ def load_tokenizer(folder: Path, raw: Mapping[str, Any], rows: int) -> tuple[Any
     return _with_image_token(tokenizer, rows, folder)
 
 
-def _add_image_tokens(tokenizer: Any, raw: Mapping[str, Any]) -> None:
-    """What the original adds at load, in its order, where the files do not hold it yet."""
-    if raw.get("mm_use_im_patch_token", False):
+def _add_image_tokens(tokenizer: Any, raw: Mapping[str, Any], rows: int) -> None:
+    """What the original adds at load, in its order, where the files do not hold it yet.
+
+    <im_patch> is added unless config.json says no; nobody uses it, and where no row is left for it, it is left out.
+    """
+    if raw.get("mm_use_im_patch_token", True) and len(tokenizer) < rows:
         tokenizer.add_tokens([IMAGE_PATCH], special_tokens=True)
     if raw.get("mm_use_im_start_end", False):
         tokenizer.add_tokens([IMAGE_START, IMAGE_END], special_tokens=True)

@@ -25,8 +25,11 @@ from original_llava import (
     write_weights,
 )
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_models import tiny_tokenizer
 
+from aligners.ddpo import align_ddpo
+from aligners.preference.pairs import Pair, write_pairs
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.engines.model.inputs.settings import InputSettings
 from evalkit.engines.model.original_llava.vocabulary import load_tokenizer
@@ -205,6 +208,62 @@ def test_a_qwen_backbone_takes_a_row_that_no_token_has(
             logits = engine.model(**encoded.inputs).logits[0]
         expected = reference.logits([*ids[:first], IMAGE, *ids[first + patches :]], features)
         assert (logits - expected).abs().max() == 0
+
+
+@pytest.mark.parametrize("changes", [
+    {"mm_use_im_patch_token": True}, {"mm_use_im_patch_token": None}, {"mm_use_im_patch_token": False},
+])  # fmt: skip
+def test_image_tokens_that_the_files_lack_are_added_in_the_originals_order(
+    changes: dict[str, Any], vocabulary: Path, tmp_path: Path
+) -> None:
+    shutil.copy(vocabulary, tmp_path / "tokenizer.model")
+    words = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary)).get_piece_size()
+    raw = {"architectures": ["LlavaLlamaForCausalLM"], "mm_use_im_start_end": True, **changes}
+    if raw["mm_use_im_patch_token"] is None:
+        del raw["mm_use_im_patch_token"]  # the original takes it as true
+    tokenizer, _ = load_tokenizer(tmp_path, raw, words + 3)
+    first = words if changes["mm_use_im_patch_token"] is False else words + 1
+    assert tokenizer.convert_tokens_to_ids(["<im_start>", "<im_end>"]) == [first, first + 1]
+    with pytest.raises(EngineError, match=r"<im_start> and <im_end> lie beyond"):
+        load_tokenizer(tmp_path, raw, words)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("projector", ["mlp2x_gelu", None])
+def test_an_aligned_model_still_has_the_originals_data_flow(
+    lora: bool, projector: str | None, tower: Path, vocabulary: Path, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    """Two steps of DPO; the saved weights, put back under the original's names, give the saved model's numbers."""
+    folder = make_original(tmp_path / "model", tower, vocabulary, mm_projector_type=projector)
+    rows = [Pair(p.id, str(p.images[0].path), p.text, f"A dog {p.id}.", "A </s> cat.") for p in prompts]
+    write_pairs(tmp_path / "pairs.jsonl", rows)
+    settings = {"max_steps": 2, "batch_size": 2, "lora": lora, "gradient_checkpointing": False}
+    align_ddpo(folder, tmp_path / "pairs.jsonl", tmp_path / "out", "dpo", settings)
+    whole = tmp_path / "whole"
+    convert(tmp_path / "out", whole)
+    saved = load_file(whole / "model.safetensors")
+    back = shutil.copytree(folder, tmp_path / "back")
+    for path in back.glob("pytorch_model*"):
+        path.unlink()
+    state = {original_name(name, projector is None): value for name, value in saved.items()}
+    for name in [name for name in state if "multi_modal_projector" in name]:
+        assert projector is None  # the identity of a one-layer projector
+        del state[name]
+    write_weights(back, state, binary=False)
+    reference = Reference(back, tower)
+    assert any((reference.state[name] != value).any() for name, value in Reference(folder, tower).state.items())
+    check_against(reference, TransformersEngine(whole), prompts[:2])
+
+
+def original_name(name: str, linear: bool) -> str:
+    """A saved weight's name in the original format."""
+    name = name.removeprefix("model.").replace("language_model.model.", "language_model.")
+    name = name.replace("language_model.lm_head", "lm_head").replace("language_model.", "model.")
+    first = "model.mm_projector." if linear else "model.mm_projector.0."
+    name = name.replace("multi_modal_projector.linear_1.", first)
+    if not linear:
+        name = name.replace("multi_modal_projector.linear_2.", "model.mm_projector.2.")
+    return name.replace("vision_tower.vision_model.", "model.vision_tower.vision_tower.vision_model.")
 
 
 # --- adapters and projectors ------------------------------------------------------------------------------------------
