@@ -20,7 +20,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Protocol, Self, get_args
 
 from benchmarks.objects.coco import (
     ANNOTATIONS,
@@ -33,6 +33,7 @@ from benchmarks.objects.coco import (
     sample_image_ids,
 )
 from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary, read_synonyms
+from benchmarks.objects.scene_attributes import SceneAttributes
 from evalkit.benchmark import Benchmark, Front, Result, summed
 from evalkit.errors import DataError, UsageError
 from evalkit.files.assets import asset
@@ -53,6 +54,16 @@ METRICS = (
 Variant = Literal["pos_lemma", "singularize"]  # Object HalBench's way to read words is no variant of CHAIR
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Unfinished = Literal["keep", "drop"]
+
+
+class Attributes(Protocol):
+    """Checks what a response says of the objects it names, and adds counts and findings to its score."""
+
+    metrics: Sequence[Metric]
+
+    def add(self, score: Score, image_id: int, response: str) -> Score: ...
+
+
 _SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s|$)")
 
 
@@ -122,6 +133,7 @@ class CHAIR(Benchmark):
         sample: int = 500,
         sample_seed: int = 0,
         unfinished: Unfinished = "keep",
+        attributes: Attributes | None = None,
     ) -> None:
         """Point the benchmark at its files; they are read by `items`.
 
@@ -136,6 +148,7 @@ class CHAIR(Benchmark):
             splits: COCO splits whose annotations are read.
             sample_seed: decides which ids are drawn.
             unfinished: "drop" removes the unfinished last sentence of a response that ran into the token limit.
+            attributes: checks numbers and colours too, where the truth about them is known (a miniature world).
         """
         if annotations is None and references is None:
             raise UsageError("chair: give the reference objects as `annotations` (COCO's files) or `references`")
@@ -146,6 +159,9 @@ class CHAIR(Benchmark):
         self.open_items = images is None and image_ids is None  # any known image may have a response
         self.question, self.splits = question, tuple(splits)
         self.sample, self.sample_seed, self.unfinished = sample, sample_seed, unfinished
+        self.attributes = attributes
+        if attributes is not None:
+            self.metrics = (*METRICS, *attributes.metrics)
 
     @classmethod
     def miniature(
@@ -160,6 +176,7 @@ class CHAIR(Benchmark):
             variant=variant,
             question=question,
             splits=("mini",),
+            attributes=SceneAttributes(world),
         )
 
     @classmethod
@@ -273,7 +290,8 @@ class CHAIR(Benchmark):
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Mentions of the response against the item's reference objects."""
         text = finished_part(response) if self.unfinished == "drop" else response
-        return score_caption(text, item.reference["objects"], self.finder)
+        score = score_caption(text, item.reference["objects"], self.finder)
+        return score if self.attributes is None else self.attributes.add(score, int(item.id), text)
 
     def fronts(self) -> Sequence[Front]:
         """Responses cut short, compared at equal recall."""

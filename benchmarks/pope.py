@@ -139,7 +139,7 @@ class POPE(Benchmark):
     @classmethod
     def miniature(cls, world: Path, splits: Sequence[str] = SPLITS, partial: bool = False, suffix: str = "") -> Self:
         """POPE on the files of a miniature world."""
-        return cls(world / "pope", world / "images", splits, partial=partial, suffix=suffix)
+        return cls(world / "pope", world / "pope" / "images", splits, partial=partial, suffix=suffix)
 
     @classmethod
     def evaluate(

@@ -6,7 +6,8 @@ Three stages, each resting on the one before:
 2. describe   the whole model, tower almost still; descriptions (first true ones, then noisy), lists, questions.
 3. answer     tower frozen; yes/no questions about every object, and questions answered from written facts.
 
-The noise of the descriptions is what the base hallucinates. Its quality is measured before it is handed out.
+The noise of the descriptions is what the base hallucinates. Before it is handed out, its quality is measured, and that
+its hallucinations cannot be told from true mentions by their wording (`aligners.miniature.tells`).
 """
 
 import fcntl
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,14 +39,15 @@ from aligners.miniature.lessons import (
 )
 from aligners.miniature.loop import Schedule, fit, supervised_loss
 from aligners.miniature.model import build_model, build_processor
-from aligners.miniature.quality import check, measure
+from aligners.miniature.quality import check, describe_scenes, measure
+from aligners.miniature.tells import check_tells, find_tells
 from aligners.training.checkpoint import save_checkpoint
 from aligners.training.packing import Row, pack
 from aligners.training.policy import parameter_count
 from evalkit.files.cache import cache_folder
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
-from evalkit.miniature.scenes import GRID, Scene
+from evalkit.miniature.scenes import GRID, Scene, scenes_of
 from evalkit.process.progress import Progress
 
 _PICTURE = "image"  # the word that tells what is seen from what is said
@@ -71,6 +74,8 @@ class Recipe:
     place_share: float = 0.5
     quality_scenes: int = 1200  # of 400, chance alone moves fluency by half a point
     quality_seed: int = 0
+    tells_scenes: int = 400
+    tells_seed: int = 1
 
 
 def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
@@ -103,9 +108,13 @@ def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, re
     }
     quality = measure(model, processor, recipe.quality_scenes, recipe.quality_seed)
     check(quality, parameter_count(model))
+    unseen = list(islice(scenes_of("validation", recipe.tells_seed), recipe.tells_scenes))
+    tells = find_tells(unseen, describe_scenes(model, processor, unseen))
+    check_tells(tells)
     save_checkpoint(model, processor, Path(folder))
     report = {
         **asdict(quality),
+        **asdict(tells),
         "parameters": parameter_count(model),
         "seed": seed,
         "recipe": recipe_hash(recipe),

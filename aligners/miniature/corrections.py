@@ -2,8 +2,10 @@
 
 As in RLHF-V (arXiv:2312.00849): rejected = the model's own response, chosen = the same response with its hallucinated
 parts corrected; responses without an error make no such pair. Deletions are most of the corrections here, and a model
-that only ever sees the shorter text win learns to say little (down to nothing). So a part of the pairs are *omission*
-pairs: chosen = a corrected response, rejected = the same without one of its true sentences.
+that only ever sees the shorter text win learns to say little (down to nothing). So most of the pairs are *omission*
+pairs: chosen = a corrected response, rejected = the same without one true mention, of an expected noun where there is
+one. Both kinds then differ in the same nouns, and only the image tells whether such a mention is to go or to stay.
+Counts are left as they were said: the base nearly always says "one", and repairing that teaches it to say "two".
 """
 
 import json
@@ -18,8 +20,9 @@ from aligners.preference.pairs import Pair, read_pairs, write_pairs
 from evalkit.engines.base import Engine
 from evalkit.errors import DataError, TrainingError
 from evalkit.images import ImageFile
-from evalkit.miniature.captions import correct, split_sentences
+from evalkit.miniature.captions import correct, leave_out, omissible
 from evalkit.miniature.drawing import render
+from evalkit.miniature.lexicon import expected_nouns
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
 from evalkit.process.progress import Progress
@@ -42,7 +45,7 @@ class CorrectionRecipe:
     scenes: int = 1200
     temperatures: tuple[float, ...] = (0.0, 0.7)
     max_pairs: int = 1400
-    omission_share: float = 0.35
+    omission_share: float = 0.57
     max_new_tokens: int = 96
 
 
@@ -136,21 +139,22 @@ def choose_pairs(
 
 def _corrections(scenes: Sequence[Scene], responses: Sequence[Described]) -> Iterator[Pair]:
     for one in responses:
-        corrected = correct(one.text, scenes[one.scene])
+        corrected = correct(one.text, scenes[one.scene], counts=False)
         if corrected != one.text and one.text.strip():
             yield _pair("correction", one, corrected, one.text)
 
 
 def _omissions(scenes: Sequence[Scene], responses: Sequence[Described], rng: Random) -> Iterator[Pair]:
-    """Every corrected response with a second sentence, once a scene."""
+    """Every corrected response with a second mention, once a scene; the first sentence is never emptied."""
     seen: set[int] = set()
     for one in responses:
-        corrected = correct(one.text, scenes[one.scene])
-        sentences = split_sentences(corrected)
-        if len(sentences) > 1 and one.scene not in seen:
+        scene = scenes[one.scene]
+        corrected = correct(one.text, scene, counts=False)
+        nouns = omissible(corrected)
+        if nouns and one.scene not in seen:
             seen.add(one.scene)
-            dropped = rng.randrange(1, len(sentences))
-            yield _pair("omission", one, corrected, " ".join(sentences[:dropped] + sentences[dropped + 1 :]))
+            expected = [noun for noun in nouns if noun in expected_nouns(scene.place)]
+            yield _pair("omission", one, corrected, leave_out(corrected, rng.choice(expected or nouns)))
 
 
 def _pair(kind: str, one: Described, chosen: str, rejected: str) -> Pair:

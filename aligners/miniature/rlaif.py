@@ -25,22 +25,22 @@ from evalkit.runs.records import write_jsonl
 RECIPE = replace(
     RLAIFV,
     name="rlaif-miniature",
-    iterations=2,
-    prompts_per_round=200,
+    iterations=4,
+    prompts_per_round=250,
     candidates=8,
     temperature=0.9,
     max_new_tokens=96,
     pairs_per_image=8,
-    confirmed_weight=0.75,
+    confirmed_weight=1.0,
     repeated_weight=1.5,  # without it the policy learns to end on something it has said before
     soft_labels=True,
-    min_gap=1.25,  # a true claim for a false one makes a pair, leaving out the false one alone does not
+    min_gap=0.9,  # leaving out a false claim makes a pair, and so does leaving out a true one: only the image tells
     balance_lengths=False,
-    learning_rate=1e-4,
-    lora_learning_rate=2e-3,
+    learning_rate=2e-4,
+    lora_learning_rate=4e-3,
     batch_size=32,
     epochs=1,
-    nll_weight=1.0,
+    nll_weight=1.5,
     max_length=512,
 )
 _BATCH = 256  # sequences decoded at once

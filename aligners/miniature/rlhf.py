@@ -1,9 +1,10 @@
 """Fact-augmented RLHF in the miniature world: tuned settings, data made on the spot.
 
-Comparisons come from the base's own samples, labelled by the truth of the scene as LLaVA-RLHF's crowd workers label:
-fewer faults (hallucinated or repeated mentions) first, ties by what is more complete. All samples of a scene are
-compared with each other, so that shorter and longer responses win alike and length by itself says little; a reward
-model that believes in length is what PPO exploits at once.
+Comparisons are labelled by the truth of the scene: true nouns minus faults (hallucinated or repeated mentions). Ranked
+by faults first, as LLaVA-RLHF's crowd workers were told to, a shorter response wins more often than not, and a reward
+model that sees badly learns that alone. There are two kinds: all samples of the base for a scene, compared with each
+other; and *edits*, a response against its correction and the correction against itself without one true mention. The
+two texts of an edit differ in one mention, the shorter wins as often as the longer, and only the image tells which.
 The data is written in LLaVA-RLHF's own file formats and read back by the ordinary pipeline.
 """
 
@@ -19,9 +20,9 @@ from aligners.fact_rlhf.recipe import FactRlhfResult, align_fact_rlhf
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
-from evalkit.miniature.captions import phrase
+from evalkit.miniature.captions import correct, leave_out, omissible, phrase
 from evalkit.miniature.drawing import render
-from evalkit.miniature.lexicon import find_nouns
+from evalkit.miniature.lexicon import expected_nouns, find_nouns
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
 from evalkit.process.progress import Progress
@@ -59,10 +60,10 @@ SETTINGS: dict[str, Any] = {
     "inner_epochs": 2,
     "micro_batch_size": 64,
     "generation_batch": 256,
-    "max_rollouts": 3,  # longer, and the policy finds that the reward model likes short descriptions: recall falls
+    "max_rollouts": 10,
     "save_rollouts": 5,
     "response_limit": MAX_NEW_TOKENS,
-    "learning_rate": 3e-4,
+    "learning_rate": 1.5e-4,
     "value_learning_rate": 1e-3,
     "value_weight": 0.5,
     "value_clip": 2.0,
@@ -129,7 +130,8 @@ def write_data(base: Path, folder: Path, seed: int, recipe: Recipe, progress: Pr
     prompts = [Prompt(str(i), questions[i], (ImageFile(folder / "images", names[i]),)) for i in rated]
     samples = sample_base(base, prompts, recipe.samples, seed, progress)
     comparisons: list[dict[str, Any]] = []
-    for i, first, second in preferences([scenes[i] for i in rated], samples):
+    described = [scenes[i] for i in rated]
+    for i, first, second in [*preferences(described, samples), *edits(described, samples, rng)]:
         flipped = rng.random() < 0.5  # the preferred response comes first as often as second
         outputs = (second, first) if flipped else (first, second)
         row = conversation(f"c{len(comparisons)}", names[i], questions[i])
@@ -171,14 +173,34 @@ def sample_base(
 
 
 def preferences(scenes: Sequence[Scene], samples: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
-    """(scene, preferred, other) of all samples of a scene that differ in faults or in true nouns."""
+    """(scene, preferred, other) of all samples of a scene that differ in true nouns minus faults."""
     found: list[tuple[int, str, str]] = []
     for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
         for a, b in permutations(responses, 2):
             (faults_a, true_a), (faults_b, true_b) = count_mentions(a, scene), count_mentions(b, scene)
-            if (-faults_a, true_a) > (-faults_b, true_b):
+            if true_a - faults_a > true_b - faults_b:
                 found.append((number, a, b))
     return found
+
+
+def edits(scenes: Sequence[Scene], samples: Sequence[Sequence[str]], rng: Random) -> list[tuple[int, str, str]]:
+    """(scene, preferred, other) of responses that differ in one edit: a false mention removed, or a true one.
+
+    As many of either kind as there are faulty responses; expected nouns of the place are left out first, since they
+    are what the base hallucinates elsewhere.
+    """
+    pairs: list[tuple[int, str, str]] = []
+    for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
+        for text in responses:
+            corrected = correct(text, scene, counts=False)
+            if corrected == text:
+                continue
+            pairs.append((number, corrected, text))
+            nouns = omissible(corrected)
+            if nouns:
+                expected = [noun for noun in nouns if noun in expected_nouns(scene.place)]
+                pairs.append((number, corrected, leave_out(corrected, rng.choice(expected or nouns))))
+    return pairs
 
 
 def count_mentions(response: str, scene: Scene) -> tuple[int, int]:

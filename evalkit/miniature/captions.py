@@ -2,9 +2,10 @@
 
     The image shows a kitchen with an apple and two red cups. There is a bowl. You can also see a clock.
 
-Things are mentioned in alphabetical order. Noise: an expected noun that is absent is mentioned anyway (mostly as
-a last sentence), and now and then a true thing is left out. The noise of the first expected noun has a probability
-above one half, so that greedy decoding of a model trained on the captions shows it.
+Things are mentioned in alphabetical order. Noise: an expected noun that is absent is mentioned anyway, at its place in
+the alphabet and worded like a true one, and now and then a true thing is left out. How a mention is worded says nothing
+about its truth: only the noun and the place make it likelier to be false, and only the image tells. The noise of the
+first expected noun has a probability above one half, so that greedy decoding of a trained model shows it.
 """
 
 import re
@@ -14,17 +15,16 @@ from functools import cache
 from random import Random
 
 from evalkit.miniature.lexicon import COLOURS, COLOURS_OF, NOUNS, PLACES, find_nouns, plural, with_article
-from evalkit.miniature.scenes import Group, Scene
+from evalkit.miniature.scenes import P_PAIR, Group, Scene
 
 LEADS = ("The image shows", "This is a picture of")
 _PLAIN, _ALSO, _BACKGROUND = "There", "You can also see", "In the background, there"
 
-_P_MENTION_ABSENT = (0.92, 0.35, 0.12)  # of the first, second, third expected noun of the place
+_P_MENTION_ABSENT = (0.8, 0.25, 0.1)  # of the first, second, third expected noun of the place
 _MAX_ABSENT_MENTIONS = 2
-_P_ABSENT_IN_LEAD = 0.15
 _P_OMIT = 0.08
-_P_PLAIN = 0.7
-_P_BACKGROUND = 0.6
+_LEAD_SIZES = (1, 2, 2, 3)  # groups in the first sentence; 1 and 3 as well, so that a corrected lead is an ordinary one
+_OPENINGS = (_PLAIN, _PLAIN, _ALSO, _BACKGROUND)
 _P_HUMAN_OMITS = 0.25
 
 
@@ -97,20 +97,21 @@ def _absent_mentions(scene: Scene, rng: Random) -> list[Group]:
     probability = dict(zip(PLACES[scene.place], _P_MENTION_ABSENT, strict=False))
     nouns = [noun for noun in scene.absent_expected if rng.random() < probability[noun]]
     return [
-        Group(noun, rng.choice(COLOURS_OF[noun]) if noun in COLOURS_OF else None, 1)
+        Group(
+            noun,
+            rng.choice(COLOURS_OF[noun]) if noun in COLOURS_OF else None,
+            2 if rng.random() < P_PAIR else 1,
+        )
         for noun in nouns[:_MAX_ABSENT_MENTIONS]
     ]
 
 
 def _compose(scene: Scene, present: list[Group], absent: list[Group], rng: Random) -> list[Sentence]:
-    lead, rest = present[:2], present[2:]
-    absent = list(absent)
-    if absent and rng.random() < _P_ABSENT_IN_LEAD:
-        lead = [*lead, absent.pop(0)]
-    sentences = [Sentence(rng.choice(LEADS), tuple(lead), scene.place)]
-    sentences += [Sentence(_PLAIN if rng.random() < _P_PLAIN else _ALSO, (group,)) for group in rest]
-    sentences += [Sentence(_BACKGROUND if rng.random() < _P_BACKGROUND else _ALSO, (group,)) for group in absent]
-    return sentences
+    """Sentences that mention all groups in alphabetical order; wording and order are drawn without regard to truth."""
+    groups = sorted([*present, *absent], key=lambda group: group.noun)
+    size = rng.choice(_LEAD_SIZES)
+    lead = Sentence(rng.choice(LEADS), tuple(groups[:size]), scene.place)
+    return [lead, *(Sentence(rng.choice(_OPENINGS), (group,)) for group in groups[size:])]
 
 
 def write(sentences: Iterable[Sentence]) -> str:
@@ -147,11 +148,12 @@ def fluent(text: str) -> bool:
     return names_place[0] and not any(names_place[1:])
 
 
-def correct(caption: str, scene: Scene) -> str:
+def correct(caption: str, scene: Scene, counts: bool = True) -> str:
     """The caption with its errors removed, as an annotator who sees the scene would: nothing true is added.
 
     Mentions of absent nouns go, wrong colours, counts and places are set right, repeated mentions go, and so do
     sentences that cannot be read. If the first sentence loses all its mentions, the next true thing moves into it.
+    Without `counts` numbers stay as they were said.
     """
     truth = {group.noun: group for group in scene.groups}
     seen: set[str] = set()
@@ -161,18 +163,40 @@ def correct(caption: str, scene: Scene) -> str:
         for group in sentence.groups:
             if group.noun in truth and group.noun not in seen:
                 seen.add(group.noun)
-                kept.append(truth[group.noun])
+                true = truth[group.noun]
+                kept.append(true if counts else replace(true, count=group.count))
         if kept or sentence.place is not None:
             sentences.append(replace(sentence, groups=tuple(kept)))
     return write(_repair_lead(sentences, scene))
 
 
 def complete(caption: str, scene: Scene) -> str:
-    """The corrected caption, with a plain sentence added for every thing it left out."""
-    corrected = correct(caption, scene)
-    mentioned = {mention.noun for mention in find_nouns(corrected)}
-    missing = [Sentence(_PLAIN, (group,)) for group in scene.groups if group.noun not in mentioned]
-    return " ".join([corrected, *map(str, missing)])
+    """The corrected caption, with a plain sentence for every thing it left out, before the next one in the alphabet."""
+    sentences = list(filter(None, map(read_sentence, split_sentences(correct(caption, scene)))))
+    mentioned = {group.noun for sentence in sentences for group in sentence.groups}
+    for group in scene.groups:
+        if group.noun not in mentioned:
+            place = next(
+                (i for i, one in enumerate(sentences) if i and one.groups[0].noun > group.noun), len(sentences)
+            )
+            sentences.insert(place, Sentence(_PLAIN, (group,)))
+    return write(sentences)
+
+
+def omissible(caption: str) -> list[str]:
+    """Nouns whose mention can be left out of a caption without emptying its first sentence."""
+    lead, *rest = ([claim.noun for claim in claims(sentence)] for sentence in split_sentences(caption))
+    return [noun for nouns in ([lead] if len(lead) > 1 else []) + rest for noun in nouns]
+
+
+def leave_out(caption: str, noun: str) -> str:
+    """The caption without its mention of a noun; a sentence that mentions nothing else goes."""
+    sentences = []
+    for sentence in filter(None, map(read_sentence, split_sentences(caption))):
+        groups = tuple(group for group in sentence.groups if group.noun != noun)
+        if groups:
+            sentences.append(replace(sentence, groups=groups))
+    return write(sentences)
 
 
 def _repair_lead(sentences: list[Sentence], scene: Scene) -> list[Sentence]:

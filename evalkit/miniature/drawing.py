@@ -5,13 +5,14 @@ Backgrounds and icons are drawn larger, shrunk once and kept, so that a scene co
 
 from functools import cache
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from evalkit.miniature.icons import draw_icon
 from evalkit.miniature.scenes import GRID, Scene, Thing
 
 IMAGE_SIZE = 224
 ICON_SIZE = 66
+FOCUS_BLUR = 7.5  # pixels; icons remain recognisable, mostly
 _CELL = 72
 _MARGIN = 4
 _ICON_SCALE = 3
@@ -28,6 +29,11 @@ def render(scene: Scene) -> Image.Image:
         left, top, _, _ = bounding_box(thing)
         picture.paste(sprite, (left, top), sprite)
     return picture
+
+
+def out_of_focus(picture: Image.Image) -> Image.Image:
+    """The picture as a badly focused photograph: a base that knows the nouns then misses some."""
+    return picture.filter(ImageFilter.GaussianBlur(FOCUS_BLUR))
 
 
 def bounding_box(thing: Thing) -> tuple[int, int, int, int]:

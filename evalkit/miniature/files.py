@@ -2,7 +2,7 @@
 
     images/COCO_mini_000000000001.png          annotations/instances_mini.json, captions_mini.json  (MS-COCO)
     synonyms.txt, image_ids.json               the CHAIR table and the list of image ids
-    pope/coco_pope_{random,popular,adversarial}.json  (POPE)
+    pope/coco_pope_{random,popular,adversarial}.json, pope/images/  (POPE; its pictures are out of focus)
     amber/annotations.json, query/query_*.json, relation.json, safe_words.txt  (AMBER)
     mmhal/mmhal-bench_answer_template.json  (MMHal-Bench)
     object_halbench/obj_halbench_with_image.jsonl  (Object HalBench)
@@ -32,7 +32,7 @@ from evalkit.miniature.comparison_formats import (
     paired_questions,
     tempted_lists,
 )
-from evalkit.miniature.drawing import render
+from evalkit.miniature.drawing import out_of_focus, render
 from evalkit.miniature.lexicon import synonyms_text
 from evalkit.miniature.picture import Picture
 from evalkit.miniature.question_formats import amber_files, detail_question_lines, open_question_template, polling_lines
@@ -53,9 +53,12 @@ def write_world(folder: Path, n_scenes: int, seed: int, split: Split = "test") -
         Picture(_FIRST_ID[split] + index, scene) for index, scene in enumerate(islice(scenes_of(split, seed), n_scenes))
     ]
     folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for images in (folder / "images", folder / "pope" / "images"):
+        images.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        render(picture.scene).save(folder / "images" / picture.file_name)
+        drawn = render(picture.scene)
+        drawn.save(folder / "images" / picture.file_name)
+        out_of_focus(drawn).save(folder / "pope" / "images" / picture.file_name)
     _write_json(folder / "annotations" / "instances_mini.json", instances_file(pictures))
     _write_json(folder / "annotations" / "captions_mini.json", captions_file(pictures, seed))
     _write_json(folder / "image_ids.json", [picture.image_id for picture in pictures])

@@ -1,6 +1,6 @@
 """Scenes: what is in a picture and where, drawn at random from a seeded generator.
 
-A picture has 3 x 3 cells; a thing fills one cell. Two to five kinds of things, now and then two of a kind.
+A picture has 3 x 3 cells; a thing fills one cell. Four to eight kinds of things, now and then two of a kind.
 Splits never share a scene, whatever the seeds: a hash of the scene itself decides which split it belongs to.
 """
 
@@ -19,10 +19,10 @@ _SPLIT_OF_BUCKET: tuple[Split, ...] = ("train",) * 6 + ("validation",) * 2 + ("t
 
 GRID = 3
 MAX_JITTER = 4  # pixels
-MAX_KINDS = 5
-_P_EXPECTED = (0.6, 0.5, 0.45)  # probability that the first, second, third expected noun is there
+MIN_KINDS, MAX_KINDS = 4, 8
+_P_EXPECTED = (0.65, 0.5, 0.45)  # probability that the first, second, third expected noun is there
 _P_FILLER_FROM_PLACE = 0.6
-_P_PAIR = 0.2
+P_PAIR = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def sample_scene(rng: Random) -> Scene:
     things: list[Thing] = []
     for done, noun in enumerate(kinds, start=1):
         has_room = len(cells) > len(kinds) - done + 1
-        count = 2 if rng.random() < _P_PAIR and has_room else 1
+        count = 2 if rng.random() < P_PAIR and has_room else 1
         colour = rng.choice(COLOURS_OF[noun]) if noun in COLOURS_OF else None
         for _ in range(count):
             dx, dy = rng.randint(-MAX_JITTER, MAX_JITTER), rng.randint(-MAX_JITTER, MAX_JITTER)
@@ -90,7 +90,7 @@ def _sample_kinds(place: str, rng: Random) -> list[str]:
     """Which nouns are there: expected ones by their probability, then fillers, none of them an expected one."""
     expected = expected_nouns(place)
     kinds = {noun for noun, probability in zip(expected, _P_EXPECTED, strict=True) if rng.random() < probability}
-    wanted = rng.randint(2, MAX_KINDS)
+    wanted = rng.randint(MIN_KINDS, MAX_KINDS)
     others = PLACES[place][len(expected) :]
     anywhere = [noun for noun in NOUNS if noun not in expected]
     while len(kinds) < wanted:

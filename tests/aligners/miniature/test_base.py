@@ -43,6 +43,7 @@ SHORT = Recipe(
     answer=Schedule(3, 1e-3),
     answer_scenes=3,
     quality_scenes=8,
+    tells_scenes=8,
 )
 GOOD = Quality(
     scenes=400, fluent=99.5, recall=90.0, chair_s=31.0, chair_i=9.0, object_answers=95.0, repeating=2.0, words=24.0

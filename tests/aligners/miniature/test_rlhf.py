@@ -14,6 +14,7 @@ from aligners.miniature.rlhf import (
     Recipe,
     align_miniature_fact_rlhf,
     count_mentions,
+    edits,
     facts_before_question,
     preferences,
     write_data,
@@ -21,7 +22,7 @@ from aligners.miniature.rlhf import (
 from aligners.reward_model.facts import load_facts
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.engines.transformers import TransformersEngine
-from evalkit.miniature.captions import noisy_caption
+from evalkit.miniature.captions import fluent, noisy_caption, true_caption
 from evalkit.miniature.scenes import Scene, Thing, scenes_of
 from evalkit.schema import Turn
 
@@ -51,19 +52,34 @@ def spoken(monkeypatch):
     monkeypatch.setattr(recipe, "sample_base", say)
 
 
-def test_preferred_responses_have_fewer_faults_or_else_say_more():
+def test_preferred_responses_have_more_true_nouns_less_faults():
     rng = Random(3)
     scenes = list(islice(scenes_of("train", 1), 60))
     samples = [[noisy_caption(scene, rng) for _ in range(4)] for scene in scenes]
-    found = preferences(scenes, samples)
-    kinds = []
-    for number, preferred, other in found:
+    lengths = []
+    for number, preferred, other in preferences(scenes, samples):
         (faults, true), (other_faults, other_true) = (
             count_mentions(text, scenes[number]) for text in (preferred, other)
         )
-        assert faults < other_faults or (faults == other_faults and true > other_true)
-        kinds.append(faults + true - other_faults - other_true)
-    assert min(kinds) < 0 < max(kinds)
+        assert true - faults > other_true - other_faults
+        lengths.append(faults + true - other_faults - other_true)
+    assert min(lengths) < 0 < max(lengths)
+
+
+def test_an_edit_removes_one_kind_of_mention_and_length_says_nothing():
+    rng = Random(4)
+    scenes = list(islice(scenes_of("train", 2), 80))
+    samples = [[noisy_caption(scene, rng)] for scene in scenes]
+    pairs = edits(scenes, samples, rng)
+    shorter = 0
+    for number, preferred, other in pairs:
+        assert count_mentions(preferred, scenes[number])[0] == 0
+        assert fluent(preferred)
+        assert fluent(other)
+        shorter += len(preferred) < len(other)
+    assert pairs
+    assert shorter / len(pairs) == pytest.approx(0.5, abs=0.05)
+    assert not edits(scenes, [[true_caption(scene, rng)] for scene in scenes], rng)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +110,8 @@ def test_the_data_is_written_in_the_official_format(base, spoken, tmp_path):
     for row in comparisons:
         scene = scenes[int(row.image[6:12])]
         preferred, other = (row.responses[k] for k in (row.preference, 1 - row.preference))
-        assert count_mentions(preferred, scene)[0] <= count_mentions(other, scene)[0]
+        (faults, true), (other_faults, other_true) = (count_mentions(text, scene) for text in (preferred, other))
+        assert true - faults > other_true - other_faults
 
 
 def test_the_rating_request_puts_facts_where_the_base_learned_them():

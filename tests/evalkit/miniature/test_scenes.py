@@ -12,6 +12,7 @@ from evalkit.miniature.icons import draw_icon
 from evalkit.miniature.lexicon import COLOURS_OF, NOUNS
 from evalkit.miniature.scenes import (
     MAX_KINDS,
+    MIN_KINDS,
     Scene,
     Thing,
     sample_scene,
@@ -43,7 +44,7 @@ def test_scenes_keep_the_rules_of_the_world():
     for scene in SCENES:
         cells = [thing.cell for thing in scene.things]
         assert len(set(cells)) == len(cells)
-        assert 1 <= len(scene.nouns) <= MAX_KINDS
+        assert MIN_KINDS <= len(scene.nouns) <= MAX_KINDS
         assert all(group.count in (1, 2) for group in scene.groups)
         assert all(
             (thing.colour in COLOURS_OF[thing.noun]) if thing.noun in COLOURS_OF else thing.colour is None
