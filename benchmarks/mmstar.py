@@ -11,8 +11,6 @@ To the authors "The correct answer is B" is wrong and "Cannot be determined" is 
 250 and 1,500 even where answers are missing; the `official` block keeps that, for complete runs only.
 """
 
-import base64
-import binascii
 import hashlib
 import re
 from collections import Counter
@@ -24,8 +22,8 @@ from typing import Self
 from evalkit.benchmark import Benchmark, DataFile
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
-from evalkit.files.atomic import replaced
 from evalkit.files.cache import cache_folder
+from evalkit.files.embedded import certain_bytes, embedded_bytes, store_embedded
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
 from evalkit.formats.answers import key_text
@@ -178,9 +176,9 @@ class MMStar(Benchmark):
         self.suffix, self.partial = suffix, partial
 
     @classmethod
-    def miniature(cls, world: Path, partial: bool = True) -> Self:
+    def miniature(cls, world: Path, without_images: bool = False, partial: bool = True) -> Self:
         """The benchmark over a miniature world's files."""
-        return cls(world / "mmstar" / "mmstar.tsv", world / "mmstar" / "images", partial=partial)
+        return cls(world / "mmstar" / "mmstar.tsv", world / "mmstar" / "images", without_images, partial=partial)
 
     @cached_property
     def data(self) -> Path:
@@ -215,7 +213,7 @@ class MMStar(Benchmark):
         if self.suffix:
             settings["suffix"] = hashlib.sha256(self.suffix.encode()).hexdigest()[:8]
         if self.without_images:
-            settings["images"] = "none"
+            settings["blind"] = "yes"
         return settings
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
@@ -267,20 +265,15 @@ class MMStar(Benchmark):
         )
 
     def _image(self, index: str, row: Row) -> ImageFile | None:
-        """The image inside the table, extracted once, else the file of the folder."""
+        """The image inside the table, extracted under a name that follows from its content, else the folder's file."""
         told = row.fields.get("image")
-        if not isinstance(told, str) or not told:
+        if told is None or told == "":
             return None if self.images is None else ImageFile(self.images, f"{index}.jpg")
-        folder = self.images or cache_folder() / "mmstar"
-        path = folder / f"{index}.jpg"
-        if not path.is_file():
-            try:
-                content = base64.b64decode(told, validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise DataError(f"{row.where}: 'image' is not base64: {error}") from error
-            with replaced(path, shared=True) as beside:
-                beside.write_bytes(content)
-        return ImageFile(folder, path.name)
+        where = f"{row.where}: 'image'"
+        data = embedded_bytes(told, where) if isinstance(told, dict) else certain_bytes(told, where)
+        if data is None:
+            raise DataError(f"{where} holds no bytes")
+        return store_embedded(data, self.images or cache_folder() / "mmstar", where)
 
 
 def gain_and_leakage(seen: float, unseen: float, text_only: float) -> tuple[float, float]:

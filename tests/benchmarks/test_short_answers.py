@@ -1,5 +1,6 @@
 """MMStar, DASH-B, RePOPE, VQAv2: the miniature world, constant answers, bad files."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def table(folder: Path, **changes: Any) -> Path:
     ("changes", "said"),
     [({"answer": "E"}, r":1: 'answer' must be A, B, C or D, found 'E'"),
      ({"image": "%%"}, r":1: 'image' is not base64"),
+     ({"image": "aGVsbG8="}, r":1: 'image' is not an image"),
      ({"index": None}, r":1: 'index' must be a text or a whole number"), ({}, "expected 1500 questions, found 1")],
 )  # fmt: skip
 def test_bad_tables_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -120,3 +122,34 @@ def test_vqa_answers_are_scored_against_people(tmp_path: Path) -> None:
         vqa(tmp_path, annotation | {"answers": ["red"]}).items()
     with pytest.raises(DataError, match=r"has no question 7"):
         vqa(tmp_path, annotation | {"question_id": 7}).items()
+
+
+def test_two_tables_with_the_same_index_do_not_share_an_image(world: Path, tmp_path: Path) -> None:
+    images = sorted((world / "images").iterdir())
+    found = []
+    for number in (0, 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = table(folder, image=base64.b64encode(images[number].read_bytes()).decode())
+        (item,) = MMStar(path, tmp_path / "extracted", partial=True).items()
+        assert item.image is not None
+        found.append(item.image.path.read_bytes())
+    assert found == [images[0].read_bytes(), images[1].read_bytes()]
+
+
+def test_the_gain_is_the_difference_to_the_same_model_without_images(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
+    from evalkit.harness.stages import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    right = {item.id: item.reference["answer"] for item in MMStar.miniature(world).items()}
+    for label, blind in (("seeing", False), ("blind", True)):
+        engine = ScriptedEngine(lambda p, s: right[p.id] if p.images else "A", label)
+        benchmark = MMStar.miniature(world, without_images=blind)
+        found = evaluate(benchmark, engine, tmp_path / label / "mmstar", label=label)
+    assert found.metrics["accuracy"].value != 100
+    assert main(["compare", "blind/mmstar", "seeing/mmstar", "--allow", "blind"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["compare", "blind/mmstar", "seeing/mmstar"]) == 1
