@@ -15,7 +15,7 @@ export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
 export EVALKIT_GOLDEN ?= $(abspath ../shared/golden)
 endif
 
-.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results validate test-vllm test-browser clean
+.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results validate test-vllm test-browser vocabulary clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -94,6 +94,12 @@ $(VLLM_VENV)/.installed: constraints-vllm.txt
 	touch $@
 
 # here torchvision can be imported too: the model families that need it are tested along
+# a published sentencepiece file for the token-level tests; only its wheel is fetched, nothing is installed
+vocabulary: | $(BIN)/python
+	$(BIN)/python -m pip download --quiet --no-deps --dest .vocabulary mistral-common==1.13.1
+	$(BIN)/python -m zipfile -e .vocabulary/mistral_common-*.whl .vocabulary
+	cp .vocabulary/mistral_common/data/tokenizer.model.v1 .vocabulary/
+
 test-vllm: $(VLLM_VENV)/.installed
 	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm tests/evalkit/engines/test_transformers_families.py --timeout 1500
 

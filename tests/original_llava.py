@@ -30,9 +30,13 @@ _TEXT = (
 
 
 def real_vocabulary() -> Path | None:
-    """A published sentencepiece file of 32,000 tokens: EVALKIT_SENTENCEPIECE, or the one inside mistral-common."""
-    if os.environ.get("EVALKIT_SENTENCEPIECE"):
-        return Path(os.environ["EVALKIT_SENTENCEPIECE"])
+    """A published sentencepiece file of 32,000 tokens: EVALKIT_SENTENCEPIECE, what `make vocabulary` fetched, or the
+    one inside an installed mistral-common."""
+    given = Path(
+        os.environ.get("EVALKIT_SENTENCEPIECE") or Path(__file__).parents[1] / ".vocabulary/tokenizer.model.v1"
+    )
+    if given.is_file():
+        return given
     spec = find_spec("mistral_common")
     places = spec.submodule_search_locations if spec is not None else None
     return Path(next(iter(places))) / "data" / "tokenizer.model.v1" if places else None

@@ -21,6 +21,7 @@ from evalkit.schema import Json
 
 _EMBEDDING = "model.embed_tokens.weight"
 _SECOND = f"{PROJECTOR}linear_2."
+_QUANTISED = (".qweight", ".qzeros", ".g_idx", ".absmax", ".quant_map", ".SCB", "quant_state.bitsandbytes__nf4")
 
 
 class Assembly:
@@ -41,8 +42,7 @@ class Assembly:
         raw = original.config
         configuration.check_convertible(raw, original.source)
         shapes = shapes_of(original.base)
-        if _EMBEDDING not in shapes:
-            raise EngineError(_foreign_weights(original.base, list(shapes)))
+        _check_weights(original.base, list(shapes))
         self.original = original
         self.tower: Tower = find_tower(
             raw, vision_tower, any(name.startswith(STORED_TOWER) for name in shapes), original.base
@@ -163,11 +163,15 @@ def _vocabulary_folder(original: Original) -> Path:
     return next((place for place in places if any((place / name).is_file() for name in names)), original.base)
 
 
-def _foreign_weights(folder: Path, names: list[str]) -> str:
-    quantised = [name for name in names if name.endswith((".qweight", ".qzeros", ".absmax", ".quant_state"))]
+def _check_weights(folder: Path, names: list[str]) -> None:
+    """Names alone tell quantised weights (AWQ, GPTQ, bitsandbytes), whatever config.json says, and foreign ones."""
+    quantised = [name for name in names if name.endswith(_QUANTISED)]
     if quantised:
-        return f"{folder}: its weights are quantised ({quantised[0]}): use the unquantised checkpoint"
-    return f"{folder}: its weights have no {_EMBEDDING}; is it a language model, or a LLaVA in the original format?"
+        raise EngineError(f"{folder}: its weights are quantised ({quantised[0]}): use the unquantised checkpoint")
+    if _EMBEDDING not in names:
+        raise EngineError(
+            f"{folder}: its weights have no {_EMBEDDING}; is it a language model, or a LLaVA in the original format?"
+        )
 
 
 def _fill(model: Any, prefix: str, weights: Mapping[str, Tensor]) -> None:

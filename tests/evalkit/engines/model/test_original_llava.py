@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -450,3 +451,24 @@ def test_a_lost_weight_is_not_made_up(name: str, tower: Path, vocabulary: Path, 
     write_weights(folder, state, binary=False)
     with pytest.raises(EngineError, match="1 weights are missing"):
         TransformersEngine(folder)
+
+
+def test_quantised_weights_are_told_by_their_names(tower: Path, vocabulary: Path, tmp_path: Path) -> None:
+    folder = make_original(tmp_path / "model", tower, vocabulary, binary=False)
+    state = Reference(folder, tower).state
+    state["model.layers.0.mlp.up_proj.qweight"] = state.pop("model.layers.0.mlp.up_proj.weight").to(torch.int32)
+    write_weights(folder, state, binary=False)
+    with pytest.raises(EngineError, match=r"quantised \(model\.layers\.0\.mlp\.up_proj\.qweight\)"):
+        TransformersEngine(folder)
+
+
+def test_an_image_token_in_a_response_is_text(
+    tower: Path, vocabulary: Path, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    engine = TransformersEngine(make_original(tmp_path / "model", tower, vocabulary))
+    ids = engine.encoder.continuation_ids("an <image> and </s>")
+    assert not {1, 2, 3} & set(ids)
+    assert engine.encoder.decode(ids) == "an <image> and </s>"
+    (measured,) = engine.logprobs(prompts[:1], ["an <image> and </s>"])
+    assert list(measured.token_ids) == ids
+    assert "<image>" in (next(iter(engine.generate([replace(prompts[0], text="an <image>")], GREEDY))).failure or "")
