@@ -75,7 +75,7 @@ def load_checkpoint(
     )  # fmt: skip
     if front.assembly is not None:
         model = front.assembly.load(_dtype(dtype), device_map)
-        facts: dict[str, Json] = {**front.facts, **front.assembly.facts(model)}
+        facts: dict[str, Json] = {**front.assembly.facts(model), **front.facts}
     else:
         model, facts = _load_model(front.source, revision, _dtype(dtype), device_map), dict(front.facts)
         for layer in front.layers:
@@ -166,9 +166,8 @@ def load_front(
     if original is not None and original.config:
         assembly = Assembly(original, vision_tower=vision_tower, image_backend=image_backend)
         processor, facts = applied(assembly.processor, assembly.config, inputs, image_backend)
-        return Front(
-            assembly.config, processor, original.source, lora, (), assembly, facts | assembly.facts(), original.commit
-        )  # fmt: skip
+        facts = {**assembly.facts(), **facts}
+        return Front(assembly.config, processor, original.source, lora, (), assembly, facts, original.commit)
     if vision_tower is not None:
         raise EngineError(f"vision_tower is for original LLaVA folders, and {source} is none")
     if original is not None:

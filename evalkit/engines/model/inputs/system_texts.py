@@ -12,6 +12,7 @@ says so; "vicuna_v1:own" and "vicuna_v1:official" choose.
 
 import ast
 import hashlib
+import logging
 import re
 import tomllib
 from collections.abc import Callable
@@ -25,6 +26,8 @@ import jinja2
 
 from evalkit.errors import AssetError, UsageError
 from evalkit.files.assets import asset, find_asset, is_offline, state
+
+log = logging.getLogger(__name__)
 
 SCRIPT = "llava/conversation.py"
 NONE = "none"
@@ -55,6 +58,8 @@ def system_text(choice: str) -> SystemText:
     if version not in _VERSIONS or origin not in ("", "own", "official"):
         return SystemText(choice, "own text")
     if origin == "own" or (not origin and is_offline() and state(find_asset(SCRIPT)).path is None):
+        if not origin:
+            _say_once(version)
         return SystemText(_own_texts()[version], f"{version} (this project's wording)")
     try:
         script = asset(SCRIPT)
@@ -83,6 +88,15 @@ def text_in(script: Path, version: str) -> str:
                 if keyword.arg == "system" and isinstance(value, ast.Constant) and isinstance(value.value, str):
                     return value.value
     raise AssetError(f"{script}: no conversation {variable!r} with a system text; is it llava/conversation.py?")
+
+
+@lru_cache(maxsize=len(_VERSIONS))
+def _say_once(version: str) -> None:
+    log.warning(
+        "system text %s: the authors' %s is not here and may not be fetched; this project's own wording stands in, and "
+        "the scores are not those of the authors' text (system_text=%s:own says so without this line)",
+        *(version, SCRIPT, version),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -50,9 +50,9 @@ class Assembly:
         rows = shapes[_EMBEDDING][0]
         tokenizer, image = vocabulary.load_tokenizer(_vocabulary_folder(original), raw, rows)
         template = conversations.chat_template(raw, tokenizer)
-        usual = conversations.usual_system_text(raw, tokenizer, original.tuned_by_rlhf)
-        if usual != "none":
-            template = with_system_text(template, system_text(usual).text)
+        usual = system_text(conversations.usual_system_text(raw, tokenizer, original.tuned_by_rlhf))
+        template = with_system_text(template, usual.text)
+        self._system_text = usual.name
         self.processor: Any = vocabulary.make_processor(raw, self.tower, tokenizer, template, image_backend)
         self.config: Any = configuration.model_config(raw, self.tower.config, rows, image)
         self._linear = configuration.projector_of(raw) == "linear"
@@ -123,6 +123,7 @@ class Assembly:
             "layers": " + ".join(map(str, original.layers)) or None,
             "vision_tower": "stored in the checkpoint" if self.tower.stored else self.tower.name,
             "vision_tower_reason": self.tower.reason,
+            "system_text_name": self._system_text,
         }
         if model is not None:
             state = model.state_dict()
