@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import DataError, RecordError, UsageError
+from evalkit.errors import RecordError, UsageError
+from evalkit.files.atomic import write_output
 
 if TYPE_CHECKING:
     from evalkit.annotation.study import Study
@@ -138,9 +139,9 @@ def export_study(options: argparse.Namespace) -> int:
     for reason, count in left_out.items():
         print(f"left out: {count:,} {reason}", file=sys.stderr)
     if target == "comparisons":
-        _write(options.output, json.dumps(list(rows), ensure_ascii=False, indent=1))
+        _write(options.output, _json(list(rows), 1))
     else:
-        _write(options.output, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        _write(options.output, "\n".join(_json(row) for row in rows))
     return 0
 
 
@@ -154,7 +155,7 @@ def _export_rates(study: "Study", output: Path | None) -> int:
     print(render(Table(["model", *names], rows, "responses that hallucinate, %", []), "terminal"))
     if output is not None:
         shown = {model: {name: value.as_dict() for name, value in own.items()} for model, own in rates.items()}
-        _write(output, json.dumps(shown, ensure_ascii=False, indent=1))
+        _write(output, _json(shown, 1))
     return 0
 
 
@@ -166,13 +167,13 @@ def _export_tasks(study: "Study", target: str, folder: Path, image_prefix: str) 
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
     if target == "potato":
-        _write(folder / "config.yaml", json.dumps(potato.config(study), ensure_ascii=False, indent=1))
-        rows = [json.dumps(row, ensure_ascii=False) for row in potato.data(study)]
+        _write(folder / "config.yaml", _json(potato.config(study), 1))
+        rows = [_json(row) for row in potato.data(study)]
         _write(folder / "potato_data.jsonl", "\n".join(rows))
     else:
         _write(folder / "config.xml", label_studio.config(study))
         tasks = label_studio.tasks(study, image_prefix)
-        _write(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1))
+        _write(folder / "tasks.json", _json(tasks, 1))
     return 0
 
 
@@ -224,6 +225,16 @@ def _names(given: list[str], people: list[str]) -> dict[str, str]:
     return names
 
 
+def _json(value: object, indent: int | None = None) -> str:
+    """JSON as people read it; escaped where a text holds half a character, which UTF-8 cannot write."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
+
+
 def _write(path: Path | None, text: str) -> None:
     """Write a file, or print.
 
@@ -233,10 +244,5 @@ def _write(path: Path | None, text: str) -> None:
     if path is None:
         print(text)
         return
-    try:
-        path.write_text(text + "\n" if text else "", "utf-8")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
-    except UnicodeEncodeError as error:
-        raise DataError(f"{path}: a text holds half a character (a lone surrogate): {error}") from error
+    write_output(path, f"{text}\n" if text else "")
     print(path)

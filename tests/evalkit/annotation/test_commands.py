@@ -162,3 +162,21 @@ def test_a_judge_is_measured_against_people_and_people_among_themselves(tmp_path
     records.write_text(records.read_text().replace("red", "blue"))
     assert main(words) != 0
     assert "generated again since the study was drawn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["pairs", "comparisons", "segments", "label-studio"])
+def test_half_a_character_in_one_response_spoils_no_export(tmp_path, target):
+    study = make_study(tmp_path, "correct", runs=[{"1": "A dog \ud800 sits.", "2": "Ein Hund läuft."}])
+    submit(study, "anna", "0/1/0", {"text": "A cat \ud800 sits.", "types": ["object"]})
+    submit(study, "anna", "0/2/0", {"text": "Eine Katze läuft.", "types": ["object"]})
+    output = tmp_path / "out"
+    assert main(["annotations", "export", str(study.folder), "--to", target, "--output", str(output)]) == 0
+    text = (output / "tasks.json" if target == "label-studio" else output).read_text("utf-8")
+    assert "\\ud800" in text or target == "segments"
+    assert [json.loads(line) for line in text.splitlines()] if target in ("pairs", "segments") else json.loads(text)
+
+
+def test_a_text_that_is_plain_is_written_as_people_read_it(corrected, tmp_path):
+    output = tmp_path / "out"
+    main(["annotations", "export", str(corrected.folder), "--to", "pairs", "--output", str(output)])
+    assert "🐶" in output.read_text("utf-8")
