@@ -51,7 +51,7 @@ class Placed:
     """A run beside one front of a base.
 
     base, other  names of the runs
-    items        scored in both
+    items        scored in both, or where images differ in any of them
     reach        of the base's whole responses in what is held equal
     standings    one per compared metric, the headline first
     """
@@ -82,6 +82,7 @@ def place(
     resamples: int = RESAMPLES,
     method: Method = METHOD,
     seed: int = 0,
+    shared_only: bool = True,
 ) -> list[Placed]:
     """Runs beside the front of a base.
 
@@ -89,31 +90,35 @@ def place(
         front: of the base.
         base: its name.
         others: name -> run.
+        shared_only: items scored in both. False: all items of each, paired where they are shared; an item that only one
+            of them has adds to that one alone, in the resamples too. For runs over different images.
     Returns:
-        One per run that shares scored items with the base.
+        One per run that shares scored items with the base, or with `shared_only=False` has any.
     """
     known = _by_item(front)
     placed = []
     for name, run in others.items():
         counts = run.item_counts(front.names)
-        shared = [item for item in known if item in counts]
-        if not shared:
+        items = [item for item in known if item in counts or not shared_only]
+        items += [] if shared_only else [item for item in counts if item not in known]
+        if not items:
             continue
-        clusters = [known[item][0] for item in shared]
-        other = cluster_sums(np.array([counts[item] for item in shared]), clusters)
+        clusters = [known[item][0] if item in known else item for item in items]
+        nothing = np.zeros(len(front.names))
+        other = cluster_sums(np.array([counts.get(item, nothing) for item in items]), clusters)
         paths = [
-            Path(curve.name, _cluster_paths(np.array([known[item][1][index] for item in shared]), clusters))
+            Path(curve.name, _cluster_paths(_curve_counts(known, items, index, curve.counts.shape[1:]), clusters))
             for index, curve in enumerate(front.curves)
         ]
         (standings,) = positions(
-            front.compared, front.at, front.names, paths, [other], len(shared), level, resamples, method, seed
+            front.compared, front.at, front.names, paths, [other], len(items), level, resamples, method, seed
         )
         whole = dict(zip(front.names, _whole(front, paths).tolist(), strict=True))
         placed.append(
             Placed(
                 base,
                 name,
-                len(shared),
+                len(items),
                 front.at,
                 front.at.value(whole),
                 front.front.answers is not None,
@@ -138,6 +143,13 @@ def _by_item(front: RunFront) -> dict[str, tuple[str, list[Array]]]:
         item: (front.clusters[indices[0]], [curve.counts[indices].mean(axis=0) for curve in front.curves])
         for item, indices in rows.items()
     }
+
+
+def _curve_counts(
+    known: Mapping[str, tuple[str, list[Array]]], items: Sequence[str], index: int, shape: tuple[int, ...]
+) -> Array:
+    """Counts of a curve for some items, shape (items, cuts, counts); zeros for an item that the base does not have."""
+    return np.array([known[item][1][index] if item in known else np.zeros(shape) for item in items])
 
 
 def _cluster_paths(counts: Array, clusters: Sequence[str]) -> Array:

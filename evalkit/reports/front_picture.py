@@ -22,6 +22,7 @@ WIDTH, HEIGHT = 760, 480
 LEFT, RIGHT, TOP, BOTTOM = 62, 24, 40, 54
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F")
 BASE = "#444444"
+APART = 14  # points of the picture between two cuts that are both labelled
 SUFFIXES: dict[str, Callable[[int, int], Canvas]] = {".svg": SvgCanvas, ".png": PngCanvas}
 
 
@@ -78,13 +79,19 @@ def draw(canvas: Canvas, front: RunFront, base: str, placed: Sequence[Placed], i
     labels = _Labels(canvas)
     _axes(canvas, scale, front.at, metric)
     for name, points in lines.items():
-        _curve(canvas, scale, name, points, labels)
+        _curve(canvas, scale, name, points)
     for number, (name, x, y) in enumerate(runs):
         assert x is not None
         assert y is not None
         colour = COLOURS[number % len(COLOURS)]
         canvas.dot(scale.point(x, y), 5, colour)
         labels.put(scale.point(x, y), one_line(name), 12, colour)
+    taken = [scale.point(x, y) for _, x, y in runs if x is not None and y is not None]
+    for mark in reversed(next(iter(lines.values()))):  # "all" first: the last points lie close together
+        place = scale.point(mark.x, mark.y)
+        if mark.x >= scale.x[0] and (mark.cut == WHOLE or all(math.dist(place, other) > APART for other in taken)):
+            labels.put(place, mark.cut, 11, BASE, needed=False)
+            taken.append(place)
     title = f"{one_line(base)}: all, and cut after each sentence (dashed: after words)"
     if front.front.answers:
         title = f"{one_line(base)}, its answers shifted blindly towards {' or '.join(front.front.answers)}"
@@ -170,7 +177,7 @@ def _named(metric: Metric) -> str:
     return f"{metric.name}, {metric.unit}{better}"
 
 
-def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[_Mark], labels: "_Labels") -> None:
+def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[_Mark]) -> None:
     inside = [mark for mark in marks if mark.x >= scale.x[0]]
     line = [scale.point(mark.x, mark.y) for mark in inside]
     if len(line) > 1:
@@ -181,11 +188,8 @@ def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[_Mark], lab
     band += [scale.point(mark.x, mark.high) for mark in reversed(inside)]
     if len(band) > 4:
         canvas.area(band, BASE, 0.13)
-    for place, mark in reversed(
-        list(zip(line, inside, strict=True))
-    ):  # "all" first: the last points lie close together
+    for place, mark in zip(line, inside, strict=True):
         canvas.dot(place, 3.5, BASE, filled=mark.cut == WHOLE)
-        labels.put(place, mark.cut, 11, BASE, needed=False)
 
 
 class _Labels:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from evalkit.analysis.front_file import read_fronts
 from evalkit.analysis.standing import Placed, place, signed
 from evalkit.reports.fronts import verdict_text
-from evalkit.runs.run import load_run
+from evalkit.runs.run import Run, load_run
 from tests.rescored.files import index
 from tests.rescored.rows import Row
 
@@ -32,15 +32,25 @@ def front_cells(rows: Sequence[Row]) -> Callable[[Row], str]:
         base = runs.get(known.base)
         if base is None or base.run is None:
             return "its base was not scored"
-        fronts = read_fronts(load_run(base.run))
-        placed = [placed for front in fronts for placed in place(front, "base", {"file": load_run(row.run)})]
-        return "<br>".join(map(described, placed)) or "no item in common"
+        return "<br>".join(beside(load_run(base.run), load_run(row.run)))
 
     return cell
 
 
+def beside(base: Run, run: Run) -> list[str]:
+    """Cells of a run beside its base; where less than half of the images are shared, all of both are used."""
+    texts = []
+    for front in read_fronts(base):
+        own, theirs = {item for item, _ in front.keys}, set(run.item_counts(front.names))
+        paired = 2 * len(own & theirs) >= min(len(own), len(theirs))
+        for placed in place(front, "base", {"file": run}, shared_only=paired):
+            images = f"n = {placed.items}" if paired else f"n = {len(own)} and {len(theirs)}, other images: not paired"
+            texts.append(f"{described(placed)}; {images}")
+    return texts
+
+
 def described(placed: Placed) -> str:
-    """The headline in a cell: "behind: +9.3 [5.9, 12.8] chair_s; the base has 7.3 at recall 43.5; n = 500"."""
+    """The headline in a cell: "behind: +9.3 [5.9, 12.8] chair_s; the base has 7.3 at recall 43.5"."""
     standing = placed.headline
     first = standing.positions[0]
     verdict = verdict_text(standing, placed.at.name)
@@ -49,4 +59,4 @@ def described(placed: Placed) -> str:
     at = f"{first.base:.1f} at {placed.at.name} {first.level:.1f}"
     if not first.reached:
         at = f"{first.base:.1f} at {placed.at.name} {placed.reach:.1f}, the file reaches {first.level:.1f}"
-    return f"**{verdict}**: {signed(first.difference)} {first.metric.name}; the base has {at}; n = {placed.items}"
+    return f"**{verdict}**: {signed(first.difference)} {first.metric.name}; the base has {at}"

@@ -157,7 +157,8 @@ def tallies(items: int, per_image: int, data_sets: int, seed: int = 2) -> dict[s
     return found
 
 
-IMPROVED = ("without half", "without a sixth")
+PROMISED = "without half"
+IMPROVED = (PROMISED, "without a sixth")  # of the second only a few responses change, all for the better
 
 
 def true_gains(per_image: int) -> dict[str, float]:
@@ -194,7 +195,8 @@ def _line(name: str, items: int, per_image: int, tally: Tally) -> str:
     foretold = tally.share("foretold")
     shown, both, power = f"{100 * beyond:.1f} %", "-", "-"
     if name in IMPROVED:
-        power = f"{100 * foretold:.1f} %" + ("" if abs(beyond - foretold) <= POWER_SLACK else " (!)")
+        broken = name == PROMISED and abs(beyond - foretold) > POWER_SLACK
+        power = f"{100 * foretold:.1f} %" + (" (!)" if broken else "")
     elif beyond > ONE_SIDED + 2 * ERROR:
         shown += " (!)"
     if name == "3 or 4 sentences":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evalkit.analysis.comparison import compare
-from evalkit.analysis.front import WHOLE, measure
+from evalkit.analysis.front import WHOLE, Curve, RunFront, measure
 from evalkit.analysis.front_file import FRONT, fits, read_fronts, write_fronts
 from evalkit.analysis.standing import place
 from evalkit.benchmark import Front
@@ -202,3 +202,26 @@ def test_a_run_without_fronts_has_no_file(tmp_path: Path) -> None:
     write_fronts(tmp_path / "base", str(run.signature), [])
     assert not (tmp_path / "base" / FRONT).exists()
     assert read_fronts(run) == []
+
+
+def test_runs_over_other_images_are_compared_without_pairing(tmp_path: Path) -> None:
+    base = run_of(tmp_path / "base", [typical(n) for n in range(200)])
+    other = run_of(tmp_path / "other", [None if n < 100 else typical(n) for n in range(200)])
+    (front,) = read_fronts(base)
+    half = RunFront(
+        front.front,
+        front.metrics,
+        front.names,
+        front.keys[:100],
+        front.clusters[:100],
+        tuple(Curve(curve.name, curve.cuts, curve.counts[:100]) for curve in front.curves),
+    )
+    assert place(half, "base", {"other": other}) == []  # nothing in common
+    (placed,) = place(half, "base", {"other": other}, shared_only=False)
+    (first, _) = placed.headline.positions
+    assert placed.items == 200
+    assert first.difference.low < 0 < first.difference.high
+    assert first.level == pytest.approx(87.5)
+    (paired,) = place(front, "base", {"other": base})
+    (united,) = place(front, "base", {"other": base}, shared_only=False)
+    assert united.headline.positions == paired.headline.positions  # all shared: the same
