@@ -15,6 +15,7 @@ _PLACES = {
     "RewardFunction": "reward",
     "Sampled": "reward",
     "chair_reward": "chair",
+    "rollout_reward": "forms",
     "trl_reward": "forms",
     "verl_reward": "forms",
     "openrlhf_reward": "forms",

@@ -1,5 +1,6 @@
 """Reward functions in the forms that other trainers call.
 
+    here        train_ppo(..., reward=f);  f(rollouts) -> {"total", parts}, see `aligners.rl.experience`
     TRL         reward_funcs=[f];  f(prompts, completions, **columns) -> numbers or None      (GRPO and RLOO, 1.16)
     verl        custom_reward_function;  f(data_source, solution_str, ground_truth, extra_info) -> {"score": ..., parts}
     OpenRLHF    --remote_rm_url reward.py;  reward_func(queries, prompts, labels) -> {"rewards", "scores", "extra_logs"}
@@ -11,9 +12,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from aligners.rewards.reward import Reward, RewardFunction, Sampled, means
+from aligners.rl.experience import TOTAL, RolloutReward
+from aligners.rl.rollouts import Rollouts
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.schema import Json
 
 _NOT_COLUMNS = ("completion_ids", "trainer_state", "log_extra", "log_metric", "image", "images")
 
@@ -49,6 +56,35 @@ def trl_reward(
     return call
 
 
+def rollout_reward(reward: RewardFunction, references: Mapping[str, Mapping[str, Json]]) -> RolloutReward:
+    """The function as this project's RL loop takes it.
+
+    Args:
+        reward: the reward function.
+        references: id of each prompt -> columns of its row.
+    Raises:
+        DataError: when called, if a prompt has no reference or a response no total.
+    """
+
+    def call(rollouts: Rollouts) -> dict[str, Tensor]:
+        absent = sorted({prompt.id for prompt in rollouts.prompts} - references.keys())
+        if absent:
+            raise DataError(f"{len(absent)} prompts have no reference, e.g. {absent[0]!r}")
+        sampled = [
+            Sampled(prompt.text, text, None, references[prompt.id])
+            for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True)
+        ]
+        found = reward(sampled)
+        totals = [one.total for one in found if one.total is not None]
+        if len(totals) < len(found):
+            raise DataError(f"{len(found) - len(totals)} of {len(found)} responses earn nothing that could be counted")
+        names = sorted({name for one in found for name in one.parts})
+        parts = {name: torch.tensor([one.parts.get(name, float("nan")) for one in found]) for name in names}
+        return {TOTAL: torch.tensor(totals), **parts}
+
+    return call
+
+
 def verl_reward(reward: RewardFunction) -> Callable[..., dict[str, float]]:
     """The function as verl's `custom_reward_function` takes it.
 
@@ -73,8 +109,6 @@ def openrlhf_reward(reward: RewardFunction) -> Callable[..., dict[str, Any]]:
     """
 
     def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
-        import torch
-
         sampled = []
         for query, prompt, label in zip(queries, prompts, labels, strict=True):
             if not query.startswith(prompt):
@@ -88,8 +122,6 @@ def openrlhf_reward(reward: RewardFunction) -> Callable[..., dict[str, Any]]:
 
 
 def _columns(found: Sequence[Reward]) -> dict[str, Any]:
-    import torch
-
     names = sorted({name for one in found for name in one.parts})
     logs = {name: torch.tensor([one.parts.get(name, float("nan")) for one in found]) for name in names}
     return logs | {"scored": torch.tensor([float(one.total is not None) for one in found])}

@@ -1,12 +1,19 @@
 """Reward functions: what earns and what costs, and the forms other trainers call them in."""
 
 import json
+from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
+import torch
 
-from aligners.rewards import chair_reward, openrlhf_reward, trl_reward, verl_reward
+from aligners.presets import FACT_RLHF_MASKED
+from aligners.rewards import chair_reward, openrlhf_reward, rollout_reward, trl_reward, verl_reward
 from aligners.rewards.chair import ChairWeights
 from aligners.rewards.reward import Reward, Sampled, means
+from aligners.rl.advantages import ADVANTAGES
+from aligners.rl.rollouts import RolloutPrompt, Rollouts
+from aligners.settings import FactRlhfSettings
 from benchmarks.objects.mentions import MentionFinder, Vocabulary
 from evalkit.errors import DataError
 
@@ -108,3 +115,39 @@ def test_a_reference_that_is_no_object_is_refused(reference):
 
 def test_means_leave_absent_values_out():
     assert means([Reward(1.0, {"a": 2.0}), Reward(None, {"a": 4.0}), Reward(3.0)]) == {"total": 2.0, "a": 3.0}
+
+
+def rolled_out(*texts):
+    prompts = tuple(RolloutPrompt(str(i // 2), "i.png", "Describe.") for i in range(len(texts)))
+    return Rollouts(prompts, texts, None)
+
+
+def test_a_rollout_earns_its_total_and_the_parts_beside_it():
+    reward = rollout_reward(chair_reward(FINDER), {"0": ROW, "1": {"objects": ["cat"]}})
+    found = reward(rolled_out("Two dogs.", "A cat.", "A cat.", "Two dogs."))
+    assert found["total"].tolist() == [0.5, -0.5, 1.0, -0.5]
+    assert found["hallucinated"].tolist() == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_a_rollout_without_a_reference_or_a_total_is_an_error():
+    with pytest.raises(DataError, match=r"1 prompts have no reference, e\.g\. '1'"):
+        rollout_reward(chair_reward(FINDER), {"0": ROW})(rolled_out("A", "B", "C"))
+    with pytest.raises(DataError, match="2 of 2 responses"):
+        rollout_reward(lambda rows: [Reward(None) for _ in rows], {"0": ROW})(rolled_out("A", "B"))
+
+
+def test_grpo_compares_the_responses_to_one_prompt_in_units_of_their_spread():
+    settings = replace(FACT_RLHF_MASKED, advantage="grpo", samples_per_prompt=2, kl_coefficient=0.5, reward_scale=1.0)
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    kl = torch.zeros(4, 3)
+    kl[0] = 1.0  # costs 0.5 * 3 of the reward of 5.5
+    rewards = torch.tensor([5.5, 2.0, 1.0, 1.0])
+    advantages, returns = ADVANTAGES["grpo"](rewards, kl, torch.zeros(4, 3), mask, settings)
+    assert advantages[:, 0].tolist() == pytest.approx([2**-0.5, -(2**-0.5), 0.0, 0.0], abs=1e-5)
+    assert torch.equal(advantages[:, 0], advantages[:, 2])
+    assert not returns.any()
+
+
+def test_every_advantage_that_can_be_asked_for_is_there():
+    kinds = get_args(get_type_hints(FactRlhfSettings)["advantage"])
+    assert set(ADVANTAGES) == set(kinds)
