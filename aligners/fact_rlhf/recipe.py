@@ -11,7 +11,6 @@ nowhere else. In the output folder:
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +36,13 @@ from aligners.training.policy import hold_base, load_policy, save_trained, wants
 from aligners.training.response_logps import end_token
 from aligners.training.run_folder import LOG, finished_card, read_log
 from aligners.training.settings import ModelSettings
+from aligners.training.stages import MANIFEST, note_stage
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import UsageError
-from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
 from evalkit.process.progress import Progress
 from evalkit.schema import Json
 
-STAGES = "stages.json"
 __all__ = ["FactRlhfResult", "align_fact_rlhf", "fact_rlhf_settings"]
 
 
@@ -123,10 +121,10 @@ def align_fact_rlhf(
         open_image=open_image,
         progress=progress,
     )
-    _note_stage(out, "reward", {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds})
+    note_stage(out / MANIFEST, "reward", {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds})
     inputs = _Inputs(asked, table, image_folder, style, open_image)
     result = _ppo_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
-    _note_stage(out, "ppo", {"rollouts": result.rollouts, "seconds": result.seconds})
+    note_stage(out / MANIFEST, "ppo", {"rollouts": result.rollouts, "seconds": result.seconds})
     return result
 
 
@@ -136,14 +134,6 @@ def _facts_table(facts: Path | Facts | None, settings: FactRlhfSettings) -> Fact
     if facts is None:
         raise UsageError("fact-augmented RLHF needs a facts file; for plain RLHF set use_facts to False")
     return load_facts(facts) if isinstance(facts, Path) else facts
-
-
-def _note_stage(out: Path, stage: str, result: Mapping[str, Json]) -> None:
-    path = out / STAGES
-    stages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if stage not in stages:
-        stages[stage] = dict(result)
-        replace_text(path, json.dumps(stages, indent=1) + "\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from aligners.rl.rollouts import (
 )
 from aligners.settings import FactRlhfSettings
 from aligners.training.policy import autocast
-from aligners.training.run_folder import LOG, Journal, claim_folder
+from aligners.training.run_folder import LOG, TrainingLog, claim_folder
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 from evalkit.files.atomic import replaced
@@ -84,7 +84,7 @@ def train_ppo(
     total = settings.rollouts(len(prompts))
     path = out / "training" / "state.pt"
     done = _load_state(path, models, optimizer)
-    journal = Journal(out / LOG, done)
+    journal = TrainingLog(out / LOG, done)
     encoder = PromptEncoder(processor)
     sampling = _sampling(settings, encoder, end_id)
 

@@ -6,6 +6,7 @@ training/steps/checkpoint-N       for going on after a kill; removed when traini
 checkpoints/step-N                those that were to stay
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -14,41 +15,47 @@ from pathlib import Path
 from typing import Any
 
 from aligners.training.checkpoint import Card, read_card
-from evalkit.errors import TrainingError
+from evalkit.errors import EvalkitError, TrainingError
 from evalkit.files.atomic import replace_text
+from evalkit.runs.records import Journal, read_json, write_json
 from evalkit.schema import Json
 
 LOG = "training.jsonl"
 SETTINGS = Path("training") / "settings.json"
 KEPT = "checkpoints"
+# how a step is cut up and noted, not what it is
+HOW = {
+    *("micro_batch_size", "gradient_checkpointing", "training_gradient_checkpointing", "generation_batch", "workers"),
+    *("log_steps", "save_steps", "save_rollouts", "keep_checkpoints"),
+}
 
 
-class Journal:
-    """training.jsonl; a run that continues at a step drops the lines written after it."""
+class TrainingLog:
+    """training.jsonl: the journal of a run, which drops the lines behind the step that it resumes from."""
 
     def __init__(self, path: Path, resumed_step: int, active: bool = True) -> None:
-        self.path, self._active = path, active
+        self.path, self._journal = path, None
         self._begin = time.perf_counter()
         if not active:
             return
         kept = [line for line in read_log(path) if line["step"] <= resumed_step]
         self._before = kept[-1].get("seconds", 0.0) if kept else 0.0
         replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._journal = Journal(path)
 
     def write(self, line: Mapping[str, Json]) -> None:
         """Append one line; `seconds` counts the whole run, interruptions left out."""
-        if self._active:
+        if self._journal is not None:
             seconds = self._before + time.perf_counter() - self._begin
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "seconds": round(seconds, 3)}) + "\n")
+            self._journal.append({**line, "seconds": round(seconds, 3)})
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line so far."""
-        return read_log(self.path)
+        """Every line so far; none where another process writes them."""
+        return read_log(self.path) if self._journal is None else list(self._journal.rows)
 
     def losses(self) -> tuple[float, ...]:
-        """Loss of every logged step."""
-        return tuple(line["loss"] for line in read_log(self.path)) if self._active else ()
+        """Loss of every logged step; none where another process writes them."""
+        return () if self._journal is None else tuple(line["loss"] for line in self._journal.rows)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -64,24 +71,52 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def claim_folder(folder: Path, identity: Mapping[str, Json]) -> None:
-    """Mark a folder as this run's.
+def settings_hash(settings: Mapping[str, Json]) -> str:
+    """Hash of settings as JSON, 16 hex digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
+
+def claim(path: Path, settings: Mapping[str, Json], error: type[EvalkitError] = TrainingError) -> dict[str, Any]:
+    """Make a folder this run's: write its settings into a new file, or make sure that an existing one holds the same.
+
+    Settings that say how a step is cut up and not what is trained (HOW) may differ: a run that ran out of memory
+    continues with a smaller micro-batch. Files of 0.1.0, which held the settings alone, are read.
+
+    Returns:
+        The file's content: settings, settings_hash, and what others noted there.
     Raises:
-        TrainingError: if it belongs to a run of other settings, data or model.
+        EvalkitError: the one given, if the folder belongs to a run of other settings, data or model.
     """
-    path = folder / SETTINGS
-    mine = json.loads(json.dumps(identity))
-    if path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        if theirs != mine:
-            differing = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
-            raise TrainingError(
-                f"{folder} belongs to a training run that differs in {', '.join(differing)}; "
-                "use another folder, or remove this one"
-            )
-        return
-    replace_text(path, json.dumps(mine, indent=1, sort_keys=True) + "\n")
+    mine = json.loads(json.dumps(settings, default=str))
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content: dict[str, Any] = {"settings": mine, "settings_hash": settings_hash(mine)}
+        write_json(path, content)
+        return content
+    content = read_json(path)
+    if differing := _differing(content.get("settings", content), mine):
+        folder = path.parent.parent if path.parent.name == SETTINGS.parent.name else path.parent
+        raise error(
+            f"{folder} belongs to a run with other {', '.join(differing)}; use another folder, or remove this one"
+        )
+    return content
+
+
+def _differing(theirs: Mapping[str, Json], mine: Mapping[str, Json]) -> list[str]:
+    """Settings that differ, but for HOW, on any level."""
+
+    def what(settings: Json) -> Json:
+        if not isinstance(settings, dict):
+            return settings
+        return {name: what(value) for name, value in settings.items() if name not in HOW}
+
+    old, new = what(theirs), what(mine)
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def claim_folder(folder: Path, identity: Mapping[str, Json]) -> None:
+    """Mark the folder of a training as this run's, see `claim`."""
+    claim(folder / SETTINGS, identity)
 
 
 def last_complete_step(folder: Path) -> tuple[int, Path] | None:
@@ -122,8 +157,9 @@ def finished_card(folder: Path, identity: Mapping[str, Json]) -> Card | None:
     card = read_card(folder)
     if card is None:
         return None
-    path = folder / SETTINGS
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(identity)):
+    path, mine = folder / SETTINGS, json.loads(json.dumps(identity, default=str))
+    content = read_json(path) if path.is_file() else None
+    if content is None or _differing(content.get("settings", content), mine):
         raise TrainingError(
             f"{folder} holds a checkpoint of another training run; use another folder, or remove this one"
         )

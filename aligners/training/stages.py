@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aligners.training.run_folder import claim
+from aligners.training.run_folder import settings_hash as settings_hash
 from evalkit.errors import RecordError
 from evalkit.process.progress import Progress
 from evalkit.runs.records import Journal, read_journal, read_json, write_json
@@ -21,11 +23,6 @@ from evalkit.schema import Json
 
 MANIFEST = "stages.json"
 Row = dict[str, Any]
-
-
-def settings_hash(settings: Mapping[str, Json]) -> str:
-    """Hash of settings as JSON, 16 hex digits."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def content_hash(rows: Iterable[Mapping[str, Json]]) -> str:
@@ -37,27 +34,22 @@ def content_hash(rows: Iterable[Mapping[str, Json]]) -> str:
 
 
 def claim_settings(path: Path, settings: Mapping[str, Json]) -> dict[str, Any]:
-    """Write settings into a new JSON file, or make sure that an existing one holds the same under "settings".
+    """`aligners.training.run_folder.claim` for a journal's folder.
 
-    Returns:
-        The file's content.
     Raises:
         RecordError: if it holds other settings; the differing ones are named.
     """
-    mine = json.loads(json.dumps(settings, default=str))
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"settings": mine, "settings_hash": settings_hash(mine)}
+    return claim(path, settings, RecordError)
+
+
+def note_stage(path: Path, name: str, entry: Mapping[str, Json]) -> None:
+    """Note in a stages.json that a stage is done, if it does not say so yet; the flat form of 0.1.0 is taken over."""
+    content = read_json(path) if path.is_file() else {"stages": {}}
+    if "stages" not in content:
+        content = {"stages": content}
+    if name not in content["stages"]:
+        content["stages"][name] = dict(entry)
         write_json(path, content)
-        return content
-    content = read_json(path)
-    theirs = content.get("settings", {})
-    if theirs != mine:
-        differing = [name for name in sorted({*theirs, *mine}) if theirs.get(name) != mine.get(name)]
-        raise RecordError(
-            f"{path.parent} belongs to a run with other {', '.join(differing)}; use another folder or remove this one"
-        )
-    return content
 
 
 class Stages:

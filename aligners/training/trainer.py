@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from aligners.training.evaluation import BEST, HeldOut, Watch
 from aligners.training.policy import parameter_count, rate_of, wants_bf16, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare
-from aligners.training.run_folder import LOG, Journal, claim_folder, keep_steps, last_complete_step, steps_folder
+from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
 from aligners.training.settings import TrainingSettings
 from evalkit.errors import TrainingError, UsageError
 from evalkit.process.progress import Progress
@@ -100,7 +100,7 @@ def fit(
     begin, before = time.perf_counter(), fingerprint(model)
     while True:
         resumed = last_complete_step(folder)
-        journal = Journal(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
+        journal = TrainingLog(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
         with quiet_warnings():
             trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder, settings.warmup_ratio)
         if held_out is not None:
@@ -223,7 +223,7 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         rows: Sequence[Any],
         collate: Callable[[list[Any]], Any],
         loss: LossFunction,
-        journal: Journal,
+        journal: TrainingLog,
         folder: Path,
         warmup_ratio: float = 0.0,
     ) -> None:

@@ -85,7 +85,7 @@ def test_the_pipeline_ends_in_a_checkpoint_that_the_engine_loads(tiny, world, tm
     (response,) = engine.generate([prompt], Sampling(max_new_tokens=3))
     assert response.failure is None
     stages = json.loads((tmp_path / "out/stages.json").read_text())
-    assert set(stages) == {"reward", "ppo"}
+    assert set(stages["stages"]) == {"reward", "ppo"}
 
 
 @pytest.mark.parametrize("lora", [False, True])

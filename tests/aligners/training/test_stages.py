@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aligners.training.stages import MANIFEST, Stages, claim_settings, content_hash, settings_hash
+from aligners.training.stages import MANIFEST, Stages, claim_settings, content_hash, note_stage, settings_hash
 from evalkit.errors import RecordError
+from evalkit.runs.records import read_json
 
 
 class Work:
@@ -129,3 +130,13 @@ def test_progress_counts_what_was_there_before(tmp_path: Path) -> None:
 def test_settings_survive_json(tmp_path: Path) -> None:
     claim_settings(tmp_path / "run.json", {"path": Path("a"), "pair": (1, 2)})
     assert claim_settings(tmp_path / "run.json", {"path": Path("a"), "pair": (1, 2)})["settings"]["pair"] == [1, 2]
+
+
+def test_a_stage_is_noted_once_and_the_older_flat_form_is_taken_over(tmp_path):
+    path = tmp_path / MANIFEST
+    path.write_text('{"reward": {"seconds": 1}}')
+    note_stage(path, "reward", {"seconds": 2})
+    note_stage(path, "ppo", {"seconds": 3})
+    assert read_json(path) == {"stages": {"reward": {"seconds": 1}, "ppo": {"seconds": 3}}}
+    note_stage(tmp_path / "new.json", "reward", {"seconds": 4})
+    assert read_json(tmp_path / "new.json") == {"stages": {"reward": {"seconds": 4}}}

@@ -15,7 +15,7 @@ from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.preference.pairs import write_pairs
 from aligners.training.policy import make_trainable, wants_lora
-from aligners.training.run_folder import Journal, claim_folder, last_complete_step, read_log
+from aligners.training.run_folder import TrainingLog, claim_folder, last_complete_step, read_log
 from aligners.training.settings import TrainingSettings
 from aligners.training.trainer import training_arguments
 from evalkit.errors import TrainingError, UsageError
@@ -70,7 +70,7 @@ def test_lines_after_the_resumed_step_are_dropped_and_seconds_go_on(tmp_path):
     path = tmp_path / "training.jsonl"
     lines = [{"step": step, "loss": 1.0 / step, "seconds": 10.0 * step} for step in (1, 2, 3)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "lo')
-    journal = Journal(path, resumed_step=2)
+    journal = TrainingLog(path, resumed_step=2)
     journal.write({"step": 3, "loss": 0.25})
     found = read_log(path)
     assert [line["step"] for line in found] == [1, 2, 3]
@@ -87,8 +87,23 @@ def test_a_damaged_log_is_named(tmp_path):
 def test_a_folder_belongs_to_one_run(tmp_path):
     claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
     claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
-    with pytest.raises(TrainingError, match="differs in beta"):
+    with pytest.raises(TrainingError, match=rf"{tmp_path} belongs to a run with other beta; use another folder"):
         claim_folder(tmp_path, {"beta": 0.2, "epochs": 1})
+
+
+def test_how_a_step_is_cut_up_may_change_when_a_run_continues(tmp_path):
+    claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": None, "training": {"workers": 0, "seed": 1}})
+    claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": 1, "training": {"workers": 4, "seed": 1}})
+    with pytest.raises(TrainingError, match="other training"):
+        claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": 1, "training": {"workers": 4, "seed": 2}})
+
+
+def test_the_older_form_of_a_folders_settings_is_read(tmp_path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "settings.json").write_text('{"beta": 0.1, "epochs": 1}')
+    claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
+    with pytest.raises(TrainingError, match="other epochs"):
+        claim_folder(tmp_path, {"beta": 0.1, "epochs": 2})
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
