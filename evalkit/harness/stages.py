@@ -16,12 +16,12 @@ from typing import Any
 import evalkit
 from evalkit.benchmark import Benchmark, Judged, adopted
 from evalkit.engines import Engine
-from evalkit.engines.base import NOT_IDENTITY
 from evalkit.engines.groups import CountsPromptTokens, PromptTokens
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.formats.exporters import general_names
 from evalkit.harness.asked import Asked, asked_otherwise
 from evalkit.harness.judge import Judge
+from evalkit.harness.matching import match_scoring, write_or_match
 from evalkit.harness.results import Summary, write_results
 from evalkit.harness.verdicts import ask_judge, score_sample
 from evalkit.process.interrupt import finishing_in_flight
@@ -153,7 +153,7 @@ def generate(
     with locked(run_dir):
         model = engine.describe()
         manifest = _manifest(work, model, label or str(model.get("model", engine.name)))
-        _write_or_match(run_dir, manifest, GENERATION_FIELDS)
+        write_or_match(run_dir, manifest, GENERATION_FIELDS)
         with Journal(run_dir / RESPONSES) as journal:
             done = {key for key, row in _latest(journal.rows, journal.path).items() if row.get("failure") is None}
             wanted = [(prompt.id, sample) for prompt in work.prompts for sample in range(work.sampling.n)]
@@ -227,7 +227,7 @@ def score(
             "thoughts": work.thoughts.name,
         }
         if "signature" in manifest and not rescore:
-            _match_scoring(run_dir, manifest, scoring)
+            match_scoring(run_dir, manifest, scoring)
         responses = stored_responses(work, run_dir)
         verdicts = ask_judge(benchmark, work.items, responses, judge, run_dir, progress)
         samples = benchmark.settle(
@@ -342,43 +342,6 @@ def _versions(benchmark: Benchmark) -> dict[str, str]:
         if installed is not None:
             found[name] = installed
     return found
-
-
-def _write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[str]) -> None:
-    if (run_dir / MANIFEST).exists():
-        _match(run_dir, read_manifest(run_dir), manifest, fields, "choose another output folder")
-    else:
-        write_json(run_dir / MANIFEST, manifest)
-
-
-def _match(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json], fields: Sequence[str], remedy: str) -> None:
-    for name in fields:
-        there, here = _without_plumbing(old.get(name)), _without_plumbing(new.get(name))
-        if there != here:
-            raise RecordError(f"{run_dir} holds a run with another {name}: {_difference(there, here)}; {remedy}")
-
-
-def _match_scoring(run_dir: Path, old: Mapping[str, Json], new: Mapping[str, Json]) -> None:
-    """A scored run is scored again with the settings and the judge that it was scored with."""
-    remedy = "use --rescore to score it again with these settings"
-    _match(run_dir, old, new, ("settings", *(["thoughts"] if "thoughts" in old else [])), remedy)
-    if old.get("judge") and not new["judge"]:
-        raise RecordError(f"{run_dir} was scored with the judge {old['judge'].get('model')!r}; name it with --judge")
-    _match(run_dir, old, new, ("judge",), remedy)
-
-
-def _without_plumbing(description: Json) -> Json:
-    """A description without what leaves the answers alone: a run may go on with another batch size."""
-    if not isinstance(description, dict):
-        return description
-    return {name: value for name, value in description.items() if name not in NOT_IDENTITY}
-
-
-def _difference(old: Json, new: Json) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        return "; ".join(f"{name} {old.get(name)!r} there, {new.get(name)!r} here" for name in names[:3])
-    return f"{old!r} there, {new!r} here"
 
 
 def _response_row(response: Response) -> dict[str, Json]:
