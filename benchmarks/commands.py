@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import BENCHMARKS
 from benchmarks.cli.arguments import (
     add_forecast_argument,
     add_judge_arguments,
@@ -18,13 +17,13 @@ from benchmarks.cli.forecast_commands import forecast_run, forecast_scoring, nee
 from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
-from benchmarks.cli.planning import asked_from, benchmark_of, check_settings, plans_of, rebuild, thoughts_of
+from benchmarks.cli.planning import asked_from, plans_of, rebuild
 from benchmarks.cli.protocol import add_protocol_argument, obeyed
+from benchmarks.cli.scoring_commands import score_several, stored_run
 from evalkit.cli.arguments import (
     EXIT_FAILURES,
     add_sampling_arguments,
     default_output,
-    folder_name,
     model_label,
     positive,
 )
@@ -33,7 +32,6 @@ from evalkit.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from evalkit.engines import Engine
-    from evalkit.harness.judge import Judge
     from evalkit.harness.results import Summary
     from evalkit.harness.stages import Plan
 
@@ -70,7 +68,15 @@ def add_commands(commands: Any) -> None:
     generate.set_defaults(command=generate_responses)
 
     score = commands.add_parser("score", help="score stored responses: a run's, or files made elsewhere")
-    score.add_argument("target", metavar="RUN|BENCHMARK", help="a run directory, or a benchmark with --responses FILE")
+    score.add_argument(
+        "targets",
+        nargs="+",
+        metavar="RUN|BENCHMARK",
+        help="run directories, or a benchmark with --responses FILE",
+    )
+    score.add_argument(
+        "--jobs", type=positive, default=1, metavar="N", help="score N run directories at once, each in a process"
+    )
     score.add_argument(
         "--responses",
         type=Path,
@@ -163,68 +169,14 @@ def generate_responses(options: argparse.Namespace) -> int:
 
 
 def score_responses(options: argparse.Namespace) -> int:
-    """`evalkit score`: a run directory, or responses made elsewhere."""
+    """`evalkit score`: run directories, or responses made elsewhere."""
     from tempfile import TemporaryDirectory
 
-    from benchmarks.cli.judging import judge_from
-    from evalkit.harness.stages import score
-    from evalkit.process.progress import ProgressBar
-
-    if options.dry_run:
+    if options.dry_run and len(options.targets) == 1:
+        options.target = options.targets[0]
         with TemporaryDirectory() as scratch:
-            return forecast_scoring(options, *_stored_run(options, Path(scratch)))
-    work, run_dir = _stored_run(options, options.output_path)
-    if options.judge_texts:
-        from evalkit.harness.told import told_judge
-
-        judge: Judge | None = told_judge(work.benchmark, options.judge_texts, options.judge or "not stated")
-    else:
-        judge = judge_from(options)
-    try:
-        with ProgressBar(f"score {run_dir.name}") as progress:
-            summary = score(work, run_dir, judge, progress, options.rescore)
-    finally:
-        if judge is not None:
-            judge.engine.close()
-    return finish([summary], options.tolerance)
-
-
-def _stored_run(options: argparse.Namespace, output_path: Path) -> "tuple[Plan, Path]":
-    """The run directory to score, made below `output_path` from --responses if there are any."""
-    from evalkit.harness.stored import default_label, import_run, plan_of_run
-    from evalkit.text.thoughts import STANDARD
-
-    if not options.responses:
-        run_dir = Path(options.target)
-        if options.target in BENCHMARKS and not run_dir.exists():
-            raise UsageError(f"score {options.target}: name the responses with --responses FILE, or a run directory")
-        return plan_of_run(run_dir, rebuild(options), thoughts_of(options)), run_dir
-    check_settings(options.set, [options.target])
-    benchmark, origin = benchmark_of(options, options.target)
-    label = folder_name(options.label or default_label(options.responses))
-    run_dir = output_path / label / benchmark.name
-    notes: list[str] = []
-    work = import_run(
-        benchmark,
-        options.responses,
-        run_dir,
-        label,
-        format_name=options.format,
-        partial=options.partial,
-        origin=origin,
-        notes=notes,
-        thoughts=thoughts_of(options) or STANDARD,
-    )
-    for note in notes:
-        print(f"evalkit: {note}", file=sys.stderr)
-    if len(work.items) < (known := len(benchmark.items())):
-        remedy = "; --image-ids FILE says which must have one" if benchmark.open_items else ""
-        print(
-            f"evalkit: {benchmark.name}: {len(work.items):,} of {known:,} items have a response, the others are left "
-            f"out{remedy}",
-            file=sys.stderr,
-        )
-    return work, run_dir
+            return forecast_scoring(options, *stored_run(options, Path(scratch)))
+    return finish(score_several(options, options.targets, options.jobs), options.tolerance)
 
 
 def merge_runs(options: argparse.Namespace) -> int:

@@ -71,7 +71,10 @@ _INPUTS = {"padding": "image_padding", "system": "system_text"}  # settings of t
 _PROTOCOL_SAMPLING = {*_DECODING.values()}
 LANGUAGE_DATA = "nltk_data"
 _SCORING_LIBRARIES = ("nltk", LANGUAGE_DATA)
-_JUDGE_PLUMBING = {"engine", "base_url", "dtype", "device", "batch_size", "versions", "retries", "image_processor"}
+_JUDGE_PLUMBING = {
+    *("engine", "base_url", "dtype", "device", "batch_size", "shared_prefixes", "versions", "retries"),
+    "image_processor",
+}
 
 
 @dataclass(frozen=True)

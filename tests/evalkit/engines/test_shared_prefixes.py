@@ -51,6 +51,8 @@ def prompts(folder: Path) -> list[Prompt]:
     alone = [Prompt("c", QUESTIONS[0], (c,))]
     brief = [Prompt(f"brief{i}", text, (a,), system="Be brief.") for i, text in enumerate(QUESTIONS[:2])]
     text_only = [Prompt(f"text{i}", text) for i, text in enumerate(QUESTIONS[:2])]
+    rules = "Read the description of the image and say whether it is true; answer yes or no. "
+    text_only += [Prompt(f"claim{i}", rules + text) for i, text in enumerate(QUESTIONS)]
     pairs = [Prompt(f"{which}{i}", text, files) for which, files in (("ab", (a, b)), ("ba", (b, a))) for i, text in
              enumerate(QUESTIONS[:2])]  # fmt: skip
     return [*asked, *alone, *brief, *text_only, *pairs][::-1]

@@ -93,6 +93,7 @@ def test_one_changed_setting_is_named(path, value, name):
         ("sampling__n", 4),
         ("versions__torch", "2.14.0"),
         ("judge__base_url", "http://b"),
+        ("judge__shared_prefixes", "on"),
         ("images", None),
     ],
 )
