@@ -4,6 +4,7 @@ A file is scored as `evalkit score BENCHMARK --responses FILE` scores it, from t
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from benchmarks.cli.registry import build
 from evalkit.errors import AssetError, DataError
 from evalkit.files.assets import all_assets, asset
+from evalkit.formats.importers import read_answers
 from evalkit.harness.stages import score
 from evalkit.harness.stored import import_run
 from evalkit.runs.records import METRICS, read_json
@@ -21,6 +23,7 @@ from evalkit.statistics.intervals import Interval
 from tests.rescored.files import document, index, unpacked
 
 TABLE = Path(__file__).with_name("rows.toml")
+_IMAGE_NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")  # 000000002239.jpg, 2239
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def build_row(entry: Entry, folder: Path) -> Row:
     try:
         responses = unpacked(entry.file, folder / "files")
         authors = entry.authors or _stored_figures(entry, folder / "files")
-        benchmark = build(entry.group.benchmark, _options(entry, folder))
+        benchmark = build(entry.group.benchmark, _options(entry, responses, folder))
         run = folder / "runs" / f"{entry.number}-{responses.stem}" / entry.group.benchmark
         work = import_run(benchmark, [responses], run, responses.stem, partial=True, origin={"name": benchmark.name})
     except (AssetError, DataError) as error:
@@ -170,11 +173,22 @@ def _metric(metrics: Mapping[str, Interval], run: Path, name: str) -> Interval:
     return Interval(found["value"], found["low"], found["high"])
 
 
-def _options(entry: Entry, folder: Path) -> dict[str, str]:
+def _options(entry: Entry, responses: Path, folder: Path) -> dict[str, str]:
     options = {name: _place(text) for name, text in entry.options.items()}
     if entry.authors_in == "overall_metrics":
         options["references"] = str(_their_references(entry, folder))
+    if entry.group.benchmark == "chair":
+        options["image_ids"] = str(_image_ids(entry, responses, folder))
     return options
+
+
+def _image_ids(entry: Entry, responses: Path, folder: Path) -> Path:
+    """The images that a file of captions is about, as a list: only these of the 123,287 become items."""
+    path = folder / "image_ids" / f"{entry.number}-{responses.stem}.json"
+    values = [value for answer in read_answers(responses) for kind, value in answer.keys if kind == "image"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sorted({int(_IMAGE_NUMBER.search(value)[1]) for value in values})), encoding="utf-8")
+    return path
 
 
 def _place(text: str) -> str:
