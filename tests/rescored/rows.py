@@ -22,6 +22,7 @@ from evalkit.runs.records import METRICS, read_json
 from evalkit.statistics.intervals import Interval
 from tests.rescored.files import document, index, unpacked
 
+UNDEFINED = "undefined"  # a figure that the authors' program could not give
 TABLE = Path(__file__).with_name("rows.toml")
 _IMAGE_NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")  # 000000002239.jpg, 2239
 
@@ -146,8 +147,8 @@ def compared(printed: Sequence[str], ours: Sequence[Interval], names: Sequence[s
     """
     apart = []
     for figure, interval, name in zip(printed, ours, names, strict=False):
-        if interval.value is None:
-            apart.append(f"{name} undefined")
+        if figure == UNDEFINED or interval.value is None:
+            apart += [] if figure == UNDEFINED and interval.value is None else [f"{name} {'theirs' if figure == UNDEFINED else 'ours'} undefined"]
         elif not agrees(figure, interval.value):
             digits = len(figure.partition(".")[2])
             apart.append(f"{name.rpartition(':')[2]} {interval.value - float(figure):+.{digits}f}")
@@ -225,4 +226,4 @@ def _stored_figures(entry: Entry, files: Path) -> tuple[str, ...] | None:
 def _printed(kept: Mapping[str, float | None], benchmark: str, name: str) -> str:
     value = kept.get(f"{benchmark}_{name}", kept.get({"chair_s": "chairs", "chair_i": "chairi"}.get(name, name)))
     digits = 1 if benchmark == "amber" else 2
-    return "none" if value is None else f"{value:.{digits}f}"
+    return UNDEFINED if value is None else f"{value:.{digits}f}"

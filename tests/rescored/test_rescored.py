@@ -9,7 +9,7 @@ from evalkit.errors import AssetError
 from evalkit.statistics.intervals import Interval
 from tests.rescored.files import index, unpacked
 from tests.rescored.page import COLUMNS, page
-from tests.rescored.rows import Row, agrees, build_row, compared, entries
+from tests.rescored.rows import UNDEFINED, Row, agrees, build_row, compared, entries
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,9 @@ def test_a_comparison_names_what_differs_and_by_how_much():
     ours = [Interval(50.4, 46.0, 54.8), Interval(15.4, 13.0, 17.0), Interval(None, None, None)]
     assert compared(["50.4", "15.4"], ours, ["chair_s", "chair_i"]) == "="
     assert compared(["50.0", "15.616"], ours, ["chair_s", "split:random:f1"]) == "chair_s +0.4, f1 -0.216"
-    assert compared(["1", "2", "3.0"], ours, ["a", "b", "c"]).endswith("c undefined")
+    assert compared(["1", "2", "3.0"], ours, ["a", "b", "c"]).endswith("c ours undefined")
+    assert compared([UNDEFINED], ours, ["f1"]) == "f1 theirs undefined"
+    assert compared([UNDEFINED], ours[2:], ["f1"]) == "="
 
 
 def test_every_row_has_a_file_of_the_index_and_as_many_figures_as_metrics():

@@ -46,8 +46,8 @@ def test_extra_length_counts() -> None:
 
 def test_image_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("1", (300, 300)).save(tmp_path / "big.png")
-    monkeypatch.setattr("evalkit.engines.model.batching.MAX_PIXELS", 10_000)
-    with pytest.raises(DataError, match=r"big\.png.*90,000 pixels"):
+    monkeypatch.setattr("evalkit.images.MAX_PIXELS", 10_000)
+    with pytest.raises(DataError, match=r"big\.png.*300 x 300 pixels"):
         plan([Prompt("0", "?", (ImageFile(tmp_path, "big.png"),))], 1)
 
 
