@@ -167,7 +167,7 @@ class CHAIR(Benchmark):
     def miniature(
         cls, world: Path, variant: Variant = "pos_lemma", image_ids: Path | None = None, question: str = QUESTION
     ) -> Self:
-        """The benchmark over a miniature world's files."""
+        """The benchmark over a miniature world's files; numbers and colours are checked where its scenes are there."""
         return cls(
             synonyms=world / "synonyms.txt",
             annotations=world / "annotations",
@@ -176,7 +176,7 @@ class CHAIR(Benchmark):
             variant=variant,
             question=question,
             splits=("mini",),
-            attributes=SceneAttributes(world),
+            attributes=SceneAttributes(world) if (world / "scenes.jsonl").exists() else None,
         )
 
     @classmethod

@@ -148,7 +148,11 @@ def compared(printed: Sequence[str], ours: Sequence[Interval], names: Sequence[s
     apart = []
     for figure, interval, name in zip(printed, ours, names, strict=False):
         if figure == UNDEFINED or interval.value is None:
-            apart += [] if figure == UNDEFINED and interval.value is None else [f"{name} {'theirs' if figure == UNDEFINED else 'ours'} undefined"]
+            apart += (
+                []
+                if figure == UNDEFINED and interval.value is None
+                else [f"{name} {'theirs' if figure == UNDEFINED else 'ours'} undefined"]
+            )
         elif not agrees(figure, interval.value):
             digits = len(figure.partition(".")[2])
             apart.append(f"{name.rpartition(':')[2]} {interval.value - float(figure):+.{digits}f}")
