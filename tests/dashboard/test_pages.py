@@ -114,7 +114,7 @@ def test_another_base_is_compared_with_a_run_of_its_own_benchmark(open_page, dem
 
 
 def test_compare_warns_where_a_rate_fell_by_saying_less(open_page, demo):
-    assert "saying less" in html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
+    assert "stops earlier" in html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
 
 
 def test_compare_within_groups_names_them(open_page, demo):
