@@ -80,6 +80,8 @@ def _whole(row: Row) -> int:
 def _label(row: Row) -> float:
     name = next((name for name in LABEL_FIELDS if row.fields.get(name) is not None), None)
     if name is None:
+        if blank := next((name for name in LABEL_FIELDS if name in row.fields), None):
+            raise DataError(f"{row.where}: {blank!r} must be a number, found no value")
         raise DataError(f"{row.where}: no field {' or '.join(map(repr, LABEL_FIELDS))}")
     value = row.fields[name]
     try:
