@@ -1,15 +1,14 @@
 """Published figures: readable, named by our metrics, in the right direction, with their doubts."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import toy
 
 from benchmarks import BENCHMARKS
-from benchmarks.cli.inspection_commands import show_report
 from benchmarks.cli.registry import benchmark_class
 from benchmarks.published import published, with_figures
+from evalkit.__main__ import main
 from evalkit.analysis.published import parse
 from evalkit.errors import DataError, UsageError
 from evalkit.harness.stages import evaluate
@@ -131,9 +130,7 @@ def test_a_complement_is_turned_round_and_the_printed_figure_kept():
 def test_a_report_with_published_rows_shows_runs_of_benchmarks_without_any(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(BENCHMARKS, "toy", "toy:ToyBenchmark")
     evaluate(toy.ToyBenchmark(), toy.ToyEngine(tmp_path / "log"), tmp_path / "run")
-    options = Namespace(runs=[tmp_path], html=None, published=True, output=None, groups=False, signatures=False)
-    options.format = "terminal"
-    assert show_report(options) == 0
+    assert main(["report", str(tmp_path), "--published"]) == 0
     assert "wrong_words" in capsys.readouterr().out
 
 
