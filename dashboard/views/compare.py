@@ -11,8 +11,11 @@ from dashboard.markup.compare import effects_html
 from dashboard.markup.samples import key_values_html, link
 from dashboard.reading.cache import remembered
 from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
+from evalkit.analysis.front_file import read_fronts
 from evalkit.errors import EvalkitError
+from evalkit.reports.canvas import PngCanvas
 from evalkit.reports.comparisons import comparison_report
+from evalkit.reports.front_picture import HEIGHT, WIDTH, draw
 from evalkit.reports.markup import clean, escaped
 from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
@@ -80,9 +83,12 @@ def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) ->
             f"<h3>{escaped(infos[0].label)} → {escaped(other.label)}</h3><div class='hk-small'>"
             f"{pair.items:,} of {pair.total:,} items scored in both · {escaped(other.name)}</div>"
         )
+        for placed in pair.fronts:
+            st.html(f"<div>{escaped(placed.sentence())}</div>")
         for warning in pair.warnings:
             say(warning, "warning")
         st.html(effects_html(pair.effects, pair.base, pair.other))
+    _front(comparison, runs)
     frame = effects_frame(comparison.pairs)
     if not frame.empty:
         st.altair_chart(effects_chart(frame), alt="differences with intervals")
@@ -93,6 +99,21 @@ def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) ->
     _items(infos, runs)
     _groups(runs, metrics)
     _export(comparison)
+
+
+def _front(comparison: Comparison, runs: Sequence[Run]) -> None:
+    """The base's own responses cut short, from its front.json, with the other runs beside it."""
+    placed = [found for pair in comparison.pairs for found in pair.fronts if not found.shifted]
+    if not placed:
+        return
+
+    def picture() -> bytes:
+        canvas = PngCanvas(WIDTH, HEIGHT)
+        front = next(front for front in read_fronts(runs[0]) if front.front.answers is None)
+        draw(canvas, front, placed[0].base, placed)
+        return canvas.content()
+
+    st.image(remembered("front", runs, picture), width=WIDTH)
 
 
 def _items(infos: Sequence[RunSummary], runs: Sequence[Run]) -> None:

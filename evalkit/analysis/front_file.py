@@ -25,6 +25,7 @@ from evalkit.metrics import Array, Metric
 from evalkit.runs.records import FRONT, RECORDS, read_json, write_json
 from evalkit.runs.run import Run
 from evalkit.schema import Json
+from evalkit.statistics.intervals import Interval
 
 SCHEMA = 1
 
@@ -135,7 +136,7 @@ def _front_of(value: Mapping[str, Json]) -> RunFront:
         metric.check()
     rows = value["rows"]
     answers = value["answers"]
-    return RunFront(
+    front = RunFront(
         Front(
             value["at"],
             tuple(value["metrics"]),
@@ -155,6 +156,12 @@ def _front_of(value: Mapping[str, Json]) -> RunFront:
             for curve in value["curves"]
         ),
     )
+    # what was computed when the file was written, so that readers do not resample
+    vars(front)["points"] = {
+        curve["name"]: [{name: Interval(**at) for name, at in point.items()} for point in curve["points"]]
+        for curve in value["curves"]
+    }
+    return front
 
 
 def _filled(changes: Sequence[Sequence[float]], cuts: int, names: int) -> Array:
