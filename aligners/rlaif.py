@@ -37,7 +37,8 @@ from aligners.training.stages import MANIFEST, Stages, claim_settings
 from evalkit.engines.base import Engine, identity
 from evalkit.errors import RecordError, TrainingError
 from evalkit.process.progress import Progress
-from evalkit.runs.records import Journal, locked, read_journal, read_json
+from evalkit.runs.lock import locked
+from evalkit.runs.records import Journal, read_journal, read_json
 from evalkit.schema import Json
 
 RUN = "rlaif.json"

@@ -17,13 +17,14 @@ from benchmarks.cli.forecast_commands import forecast_run, forecast_scoring, nee
 from benchmarks.cli.front_commands import add_front_command
 from benchmarks.cli.import_commands import add_import_command
 from benchmarks.cli.inspection_commands import add_inspection_commands
-from benchmarks.cli.planning import asked_from, plans_of, rebuild
+from benchmarks.cli.planning import asked_from, plans_of, rebuild, trusted
 from benchmarks.cli.protocol import add_protocol_argument, obeyed
 from benchmarks.cli.scoring_commands import score_several, stored_run
 from evalkit.cli.arguments import (
     EXIT_FAILURES,
     add_sampling_arguments,
     default_output,
+    folder_name,
     model_label,
     positive,
 )
@@ -185,7 +186,8 @@ def merge_runs(options: argparse.Namespace) -> int:
     from evalkit.runs.records import read_manifest
 
     manifest = read_manifest(options.shards[0])
-    run_dir = options.output_path / str(manifest["label"]) / str(manifest["benchmark"])
+    name = trusted(str(manifest.get("benchmark")), options.benchmark)
+    run_dir = options.output_path / folder_name(str(manifest.get("label"))) / folder_name(name)
     work = merge_shards(options.shards, run_dir, rebuild(options))
     print(
         f"{run_dir}: {len(work.items) * work.sampling.n} responses of {len(options.shards)} shards; "

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from evalkit import __version__
 from evalkit.cli.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
 from evalkit.errors import EvalkitError, StoppedError, UsageError
+from evalkit.process.printing import failed_output, guarded_streams
 
 LAYERS = ("benchmarks", "evalkit", "aligners", "dashboard")
 
@@ -74,12 +75,19 @@ def normalised(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    with guarded_streams():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # evalkit.images has a limit of its own
     arguments = normalised(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(arguments)
     try:
-        return int(options.command(options) or 0)
+        code = int(options.command(options) or 0)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"evalkit: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -93,8 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("evalkit: interrupted; what was finished is kept, rerun the same command to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `evalkit ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return 0
+    except OSError as error:  # a full disk under standard output, no file descriptors left
+        return failed_output(error)
 
 
 if __name__ == "__main__":

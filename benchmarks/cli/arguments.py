@@ -73,6 +73,11 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--references", metavar="FILE", help="ready reference objects {image_id: [objects]}")
     group.add_argument("--variant", help="variant of the scorer")
     group.add_argument(
+        "--benchmark",
+        metavar="PACKAGE.MODULE:CLASS",
+        help="a benchmark of your own that a stored run names; code that only a run folder names is not started",
+    )
+    group.add_argument(
         "--thoughts",
         metavar="T",
         help="thoughts of reasoning models (<think>...</think>): removed before scoring (default), kept, or the names "

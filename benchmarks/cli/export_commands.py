@@ -20,6 +20,11 @@ def add_export_command(commands: Any) -> None:
     )
     export.add_argument("--output", type=Path, metavar="FILE")
     export.add_argument("--sample", type=int, metavar="K", help="which of several responses per item, from 0")
+    export.add_argument(
+        "--benchmark",
+        metavar="PACKAGE.MODULE:CLASS",
+        help="a benchmark of your own that the run names, for its formats",
+    )
     export.add_argument("--omit-failures", action="store_true", help="leave failed responses out")
     export.add_argument(
         "--keep-formulas",
@@ -36,7 +41,7 @@ def export_responses(options: argparse.Namespace) -> int:
     """`evalkit export`."""
     from evalkit.formats.exporters import EXPORTS, export_run
 
-    declared = _declared(options.run)
+    declared = _declared(options.run, options.benchmark)
     known = {**{export.name: export for export in declared}, **EXPORTS}
     if options.format == "list":
         for name, export in known.items():
@@ -60,14 +65,14 @@ def export_responses(options: argparse.Namespace) -> int:
     return 0
 
 
-def _declared(run: Path | None) -> "list[Export]":
-    """Formats that the benchmarks declare, those of the run's own benchmark included."""
+def _declared(run: Path | None, named: str | None) -> "list[Export]":
+    """Formats that the benchmarks declare; those of a benchmark outside of the program only if the user names it."""
     from benchmarks.cli.registry import benchmark_class
     from evalkit.runs.records import MANIFEST, read_manifest
 
     names = list(BENCHMARKS)
     if run is not None and (run / MANIFEST).exists():
         own = str((read_manifest(run).get("origin") or {}).get("name", ""))
-        if ":" in own:
+        if ":" in own and own == named:
             names.append(own)
     return [export for name in names for export in benchmark_class(name).exports]

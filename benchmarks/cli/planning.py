@@ -95,10 +95,26 @@ def rebuild(options: argparse.Namespace) -> "Callable[[str, Mapping[str, Any]], 
         stored = dict(origin.get("options") or {})
         world = options.world.resolve() if options.world else Path(origin["world"]) if origin.get("world") else None
         given = {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key, None)}
-        own = str(origin.get("name") or name)
+        own = trusted(str(origin.get("name") or name), getattr(options, "benchmark", None))
         return build(own, stored | given | _task_settings(options.set, own), world)
 
     return rebuilt
+
+
+def trusted(name: str, named: str | None = None) -> str:
+    """The benchmark that a run folder names, if no code of the folder's choice is started by it.
+
+    Args:
+        named: "package.module:Class" that the user has named.
+    Raises:
+        UsageError: if it is not one of the program's own, nor the one that the user named.
+    """
+    if name.replace("-", "_") in BENCHMARKS or name == named or name in BENCHMARKS.values():
+        return name
+    raise UsageError(
+        f"the run names the benchmark {name!r}, which is not one of {', '.join(BENCHMARKS)}; a run folder starts no "
+        "code by itself: if you trust it, repeat the name with --benchmark"
+    )
 
 
 def check_settings(pairs: list[str], names: list[str]) -> None:

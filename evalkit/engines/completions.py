@@ -44,6 +44,7 @@ class Attempt:
     model       the model's name as the server reports it
     error       why the attempt failed, None if it did not
     finish      why the text ends, in the server's word; None where it tells none
+    sent        whether the request reached a server
     tokens_in   tokens of the prompt as the server counts them
     tokens_out  tokens generated
     """
@@ -54,6 +55,7 @@ class Attempt:
     tokens_in: int | None = None
     tokens_out: int | None = None
     finish: str | None = None
+    sent: bool = True
 
     def as_dict(self) -> dict[str, Json]:
         """As stored in a journal and in the cache."""
@@ -64,6 +66,7 @@ class Attempt:
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             **({"finish": self.finish} if self.finish is not None else {}),
+            **({} if self.sent else {"sent": False}),
         }
 
     @classmethod
@@ -81,7 +84,15 @@ class Attempt:
         counts = [row[name] for name in ("tokens_in", "tokens_out")]
         if not all(count is None or (type(count) is int and count >= 0) for count in counts):
             raise ValueError(f"an attempt has a count that is not a number: {row!r:.60}")
-        return cls(row["raw"], row["model"], row["error"], row["tokens_in"], row["tokens_out"], row.get("finish"))
+        return cls(
+            row["raw"],
+            row["model"],
+            row["error"],
+            row["tokens_in"],
+            row["tokens_out"],
+            row.get("finish"),
+            row.get("sent") is not False,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ at the response it stopped at. A fault is retried a bounded number of times, the
 
     retried        429, 408, 409, 425, 5xx, time-outs, cut connections, replies that are not JSON, empty content
     failed at once other 4xx (a prompt that is too long), content refused by the server's filter
-    fatal          401, 403, 404, an exhausted quota, a server that cannot be reached: EngineError, work stops
+    fatal          401, 402, 403, 404, an exhausted quota, a server that cannot be reached: EngineError, work stops
 
 A reply from a model of another name is an answer; the name is recorded with the attempt.
 """
 
 import asyncio
+import errno
 import math
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +23,10 @@ from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
 from evalkit.engines.completions import Attempt, Completion
 from evalkit.engines.groups import together
-from evalkit.engines.served.chat import Reply, chat_messages, read_reply
-from evalkit.engines.served.endpoints import api_key, base_urls, without_secrets
+from evalkit.engines.served.chat import Reply, ServerError, chat_messages, read_reply
+from evalkit.engines.served.endpoints import api_key, base_urls, split_query, without_secrets
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
+from evalkit.engines.served.transport import RedirectedError, ReplyTooLargeError, http_client, root_cause
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
@@ -33,24 +36,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FATAL_STATUS = {401: "the key was refused", 403: "access was refused", 404: "no such model or address"}
+FATAL_STATUS = {
+    401: "the key was refused",
+    402: "payment is required",
+    403: "access was refused",
+    404: "no such model or address",
+}
 RETRIED_STATUS = {408, 409, 425, 429}
 EMPTY_ATTEMPTS = 3  # a deterministic server would return nothing for ever
 UNREACHABLE_IN_ROW = 8  # so many prompts in a row without any reply: the server is gone
 LONGEST_WAIT_S = 600.0  # a Retry-After beyond it fails the prompt instead
 RAW_LIMIT = 2000  # characters kept of a reply that could not be read
 TOP_LOGPROBS = 20
+DECODING_FIELDS = ("temperature", "top_p", "seed")
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """Why an attempt failed: `again` says whether another may help, `wait_s` what the server asked for."""
+    """Why an attempt failed: `again` says whether another may help, `wait_s` what the server asked for.
+
+    sent     whether the request reached a server
+    adapted  the request is written otherwise from now on; trying it so is no further attempt
+    """
 
     error: str
     again: bool
     wait_s: float = 0.0
     unreachable: bool = False
     raw: str | None = None
+    sent: bool = True
+    adapted: bool = False
 
 
 class OpenAIEngine:
@@ -65,6 +80,7 @@ class OpenAIEngine:
         timeout_s: of one attempt, from connecting to the last byte.
         backoff_s: first wait after a fault, doubled each time, with jitter.
         extra: further fields of the request body, e.g. {"repetition_penalty": 1.0}.
+        omit: fields that are left out of the request, for models that refuse them, e.g. "temperature+top_p+seed".
         prefix: of the environment variables.
     """
 
@@ -81,6 +97,7 @@ class OpenAIEngine:
         timeout_s: float = 300.0,
         backoff_s: float = 0.5,
         extra: Mapping[str, Json] | None = None,
+        omit: str = "",
         prefix: str = "OPENAI",
     ) -> None:
         if min(connections, attempts) < 1:
@@ -94,9 +111,17 @@ class OpenAIEngine:
         self._key = api_key(key, addresses, prefix)
         self._attempts, self._timeout_s, self._backoff_s = attempts, timeout_s, backoff_s
         self._extra = dict(extra or {})
+        self._omit = tuple(name for name in re.split(r"[+,\s]+", omit) if name)
         self._fleet = Fleet(addresses, connections)
         self._clients: dict[str, AsyncOpenAI] = {
-            address: AsyncOpenAI(api_key=self._key.reveal(), base_url=address, max_retries=0, timeout=timeout_s)
+            address: AsyncOpenAI(
+                api_key=self._key.reveal(),
+                base_url=(parts := split_query(address))[0],
+                default_query=parts[1],
+                max_retries=0,
+                timeout=timeout_s,
+                http_client=http_client(timeout_s, connections),
+            )
             for address in addresses
         }
         self._limit_field = "max_tokens"
@@ -110,7 +135,10 @@ class OpenAIEngine:
 
     def describe(self) -> Mapping[str, Json]:
         """Model and request fields. Not the address: a job may find the same model on another node tomorrow."""
-        return {"engine": self.name, "model": self.model} | ({"extra": self._extra} if self._extra else {})
+        told: dict[str, Json] = {"engine": self.name, "model": self.model}
+        if self._extra:
+            told["extra"] = self._key.redact_json(self._extra)
+        return told | ({"omit": "+".join(sorted(self._omit))} if self._omit else {})
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
         """See `Engine.generate`. Questions about one image are sent one after the other: servers cache prefixes."""
@@ -176,6 +204,7 @@ class OpenAIEngine:
                 "top_p": sampling.top_p,
                 "seed": sampling.seed_for(prompt.id, sample),
             }
+            body = {name: value for name, value in body.items() if name not in self._omit}
             later = ("top_k", "repetition_penalty")  # vLLM and its like know them, OpenAI's own models refuse them
             body |= {name: value for name, value in sampling.as_dict().items() if name in later}
         except DataError as error:
@@ -258,7 +287,9 @@ class OpenAIEngine:
                     return outcome, attempts
             else:
                 fault = outcome
-                attempts.append(Attempt(fault.raw, error=fault.error))
+                if fault.adapted:
+                    continue
+                attempts.append(Attempt(fault.raw, error=fault.error, sent=fault.sent))
                 last = server
             if not fault.again or len(attempts) >= self._attempts:
                 self._give_up(fault, server)
@@ -284,19 +315,39 @@ class OpenAIEngine:
     async def _attempt(self, server: Server, body: dict[str, Json]) -> Reply | _Fault:
         import openai
 
-        started = time.monotonic()
+        started, limit_field = time.monotonic(), self._limit_field
         fault: _Fault
         try:
             async with asyncio.timeout(self._timeout_s):
-                text = await self._post(server, body)
-            reply = read_reply(text)
+                text = await self._post(server, body, limit_field)
+            reply = self._read(text)
         except openai.APIStatusError as error:
-            return self._status_fault(error, server, body, started)
+            return self._status_fault(error, server, body, started, limit_field)
         except (TimeoutError, openai.APITimeoutError):
             fault = _Fault(f"no reply within {self._timeout_s:g} s", again=True, unreachable=True)
         except openai.APIError as error:
+            cause = root_cause(error)
+            if isinstance(cause, ReplyTooLargeError | RedirectedError):
+                self._answered, self._unreachable = True, 0
+                return _Fault(f"{without_secrets(server.url)}: {cause}", again=False)
+            if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
+                raise EngineError(
+                    "Too many open files: raise `ulimit -n`, or lower connections; what was finished is kept, "
+                    "rerun the same command to resume"
+                ) from None
             reason = type(error.__cause__ or error).__name__
-            fault = _Fault(f"connection failed ({reason})", again=True, unreachable=True)
+            refused = isinstance(cause, ConnectionRefusedError) or reason in ("ConnectError", "ConnectTimeout")
+            fault = _Fault(f"connection failed ({reason})", again=True, unreachable=True, sent=not refused)
+        except ServerError as error:
+            self._answered, self._unreachable = True, 0
+            words = self._key.redact(str(error))
+            if error.status in FATAL_STATUS:
+                raise EngineError(f"{FATAL_STATUS[error.status]} (model {self.model!r}); {words}") from None
+            again = error.status is None or error.status in RETRIED_STATUS or error.status >= 500
+            fault = _Fault(words, again, raw=self._key.redact(text)[:RAW_LIMIT])
+        except (ReplyTooLargeError, RedirectedError) as error:
+            self._answered, self._unreachable = True, 0
+            fault = _Fault(str(error), again=False)
         except ValueError as error:
             self._answered, self._unreachable = True, 0
             fault = _Fault(str(error), again=True, raw=self._key.redact(text)[:RAW_LIMIT])
@@ -307,16 +358,28 @@ class OpenAIEngine:
         server.failed()
         return fault
 
-    async def _post(self, server: Server, body: dict[str, Json]) -> str:
+    def _read(self, text: str) -> Reply:
+        """A reply without the key, should the server have echoed it anywhere.
+
+        Raises:
+            ValueError: as `read_reply`.
+        """
+        reply = read_reply(text)
+        body: Mapping[str, Json] = self._key.redact_json(reply.body)
+        words = (reply.text, reply.model, reply.finish)
+        said, model, finish = (None if word is None else self._key.redact(word) for word in words)
+        return Reply(said or "", finish, model, reply.tokens_in, reply.tokens_out, body)
+
+    async def _post(self, server: Server, body: dict[str, Json], limit_field: str) -> str:
         """The body of the reply, unread."""
-        fields = {self._limit_field if name == "max_tokens" else name: value for name, value in body.items()}
+        fields = {limit_field if name == "max_tokens" else name: value for name, value in body.items()}
         # The whole body goes in as extra: converting typed messages would take the client a fifth of its time.
         create: Any = self._clients[server.url].chat.completions.with_raw_response.create
         raw = await create(model=self.model, messages=[], extra_body=fields)
         return str(raw.text)
 
     def _status_fault(
-        self, error: "APIStatusError", server: Server, body: Mapping[str, Json], started: float
+        self, error: "APIStatusError", server: Server, body: Mapping[str, Json], started: float, limit_field: str
     ) -> _Fault:
         """What an HTTP error means.
 
@@ -330,9 +393,14 @@ class OpenAIEngine:
         if status in FATAL_STATUS or (status == 429 and error.code == "insufficient_quota"):
             what = FATAL_STATUS.get(status, "the quota is used up")
             raise EngineError(f"{said}: {what} (model {self.model!r}); {_short(raw)}") from None
-        if status == 400 and "max_completion_tokens" in raw and self._limit_field == "max_tokens":
+        if status in (400, 422) and "max_completion_tokens" in raw and limit_field == "max_tokens":
             self._limit_field = "max_completion_tokens"  # newer models of the vendor know this name only
-            return _Fault(f"{said}: {_short(raw)}", again=True, raw=raw)
+            return _Fault(f"{said}: {_short(raw)}", again=True, raw=raw, adapted=True)
+        refused = next(
+            (name for name in DECODING_FIELDS if name in body and f"'{name}'" in raw.replace('"', "'")), None
+        )
+        if status in (400, 422) and refused is not None:
+            said += f" (a model that refuses {refused} is asked without it by omit={refused}, e.g. --judge-args)"
         again = status in RETRIED_STATUS or status >= 500
         wait_s = retry_after(error.response.headers.get("retry-after")) or 0.0
         if status == 429:

@@ -16,7 +16,8 @@ from evalkit.files.atomic import write_output
 from evalkit.files.rows import read_rows
 from evalkit.files.spreadsheet import csv_text
 from evalkit.formats.joining import plain_question
-from evalkit.runs.records import RECORDS, read_journal, read_manifest
+from evalkit.runs.records import read_manifest
+from evalkit.runs.run import load_run
 from evalkit.schema import Json
 
 Record = Mapping[str, Json]  # a line of records.jsonl
@@ -75,7 +76,7 @@ def export_run(
     manifest = read_manifest(run_dir)
     model = str(manifest.get("label", ""))
     exports = (*_noted(manifest.get("exports")), *exports)
-    records = read_journal(run_dir / RECORDS)
+    records = load_run(run_dir).rows
     if not records:
         raise RecordError(f"{run_dir}: no records; score the run first")
     samples = sorted({row.get("sample", 0) for row in records})

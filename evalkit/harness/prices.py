@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.engines.completions import Attempt
+from evalkit.engines.served.chat import MOST_TOKENS
 from evalkit.errors import DataError, UsageError
 from evalkit.schema import Prompt
 
@@ -64,6 +65,11 @@ def read_price(text: str, model: str) -> Price:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {model!r} needs numbers usd_per_million_in and usd_per_million_out") from error
+
+
+def _believed(told: int | None, held: int) -> int:
+    """Tokens as the server tells them, or as they were held."""
+    return held if told is None or not 0 <= told <= MOST_TOKENS else told
 
 
 def _amount(value: object, where: str) -> float:
@@ -186,16 +192,21 @@ class Budget:
     def charge(self, prompt_id: str, attempts: Iterable[Attempt]) -> None:
         """A call is over: count what its attempts used.
 
-        An attempt without a reply costs nothing; one whose tokens the server does not tell costs what was held for it.
+        Every request that was sent is a call, whatever came back. An attempt without any reply costs no tokens; one
+        whose tokens the server does not tell, or tells beyond belief, costs what was held for it.
         """
         with self._lock:
             held_in, held_out = self._under_way.pop(prompt_id, (0, 0))
             for attempt in attempts:
-                if attempt.error is not None and attempt.tokens_out is None:
+                if not attempt.sent:
                     continue
-                tokens_in = held_in if attempt.tokens_in is None else attempt.tokens_in
-                tokens_out = held_out if attempt.tokens_out is None else attempt.tokens_out
                 self.spent_calls += 1
+                if attempt.error is not None and attempt.tokens_out is None and attempt.raw is None:
+                    continue
+                if attempt.error is not None and attempt.error.startswith("HTTP "):
+                    continue
+                tokens_in = _believed(attempt.tokens_in, held_in)
+                tokens_out = _believed(attempt.tokens_out, held_out)
                 self.spent_tokens += tokens_in + tokens_out
                 self.spent_usd += self._usd(tokens_in, tokens_out)
 

@@ -10,7 +10,8 @@ from evalkit.analysis.front_file import write_fronts
 from evalkit.benchmark import Benchmark
 from evalkit.metrics import sum_counts
 from evalkit.runs.checks import check_samples
-from evalkit.runs.records import METRICS, RECORDS, write_json, write_jsonl
+from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS, write_json, write_lines
 from evalkit.runs.run import MAX_GROUPS, failed_stage
 from evalkit.schema import Item, Json, Sample
 from evalkit.statistics.intervals import Interval, intervals
@@ -36,9 +37,14 @@ def write_results(
     manifest: Mapping[str, Json],
     progress: Callable[[str, int, int], None],
 ) -> Summary:
-    """Write records.jsonl, metrics.json and, for a benchmark that declares fronts, front.json of scored samples."""
+    """Write run.json, records.jsonl, metrics.json of scored samples; front.json where a benchmark declares fronts."""
     rows = [sample_row(sample, benchmark.present) for sample in samples]
-    write_jsonl(run_dir / RECORDS, iter(rows))
+    lines = [sealed(row) for row in rows]
+    records = digest(b"".join(lines))
+    manifest = {**manifest, MADE_FROM: {RECORDS: records}}
+    (run_dir / METRICS).unlink(missing_ok=True)  # never beside records or a manifest that it was not computed from
+    write_json(run_dir / MANIFEST, manifest)
+    write_lines(run_dir / RECORDS, lines)
     progress("records", len(rows), len(rows))
     scored = [sample for sample in samples if sample.score.counts is not None]
     metrics = _intervals(benchmark, scored)
@@ -60,6 +66,7 @@ def write_results(
             "official": dict(official) if official is not None else None,
             "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
             "checks": check_samples(rows, benchmark.metrics, baselines),
+            MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: records},
         },
     )
     write_fronts(run_dir, str(manifest["signature"]), measure(benchmark, samples))

@@ -27,6 +27,7 @@ from evalkit.harness.verdicts import ask_judge, score_sample
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.libraries import library_version
 from evalkit.process.progress import Progress, silent
+from evalkit.runs.lock import locked
 from evalkit.runs.records import (
     MANIFEST,
     RESPONSES,
@@ -34,7 +35,6 @@ from evalkit.runs.records import (
     SCHEMA,
     Journal,
     check_rows,
-    locked,
     read_journal,
     read_manifest,
     write_json,
@@ -245,7 +245,6 @@ def score(
             "exports": general_names(benchmark.exports),
         }
         manifest["signature"] = str(Signature.of(manifest))
-        write_json(run_dir / MANIFEST, manifest)
         return write_results(run_dir, benchmark, samples, manifest, progress)
 
 

@@ -1,7 +1,7 @@
 """Scoring what exists: the responses of a run directory, of shards, or of files made elsewhere."""
 
 import hashlib
-import shutil
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +11,17 @@ from evalkit.errors import DataError, RecordError, UsageError
 from evalkit.formats.importers import import_responses
 from evalkit.harness.asked import Asked
 from evalkit.harness.stages import Plan, generate, plan
-from evalkit.runs.records import MANIFEST, RESPONSES, SAMPLE_KEY, VERDICTS, check_rows, read_journal, read_manifest
+from evalkit.runs.lock import locked
+from evalkit.runs.records import (
+    MANIFEST,
+    RESPONSES,
+    SAMPLE_KEY,
+    VERDICTS,
+    Journal,
+    check_rows,
+    read_journal,
+    read_manifest,
+)
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Response
 from evalkit.text.thoughts import STANDARD, Thoughts
@@ -152,14 +162,35 @@ def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
                     key[0], row.get("text"), key[1], row.get("finish"), None, row.get("tokens"), row.get("failure")
                 )
             )
+    _check_merged(run_dir, responses, rows)
     generate(work, StoredResponses(responses, manifests[0]["model"]), run_dir, manifests[0]["label"])
-    journals = [shard / VERDICTS for shard in shards if (shard / VERDICTS).exists()]
-    if journals and not (run_dir / VERDICTS).exists():
-        with (run_dir / VERDICTS).open("wb") as joined:
-            for journal in journals:
-                with journal.open("rb") as part:
-                    shutil.copyfileobj(part, joined)
+    with locked(run_dir):
+        _merge_verdicts(shards, run_dir)
     return work
+
+
+def _check_merged(run_dir: Path, responses: Sequence[Response], shards: Mapping[tuple[str, int], Path]) -> None:
+    """Raise RecordError if an earlier merge holds another response than a shard: it was generated anew since."""
+    merged = {(row.get("id"), row.get("sample")): row.get("text") for row in read_journal(run_dir / RESPONSES)}
+    for response in responses:
+        key = (response.prompt_id, response.sample)
+        if merged.get(key) is not None and merged[key] != response.text:
+            raise RecordError(
+                f"{shards[key]}: the response to item {key[0]!r} is another one than in {run_dir}, which was merged "
+                "before; remove that folder, or choose another --output-path"
+            )
+
+
+def _merge_verdicts(shards: Sequence[Path], run_dir: Path) -> None:
+    """Verdicts of the shards that the merged run does not hold yet; a torn last line is left out."""
+    rows = [row for shard in shards for row in read_journal(shard / VERDICTS)]
+    if not rows:
+        return
+    with Journal(run_dir / VERDICTS) as journal:
+        known = {json.dumps(row, sort_keys=True) for row in journal.rows}
+        for row in rows:
+            if json.dumps(row, sort_keys=True) not in known:
+                journal.append(row)
 
 
 def _whole(value: Json) -> Json:

@@ -2,15 +2,20 @@ r"""What reaches the terminal: every line the program prints goes through here.
 
 Labels, groups, settings, file names and servers' words come from elsewhere. A terminal obeys control characters in them
 (it clears the screen, sets the window's title, types for the user), so none but the newline and the tab is printed:
-the others stand there by their number, as in \\x1b. What the terminal's encoding lacks is replaced, not fatal, and a
+the others stand there by their number, as in \\u001b. What the terminal's encoding lacks is replaced, not fatal, and a
 full disk or a closed pipe is one line and an exit code instead of a traceback.
 """
 
+import errno
 import io
+import os
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any
+
+EXIT_ABORTED = 3
 
 _KEPT = "\n\t"
 _SUBSTITUTES = {
@@ -36,8 +41,8 @@ def printable(text: str) -> str:
 
     Numbers are written as JSON writes them, so that what was JSON is still JSON.
 
-    >>> printable("a\x1b[2Jb")
-    'a\\u001b[2Jb'
+    >>> print(printable("a" + chr(27) + "[2Jb"))
+    a\u001b[2Jb
     """
     if text.isascii() and text.isprintable():
         return text
@@ -108,13 +113,33 @@ class SafeStream(io.TextIOBase):
             return plain.encode(self.encoding, "replace").decode(self.encoding)
 
 
-def guard_streams() -> None:
-    """Let standard output and standard error print through `SafeStream`; a stream that is closed swallows its text."""
-    sys.stdout = _guarded(sys.stdout)
-    sys.stderr = _guarded(sys.stderr)
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Within it standard output and standard error print through `SafeStream`; a closed one swallows text."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _guarded(before[0]), _guarded(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def _guarded(stream: Any) -> Any:
     if stream is None:
         return SafeStream(io.StringIO())  # closed before the program began (>&-)
     return stream if isinstance(stream, SafeStream) else SafeStream(stream)
+
+
+def failed_output(error: OSError) -> int:
+    """One line for an error of the operating system that nothing else has named; returns the exit code.
+
+    What could not be written to standard output is dropped, so that the interpreter does not try it once more.
+    """
+    where = f"{error.filename}: " if error.filename else ""
+    words = error.strerror or str(error)
+    remedy = "; raise `ulimit -n`, or lower connections" if error.errno == errno.EMFILE else ""
+    with suppress(OSError):  # standard error may be full as well
+        sys.stderr.write(f"evalkit: {where}{words}{remedy}\n")
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return EXIT_ABORTED

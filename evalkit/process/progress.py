@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
+from evalkit.process.printing import SafeStream, printable
+
 
 class ProgressBar:
     """A callback `(what, done, total)` for library functions; shows nothing for work shorter than two seconds.
@@ -17,8 +19,9 @@ class ProgressBar:
     """
 
     def __init__(self, title: str, stream: TextIO | None = None) -> None:
-        self.title = title
-        self.stream = stream or sys.stderr
+        self.title = printable(title)
+        stream = stream or sys.stderr
+        self.stream = stream.stream if isinstance(stream, SafeStream) else stream  # the bar moves the cursor itself
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._started: dict[str, tuple[float, int]] = {}

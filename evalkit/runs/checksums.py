@@ -18,6 +18,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from evalkit.schema import Json
 
 SUM = "sum"  # key of a line's checksum, always its last one
@@ -59,7 +61,15 @@ def unsealed(line: bytes) -> tuple[Any, bool]:
         line = body
     elif _LIKE_A_SEAL.search(line):
         raise DamagedLineError("the line's checksum is damaged")
-    return json.loads(line.decode("utf-8", errors="surrogatepass")), seal is not None
+    return _decoded(line), seal is not None
+
+
+def _decoded(line: bytes) -> Any:
+    """The JSON of a line; msgspec is four times as fast, json also reads lone surrogates and says what is wrong."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json.loads(line.decode("utf-8", errors="surrogatepass"))
 
 
 def digest(data: bytes) -> str:

@@ -12,8 +12,8 @@ line is dropped when the journal is opened again; a broken line anywhere else is
 are replaced as a whole (written beside, then renamed).
 """
 
-import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +22,12 @@ from typing import IO, Any
 
 from evalkit.errors import RecordError
 from evalkit.files.atomic import replaced
+from evalkit.files.foreign import open_regular, read_regular
+from evalkit.runs.checksums import DamagedLineError, sealed, unsealed
 from evalkit.schema import Json
 
 SCHEMA = 1
+LARGEST_JSON = 256 << 20  # bytes of run.json, metrics.json
 
 MANIFEST = "run.json"
 RESPONSES = "responses.jsonl"
@@ -49,30 +52,47 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
     """(row, offset of its end) of every complete line."""
-    if not path.exists():
-        return []
-    if not path.is_file():
-        raise RecordError(f"{path}: not a regular file")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+        data = read_regular(path)
+    except FileNotFoundError:
+        return []
     rows: list[tuple[dict[str, Any], int]] = []
-    offset = 0
+    offset, sealed_before = 0, False
     for number, line in enumerate(data.split(b"\n"), 1):
         end = offset + len(line) + 1
         torn = end > len(data)  # the last piece of the split has no newline behind it
         offset = end
         if torn:
             break
-        try:
-            row = json.loads(line.decode("utf-8", errors="surrogatepass"))
-        except (ValueError, RecursionError) as error:
-            raise RecordError(f"{path}:{number}: journal line is not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise RecordError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+        row, is_sealed = _opened(line, path, number)
+        if sealed_before and not is_sealed:
+            raise RecordError(f"{path}:{number}: the line has no checksum, though earlier ones have; {_mend(path)}")
+        sealed_before = is_sealed
         rows.append((row, end))
     return rows
+
+
+def _mend(path: Path) -> str:
+    if path.name == RECORDS:
+        return f"`evalkit score {path.parent}` makes it again from the journals"
+    return "remove the line, the command that made it makes it again"
+
+
+def _opened(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], bool]:
+    """A line of a journal or of the records, its checksum tried and taken off; whether it had one.
+
+    Raises:
+        RecordError: if it is damaged, or not a JSON object.
+    """
+    try:
+        row, is_sealed = unsealed(line)
+    except DamagedLineError as error:
+        raise RecordError(f"{path}:{number}: {error}; {_mend(path)}") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}:{number}: journal line is not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise RecordError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+    return row, is_sealed
 
 
 class Journal:
@@ -84,9 +104,9 @@ class Journal:
         self.rows = [row for row, _ in rows]
         self._end = rows[-1][1] if rows else 0
         try:
-            self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+            handle = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            self._file = os.fdopen(handle, "r+b", buffering=0)
             self._file.truncate(self._end)
-            self._file.seek(self._end)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -96,14 +116,13 @@ class Journal:
         Raises:
             RecordError: if it cannot be written (disk full); the journal is left with its complete lines only.
         """
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", errors="surrogatepass")
+        line = sealed(row)
         rest = memoryview(line)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._file.truncate(self._end)
-            self._file.seek(self._end)
             raise RecordError(f"{self.path}: cannot be written: {error.strerror}; finished lines are kept") from error
         self._end += len(line)
         self.rows.append(dict(row))
@@ -135,6 +154,22 @@ def write_jsonl(path: Path, rows: Iterator[Mapping[str, Json]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Replace a file of sealed lines as a whole."""
+    with _replaced(path) as file:
+        for line in lines:
+            file.write(line.decode("utf-8", errors="surrogatepass"))
+
+
+def open_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The row of a line, its checksum tried and taken off.
+
+    Raises:
+        RecordError: if it is damaged, or not a JSON object; file and line are named.
+    """
+    return _opened(line, path, number)[0]
+
+
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
     if not path.parent.is_dir():  # removed under a running program: not made anew without its journals
@@ -153,7 +188,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: if the file is absent or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(read_regular(path, largest=LARGEST_JSON).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         if not path.parent.exists():
             raise RecordError(f"{path.parent}: no such folder") from error
@@ -198,25 +233,3 @@ def check_rows(rows: Iterable[Mapping[str, Any]], path: Path, fields: Mapping[st
                     f"{path}:{number}: {name!r} must be a {kind.__name__}, found {row.get(name)!r:.60}; "
                     "remove the line, the same command makes it again"
                 )
-
-
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Make the directory and hold it against a second process.
-
-    Raises:
-        RecordError: if another process holds it, or it cannot be written.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        handle = (run_dir / ".lock").open("w")
-    except OSError as error:
-        raise RecordError(f"{run_dir}: cannot be written: {error.strerror}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RecordError(
-                f"{run_dir} is in use by another process; wait for it or choose another folder"
-            ) from error
-        yield

@@ -1,18 +1,20 @@
 """Reading run directories: all that comparisons and reports need, without the code that made them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from evalkit.errors import DataError, RecordError
+from evalkit.files.foreign import read_regular
 from evalkit.metrics import Array, Metric, count_matrix
+from evalkit.runs import belonging
 from evalkit.runs.checks import Flag, check_samples, flags_of
-from evalkit.runs.records import MANIFEST, METRICS, RECORDS, read_json, read_manifest
+from evalkit.runs.checksums import digest
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS, open_line, read_json, read_manifest
+from evalkit.runs.shapes import ShapeError, check_record, check_results
 from evalkit.runs.signature import Signature
 from evalkit.schema import Json
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, intervals
@@ -76,7 +78,13 @@ class RunSummary:
         """Content of metrics.json, empty for a run in memory or a folder without one."""
         if self.path is None or not (self.path / METRICS).exists():
             return {}
-        return read_json(self.path / METRICS)
+        found = read_json(self.path / METRICS)
+        try:
+            check_results(found, [metric.name for metric in self.metrics])
+        except ShapeError as error:
+            raise RecordError(f"{self.path / METRICS} is damaged: {error}; {belonging.remedy(self.path)}") from error
+        belonging.check_results(self.path, self.manifest, found)
+        return found
 
     @cached_property
     def values(self) -> dict[str, Interval]:
@@ -236,16 +244,21 @@ def failed_stage(row: Mapping[str, Json]) -> str | None:
 def load_run(path: Path | str) -> Run:
     """Read a run directory.
 
-    A torn last line of records.jsonl is left out (the file is being copied); any other broken line is an error.
-
     Raises:
-        RecordError: if it is not a run, is not scored yet, is of another schema version, or a line cannot be read.
+        RecordError: if it is not a run, is not scored yet, is of another schema version, a line cannot be read, or its
+            files do not belong together; the message names the command that mends it.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
     if "metrics" not in manifest or not (folder / RECORDS).exists():
         raise RecordError(f"{folder} is not scored yet: {RECORDS} is missing; run `evalkit score {folder}`")
-    return Run(manifest, list(_read_records(folder / RECORDS)), path=folder)
+    data = _records_bytes(folder / RECORDS)
+    run = Run(manifest, path=folder, rows=list(_read_records(data, folder / RECORDS)))
+    belonging.check_count(folder, manifest, len(run.rows))
+    belonging.check_records(folder, manifest, digest(data))
+    if run.results:
+        belonging.check_results(folder, manifest, run.results, run.rows)
+    return run
 
 
 def find_runs(*folders: Path | str) -> list[Path]:
@@ -254,49 +267,33 @@ def find_runs(*folders: Path | str) -> list[Path]:
     Raises:
         RecordError: if a folder does not exist.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # where it really lies -> as it was reached first
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise RecordError(f"{folder}: no such folder")
         for manifest in sorted(folder.rglob(MANIFEST)):
             if (manifest.parent / RECORDS).exists():
-                found.setdefault(manifest.parent)
-    return list(found)
+                found.setdefault(manifest.parent.resolve(), manifest.parent)
+    return list(found.values())
 
 
-def _read_records(path: Path) -> Iterator[dict[str, Any]]:
-    lines = path.read_bytes().split(b"\n")
-    torn = lines.pop()  # what follows the last newline: nothing, or a line that was not finished
+def _records_bytes(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such file") from error
+
+
+def _read_records(data: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    *lines, torn = data.split(b"\n")  # what follows the last newline: nothing, or a line that was not finished
     for number, line in enumerate(lines, 1):
         try:
-            yield _record(_decoded(line))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RecordError(f"{path}:{number}: not a record ({type(error).__name__}: {error})") from error
+            yield check_record(open_line(line, path, number))
+        except ShapeError as error:
+            raise RecordError(f"{path}:{number}: not a record: {error}; {belonging.remedy(path.parent)}") from error
     if torn:
-        try:
-            yield _record(json.loads(torn))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return
-
-
-def _decoded(line: bytes) -> Any:
-    """The JSON of a line; msgspec reads it four times as fast, json also reads NaN and says what is wrong."""
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(line)
-
-
-def _record(row: Any) -> dict[str, Any]:
-    """A line of records.jsonl, if it has what everything here reads."""
-    row["id"], row["response"]["text"]
-    counts = row["score"]["counts"]
-    if not isinstance(row, dict) or not isinstance(counts, dict | None):
-        raise TypeError(f"counts are {counts!r:.40}")
-    for name, value in (counts or {}).items():
-        if type(value) not in (int, float):
-            raise TypeError(f"count {name!r} is {value!r:.40}")
-    return row
+        with suppress(RecordError, ShapeError):  # the number of samples will tell that it is missing
+            yield check_record(open_line(torn, path, len(lines) + 1))
 
 
 MAX_GROUPS = 40  # a group name with more values than this (an id, say) is not a group worth a table

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.__main__ import main
-from evalkit.runs.records import locked
+from evalkit.runs.lock import locked
 from tests.endurance.malformed_inputs import CASES, MODEL_CASES
 from tests.endurance.malformed_world import build, hashes
 from tests.endurance.spoils import CHAIR, Case

@@ -30,6 +30,17 @@ class RedirectedError(ValueError):
     """A server that sends its client elsewhere."""
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What an error of the client comes from in the end."""
+    seen: set[int] = set()
+    while id(error) not in seen and (below := error.__cause__ or error.__context__) is not None:
+        seen.add(id(error))
+        if isinstance(error, ReplyTooLargeError | RedirectedError):
+            break
+        error = below
+    return error
+
+
 class LimitedTransport(httpx.AsyncBaseTransport):  # type: ignore[misc]
     """A transport whose responses are read within `largest` bytes and are no redirects."""
 

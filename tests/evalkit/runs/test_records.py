@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import RecordError
+from evalkit.runs.checksums import sealed
+from evalkit.runs.lock import locked
 from evalkit.runs.records import (
     MANIFEST,
     SCHEMA,
     Journal,
-    locked,
     read_journal,
     read_json,
     read_manifest,
@@ -37,7 +38,7 @@ def test_a_torn_last_line_is_dropped_and_overwritten(tmp_path: Path, torn: bytes
     assert [row["id"] for row in read_journal(path)] == ["1"]
     with Journal(path) as journal:
         journal.append({"id": "3"})
-    assert path.read_bytes() == b'{"id": "1"}\n{"id": "3"}\n'
+    assert path.read_bytes() == b'{"id": "1"}\n' + sealed({"id": "3"})
 
 
 @pytest.mark.parametrize("broken", [b"{torn\n", b"[1]\n", b'"text"\n', b"\n", b"[" * 200_000 + b"\n", b"\xff\n"])
@@ -61,14 +62,14 @@ def test_a_disk_that_fills_up_leaves_complete_lines_only(tmp_path: Path) -> None
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Journal(tmp_path / "j.jsonl") as journal:
         journal.append({"id": "1"})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (70, hard))
         try:
             with pytest.raises(RecordError, match="finished lines are kept"):
                 journal.append({"id": "2", "text": "x" * 100})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, handler)
-        assert (tmp_path / "j.jsonl").read_bytes() == b'{"id": "1"}\n'
+        assert (tmp_path / "j.jsonl").read_bytes() == sealed({"id": "1"})
         journal.append({"id": "3"})
     assert [row["id"] for row in read_journal(tmp_path / "j.jsonl")] == ["1", "3"]
 
@@ -135,3 +136,39 @@ def test_a_file_in_the_place_of_the_directory_is_a_record_error(tmp_path: Path) 
     (tmp_path / "run").write_text("a file")
     with pytest.raises(RecordError, match="cannot be written"), locked(tmp_path / "run"):
         pass
+
+
+def test_a_letter_that_flipped_in_a_line_is_found_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    with Journal(path) as journal:
+        for name in "123":
+            journal.append({"id": name, "text": "A dog."})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        if whole[place] == 10:  # a line end: two lines become one, which is not JSON
+            continue
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(RecordError, match=rf"responses\.jsonl:{whole[:place].count(10) + 1}"):
+            read_journal(path)
+
+
+def test_lines_without_checksums_are_read_but_not_after_lines_with_one(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    path.write_bytes(b'{"id": "1"}\n' + sealed({"id": "2"}))
+    assert [row["id"] for row in read_journal(path)] == ["1", "2"]
+    path.write_bytes(sealed({"id": "1"}) + b'{"id": "2"}\n')
+    with pytest.raises(RecordError, match="no checksum, though earlier ones have"):
+        read_journal(path)
+
+
+def test_a_journal_is_neither_read_nor_written_through_a_link(tmp_path: Path) -> None:
+    target = tmp_path / "target.jsonl"
+    target.write_text('{"id": "1"}\n')
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "responses.jsonl").symlink_to(target)
+    for use in (read_journal, Journal):
+        with pytest.raises(RecordError, match="link"):
+            use(tmp_path / "run" / "responses.jsonl")
+    assert target.read_text() == '{"id": "1"}\n'

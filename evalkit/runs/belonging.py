@@ -1,0 +1,83 @@
+"""Whether the files of a run belong together: manifest, records and metrics.json of one scoring, all of it.
+
+A kill, a full disk or a copy of halves leaves files that are each in order and together show a number under a wrong
+signature or n. Since 0.2 each names the others by checksum. For runs of 0.1.0 what can be compared is: how many samples
+there are, how many are scored, the sums of their counts, and the signature.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evalkit.errors import RecordError
+from evalkit.metrics import sum_counts
+from evalkit.runs.checksums import MADE_FROM, manifest_digest
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS
+from evalkit.runs.signature import Signature
+from evalkit.schema import Json
+
+
+def remedy(folder: Path) -> str:
+    """The command that mends a run whose journals are whole."""
+    return f"`evalkit score {folder}` makes it again from the journals"
+
+
+def check_count(folder: Path, manifest: Mapping[str, Json], rows: int) -> None:
+    """Whether there is a record of every sample.
+
+    Raises:
+        RecordError: if not.
+    """
+    items, n = manifest.get("items"), (manifest.get("sampling") or {}).get("n", 1)
+    if type(items) is int and type(n) is int and rows != items * n:
+        raise RecordError(f"{folder / RECORDS}: {rows} of {items * n} samples, cut off or added to; {remedy(folder)}")
+
+
+def check_records(folder: Path, manifest: Mapping[str, Json], records: str) -> None:
+    """Whether the records are those that the manifest was written with; `records` is the checksum of the file.
+
+    Raises:
+        RecordError: if not.
+    """
+    told = (manifest.get(MADE_FROM) or {}).get(RECORDS)
+    if told is not None and told != records:
+        raise RecordError(f"{folder / RECORDS} is not what {MANIFEST} was written with; {remedy(folder)}")
+
+
+def check_results(
+    folder: Path,
+    manifest: Mapping[str, Json],
+    results: Mapping[str, Json],
+    rows: Sequence[Mapping[str, Json]] | None = None,
+) -> None:
+    """Whether metrics.json was computed from this manifest and these records.
+
+    Args:
+        rows: the records; None where only the manifest is at hand.
+    Raises:
+        RecordError: if not.
+    """
+    told = results.get(MADE_FROM)
+    if isinstance(told, dict):
+        recorded = (manifest.get(MADE_FROM) or {}).get(RECORDS)
+        if told.get(MANIFEST) != manifest_digest(manifest) or told.get(RECORDS) != recorded:
+            raise RecordError(f"{folder / METRICS} was not computed from this {MANIFEST}; {remedy(folder)}")
+    elif results.get("signature") not in (None, str(Signature.of(manifest)), manifest.get("signature")):
+        raise RecordError(f"{folder / METRICS} has another signature than {MANIFEST}; {remedy(folder)}")
+    if rows is not None:
+        _check_sums(folder, results, rows)
+
+
+def _check_sums(folder: Path, results: Mapping[str, Json], rows: Sequence[Mapping[str, Json]]) -> None:
+    scored = [counts for row in rows if (counts := row["score"]["counts"]) is not None]
+    told_n, n = (results["n_scored"], results["n_total"]), (len(scored), len(rows))
+    if told_n != n:
+        both = f"{told_n[0]} of {told_n[1]} samples, {RECORDS} of {n[0]} of {n[1]}"
+        raise RecordError(f"{folder / METRICS} is of {both}; {remedy(folder)}")
+    sums = sum_counts(scored)
+    told = results.get("sums") or {}
+    for name, value in told.items():
+        if type(value) not in (int, float) or not math.isclose(value, sums.get(name, 0.0), rel_tol=1e-9, abs_tol=1e-9):
+            raise RecordError(
+                f"{folder / METRICS}: {name!r} sums to {value}, in {RECORDS} to {sums.get(name, 0)}; {remedy(folder)}"
+            )
