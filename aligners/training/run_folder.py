@@ -96,9 +96,8 @@ def claim(path: Path, settings: Mapping[str, Json], error: type[EvalkitError] = 
     content = read_json(path)
     if differing := _differing(content.get("settings", content), mine):
         folder = path.parent.parent if path.parent.name == SETTINGS.parent.name else path.parent
-        raise error(
-            f"{folder} belongs to a run with other {', '.join(differing)}; use another folder, or remove this one"
-        )
+        how = "training run that differs in" if error is TrainingError else "run with other"
+        raise error(f"{folder} belongs to a {how} {', '.join(differing)}; use another folder, or remove this one")
     return content
 
 

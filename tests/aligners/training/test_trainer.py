@@ -87,14 +87,14 @@ def test_a_damaged_log_is_named(tmp_path):
 def test_a_folder_belongs_to_one_run(tmp_path):
     claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
     claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
-    with pytest.raises(TrainingError, match=rf"{tmp_path} belongs to a run with other beta; use another folder"):
+    with pytest.raises(TrainingError, match=rf"{tmp_path} belongs to a training run that differs in beta; use"):
         claim_folder(tmp_path, {"beta": 0.2, "epochs": 1})
 
 
 def test_how_a_step_is_cut_up_may_change_when_a_run_continues(tmp_path):
     claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": None, "training": {"workers": 0, "seed": 1}})
     claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": 1, "training": {"workers": 4, "seed": 1}})
-    with pytest.raises(TrainingError, match="other training"):
+    with pytest.raises(TrainingError, match="differs in training"):
         claim_folder(tmp_path, {"beta": 0.1, "micro_batch_size": 1, "training": {"workers": 4, "seed": 2}})
 
 
@@ -102,7 +102,7 @@ def test_the_older_form_of_a_folders_settings_is_read(tmp_path):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "settings.json").write_text('{"beta": 0.1, "epochs": 1}')
     claim_folder(tmp_path, {"beta": 0.1, "epochs": 1})
-    with pytest.raises(TrainingError, match="other epochs"):
+    with pytest.raises(TrainingError, match="differs in epochs"):
         claim_folder(tmp_path, {"beta": 0.1, "epochs": 2})
 
 
