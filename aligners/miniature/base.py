@@ -39,7 +39,7 @@ from aligners.miniature.lessons import (
 )
 from aligners.miniature.loop import Schedule, fit, supervised_loss
 from aligners.miniature.model import build_model, build_processor
-from aligners.miniature.quality import check, describe_scenes, measure
+from aligners.miniature.quality import UnfitError, check, describe_scenes, measure
 from aligners.miniature.tells import check_tells, find_tells
 from aligners.training.checkpoint import save_checkpoint
 from aligners.training.packing import Row, pack
@@ -76,6 +76,7 @@ class Recipe:
     quality_seed: int = 0
     tells_scenes: int = 400
     tells_seed: int = 1
+    draws: int = 3  # of weights and scenes, until one passes the quality check
 
 
 def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
@@ -90,38 +91,60 @@ def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
 def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, recipe: Recipe | None = None) -> Path:
     """Train, measure and save a base; the folder also holds quality.json.
 
+    One draw of weights in some does not learn to answer. A base that fails the quality check is drawn again, at most
+    `recipe.draws` times in all; quality.json says which draw it is and why earlier ones were refused.
+
     Args:
         folder: of the checkpoint; made if absent.
         seed: of weights and scenes.
         progress: called with (stage, steps done, steps in all).
         recipe: other constants than the defaults.
     Raises:
-        TrainingError: if training diverges, or the base is outside the quality limits; nothing is saved then.
+        TrainingError: if training diverges, or the base of every draw is outside the quality limits; nothing is saved
+            then.
     """
     recipe = recipe or Recipe()
-    wall, cpu = time.perf_counter(), time.process_time()
-    with two_threads():
-        model, processor = train_base(seed, recipe, progress)
-    training = {
-        "training_wall_s": round(time.perf_counter() - wall, 1),
-        "training_cpu_s": round(time.process_time() - cpu, 1),
-    }
-    quality = measure(model, processor, recipe.quality_scenes, recipe.quality_seed)
-    check(quality, parameter_count(model))
-    unseen = list(islice(scenes_of("validation", recipe.tells_seed), recipe.tells_scenes))
-    tells = find_tells(unseen, describe_scenes(model, processor, unseen))
-    check_tells(tells)
+    refused: list[str] = []
+    while True:
+        wall, cpu = time.perf_counter(), time.process_time()
+        with two_threads():
+            model, processor = train_base(seed + 1000 * len(refused), recipe, progress)
+        training = {
+            "training_wall_s": round(time.perf_counter() - wall, 1),
+            "training_cpu_s": round(time.process_time() - cpu, 1),
+        }
+        try:
+            measured = _measured(model, processor, recipe)
+            break
+        except UnfitError as error:
+            refused.append(str(error))
+            if len(refused) >= recipe.draws:
+                raise
     save_checkpoint(model, processor, Path(folder))
     report = {
-        **asdict(quality),
-        **asdict(tells),
+        **measured,
         "parameters": parameter_count(model),
         "seed": seed,
+        "refused_draws": refused,
         "recipe": recipe_hash(recipe),
         **training,
     }
     (Path(folder) / "quality.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return Path(folder)
+
+
+def _measured(model: Any, processor: Any, recipe: Recipe) -> dict[str, float | str]:
+    """Quality and tells of a base.
+
+    Raises:
+        UnfitError: if they are outside the limits.
+    """
+    quality = measure(model, processor, recipe.quality_scenes, recipe.quality_seed)
+    check(quality, parameter_count(model))
+    unseen = list(islice(scenes_of("validation", recipe.tells_seed), recipe.tells_scenes))
+    tells = find_tells(unseen, describe_scenes(model, processor, unseen))
+    check_tells(tells)
+    return {**asdict(quality), **asdict(tells)}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.errors import TrainingError
+from aligners.miniature.quality import UnfitError
 from evalkit.miniature.captions import split_sentences
 from evalkit.miniature.lexicon import PLACES, find_nouns
 from evalkit.miniature.scenes import Scene
@@ -73,14 +73,14 @@ def check_tells(tells: Tells) -> None:
     """Stop if hallucinations can be told from the text.
 
     Raises:
-        TrainingError: naming what tells them.
+        UnfitError: naming what tells them.
     """
     if tells.text_auc > tells.objects_auc + MAX_TEXT_ADVANTAGE:
-        raise TrainingError(
+        raise UnfitError(
             f"text tells the base's hallucinations: AUC {tells.text_auc:.3f}, {tells.objects_auc:.3f} by named nouns"
         )
     if tells.rule_advantage > MAX_RULE_ADVANTAGE:
-        raise TrainingError(
+        raise UnfitError(
             f"a blind rule ({tells.rule}) lies {tells.rule_advantage:.1f} points of CHAIR_s below the truncation front"
         )
 

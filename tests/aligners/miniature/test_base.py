@@ -185,10 +185,20 @@ def test_training_is_reproducible_leaves_the_tower_trainable_and_reports_three_s
     assert [what for what, done, total in stages if done == total] == ["see", "describe", "answer"]
 
 
-def test_an_unfit_base_is_refused_and_not_saved(tmp_path):
+def test_an_unfit_base_is_drawn_again_then_refused_and_not_saved(tmp_path):
+    trained = []
     with pytest.raises(TrainingError, match=r"not fit for use: fluent is 0\.0 %"):
-        build_base(tmp_path / "base", recipe=SHORT)
+        build_base(tmp_path / "base", 0, lambda what, done, total: trained.append(what if done == total else ""), SHORT)
+    assert trained.count("answer") == SHORT.draws
     assert not (tmp_path / "base").exists()
+
+
+def test_the_first_draw_that_passes_is_taken_and_says_why_others_were_refused(tmp_path, monkeypatch):
+    draws = iter([dataclasses.replace(GOOD, recall=10.0), GOOD])
+    monkeypatch.setattr(miniature_base, "measure", lambda *_: next(draws))
+    report = json.loads((build_base(tmp_path / "base", 3, recipe=SHORT) / "quality.json").read_text())
+    assert ["recall is 10.0 %" in text for text in report["refused_draws"]] == [True]
+    assert (report["seed"], report["recall"]) == (3, GOOD.recall)
 
 
 def test_a_fit_base_is_saved_with_its_quality(tmp_path, monkeypatch):
