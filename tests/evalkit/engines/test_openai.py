@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import FaultyServer
+from faulty_server import FAULTS, FaultyServer
 from PIL import Image
 
 from evalkit.engines.openai import EMPTY_ATTEMPTS, OpenAIEngine
@@ -420,9 +420,21 @@ def test_beam_search_is_refused_before_anything_is_asked():
 
 def test_the_key_travels_in_the_header_only(caplog, tmp_path: Path):
     caplog.set_level(logging.DEBUG)
-    with FaultyServer(faults=0.5, seed=2, hang_s=0.1) as server:
-        engine = engine_for(server, timeout_s=0.05)
+    kinds = tuple(kind for kind in FAULTS if kind != "timeout")
+    with FaultyServer(faults=0.5, seed=2, kinds=kinds) as server:
+        engine = engine_for(server, timeout_s=60)
         completions = list(engine.complete(PROMPTS, Sampling()))
         engine.close()
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     assert KEY not in caplog.text + repr(completions) + repr(server.bodies) + json.dumps(dict(engine.describe()))
+
+
+def test_what_is_said_of_a_server_that_does_not_answer_holds_no_key(caplog):
+    """Whether a request arrives within the limit depends on the machine's load; that none is answered does not."""
+    caplog.set_level(logging.DEBUG)
+    with FaultyServer(faults=1.0, kinds=("timeout",), hang_s=60) as server:
+        engine = engine_for(server, timeout_s=0.05)
+        with pytest.raises(EngineError) as caught:
+            list(engine.complete(PROMPTS[:2], Sampling()))
+        engine.close()
+    assert KEY not in caplog.text + str(caught.value) + repr(server.bodies)
