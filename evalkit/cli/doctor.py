@@ -114,7 +114,8 @@ def _accelerator() -> Check:
 
 
 def _nltk_data() -> Iterator[Check]:
-    from evalkit.text.tokens import language_data, lemma, tag, tokenize
+    from evalkit.text.data import language_data
+    from evalkit.text.tokens import lemma, tag, tokenize
 
     for name, probe in (
         ("nltk punkt_tab", lambda: tokenize("A dog. A cat.")),

@@ -12,13 +12,12 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import transformers
-from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig
 
@@ -32,8 +31,9 @@ from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpo
 from evalkit.engines.model.prefixes.check import sharing_problem
 from evalkit.engines.model.prefixes.decoding import decode
 from evalkit.engines.model.prefixes.prefill import read_whole, repeat
+from evalkit.engines.model.prefixes.ready import Ready, prepared
 from evalkit.engines.model.prefixes.sharing import Rows, Sharing
-from evalkit.engines.model.running import answer_logits, context_limit, end_ids, inference, on_device
+from evalkit.engines.model.running import answer_logits, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
 from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.model.token_rows import Encoded, per_token
@@ -183,11 +183,11 @@ class TransformersEngine:
         groups, sharing = self._groups(prompts, not _needs_generate(sampling))
         batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded, groups=groups)
 
-        def prepare(batch: Batch) -> _Ready:
+        def prepare(batch: Batch) -> Ready:
             shared = sharing if any(groups[i] for i in batch.indices) else None
-            return self._prepare([prompts[i] for i in batch.indices], shared)
+            return prepared(self.encoder, self.model, [prompts[i] for i in batch.indices], shared)
 
-        def work(batch: Batch, ready: _Ready) -> list[Response]:
+        def work(batch: Batch, ready: Ready) -> list[Response]:
             return self._answer(ready, batch.samples, sampling)
 
         for batch, responses in run_batches(batches, prepare, work):
@@ -209,67 +209,7 @@ class TransformersEngine:
         sizes = Counter(keys)
         return [key if sizes[key] > 1 else None for key in keys], Sharing(self.encoder, self.prompt_tokens)
 
-    def _prepare(self, prompts: Sequence[Prompt], sharing: Sharing | None) -> "_Ready":
-        """Open the images and encode; prompts that cannot be answered go aside with the reason."""
-        images: list[list[Image.Image]] = []
-        fit: list[Prompt] = []
-        failures: list[tuple[Prompt, str]] = []
-        for prompt in prompts:
-            try:
-                self.encoder.render(prompt)
-                if sharing is not None:
-                    sharing.front(prompt)
-                else:
-                    images.append([file.open() for file in prompt.images])
-                fit.append(prompt)
-            except DataError as error:
-                failures.append((prompt, str(error)))
-            except EngineError:
-                if sharing is None:
-                    raise
-                return self._prepare(prompts, None)  # prompt by prompt it is seen which image the processor refuses
-        while fit:
-            encoded: Encoded | Rows | None = sharing.rows(fit) if sharing is not None else None
-            if encoded is None:
-                images = images or [[file.open() for file in prompt.images] for prompt in fit]
-                try:
-                    encoded = self.encoder.encode(fit, images)
-                except EngineError:
-                    refused = self._refused(fit, images)
-                    failures += [(fit[i], reason) for i, reason in refused.items()]
-                    images = [row for i, row in enumerate(images) if i not in refused]
-                    fit = [prompt for i, prompt in enumerate(fit) if i not in refused]
-                    continue
-            limit = context_limit(self.model)
-            long = {i for i, length in enumerate(encoded.lengths) if length >= limit}
-            if not long:
-                return _Ready(tuple(fit), encoded, tuple(failures))
-            failures += [(fit[i], f"the prompt is longer than the model's context of {limit} tokens") for i in long]
-            fit = [prompt for i, prompt in enumerate(fit) if i not in long]
-            images = [row for i, row in enumerate(images) if i not in long]
-        return _Ready((), None, tuple(failures))
-
-    def _refused(self, prompts: Sequence[Prompt], images: Sequence[list[Image.Image]]) -> dict[int, str]:
-        """Index -> the processor's words, of the prompts that it refuses even alone.
-
-        Raises:
-            EngineError: if it refuses the batch though none of its prompts, or a plain image in place of theirs too:
-                then it is not the images.
-        """
-        refused: dict[int, EngineError] = {}
-        for i, (prompt, row) in enumerate(zip(prompts, images, strict=True)):
-            try:
-                self.encoder.encode([prompt], [row])
-            except EngineError as error:
-                refused[i] = error
-        if len(refused) in (0, len(prompts)):
-            plain = [Image.new("RGB", (336, 336), "gray") for _ in images[0]]
-            self.encoder.encode(prompts[:1], [plain])
-            if not refused:
-                self.encoder.encode(prompts, images)  # raises what the batch met
-        return {i: str(error) for i, error in refused.items()}
-
-    def _answer(self, ready: "_Ready", samples: range, sampling: Sampling) -> list[Response]:
+    def _answer(self, ready: Ready, samples: range, sampling: Sampling) -> list[Response]:
         responses = [_failed(prompt, sample, reason) for prompt, reason in ready.failures for sample in samples]
         if ready.encoded is None:
             return responses
@@ -428,15 +368,6 @@ class TransformersEngine:
         """Drop the model and free its memory."""
         self._checkpoint = None
         free_memory()
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A batch opened and encoded: the prompts that can be answered, and the others with the reason."""
-
-    prompts: tuple[Prompt, ...]
-    encoded: Encoded | Rows | None
-    failures: tuple[tuple[Prompt, str], ...]
 
 
 def _needs_generate(sampling: Sampling) -> bool:

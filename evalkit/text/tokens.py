@@ -14,8 +14,6 @@ Lemmas   Morphy over WordNet's word lists (see evalkit/text/lemmas.py), behind a
 ("Mr.", "e.g.") and rare capitalisation evidence are decided differently.
 """
 
-import json
-import os
 import re
 import threading
 from bisect import bisect_right
@@ -23,18 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import accumulate, chain
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from evalkit.errors import AssetError
+from evalkit.text.data import PACKAGES, find_data, missing, use_named_folders
 from evalkit.text.lemmas import Lemmatizer
 from evalkit.text.tagger import PerceptronTagger
 
-REMEDY = (
-    "run `python -m nltk.downloader punkt_tab averaged_perceptron_tagger_eng wordnet`, "
-    "or set NLTK_DATA to a folder that holds them"
-)
-LANGUAGE_FILE = "language.json"  # beside data in NLTK's formats that is not NLTK's own: {"name": ...}
 CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memory
 
 # Characters whose treatment by Python's str.split, `re` and NLTK's `regex` is known to agree.
@@ -261,74 +253,7 @@ def _align(words: Sequence[str], text: str) -> list[Span]:
     return spans
 
 
-_PACKAGES = (  # where each package lies below a data folder, unpacked or not
-    ("tokenizers/punkt_tab/english/",),
-    ("taggers/averaged_perceptron_tagger_eng/",),
-    ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"),
-)
 _loading = threading.RLock()  # NLTK's lazy readers must not be loaded by two threads at once
-
-
-def _nltk_path() -> None:
-    """Let NLTK look into the folders that the environment names now, not only at its own import."""
-    import nltk.data
-
-    named = os.environ.get("NLTK_DATA", "").split(os.pathsep)
-    for folder in reversed([folder for folder in named if folder]):
-        if folder not in nltk.data.path:
-            nltk.data.path.insert(0, folder)
-    mirror = os.environ.get("EVALKIT_ASSETS")
-    if mirror and (folder := os.path.join(mirror, "nltk_data")) not in nltk.data.path:
-        nltk.data.path.append(folder)
-
-
-def _find(places: Sequence[str]) -> Any:
-    """NLTK's path pointer to the first of some places that a data folder has; None if none has one."""
-    import nltk.data
-
-    _nltk_path()
-    for place in places:
-        try:
-            return nltk.data.find(place)
-        except LookupError:
-            continue
-    return None
-
-
-def language_data() -> str | None:
-    """What the language data that is read here calls itself; None for NLTK's own data, or where there is none.
-
-    A score depends on it, so it stands in the signature. Other data in NLTK's formats names itself in language.json at
-    the top of its folder.
-
-    Raises:
-        AssetError: if such a file cannot be read.
-    """
-    names = []
-    for places in _PACKAGES:
-        folder = _find(places)
-        if folder is not None:
-            root = Path(str(folder)).parents[len(places[0].strip("/").split("/")) - 1]
-            names.append(_own_name(root / LANGUAGE_FILE))
-    return "+".join(dict.fromkeys(filter(None, names))) or None
-
-
-def _own_name(marker: Path) -> str | None:
-    if not marker.is_file():
-        return None
-    try:
-        return str(json.loads(marker.read_text(encoding="utf-8"))["name"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise AssetError(f"{marker} does not name its language data: {error!r}; expected {{'name': ...}}") from error
-
-
-def has_language_data() -> bool:
-    """Whether sentences, tags and lemmas can be had here, from NLTK's own data or other."""
-    return all(_find(places) is not None for places in _PACKAGES)
-
-
-def _missing(package: str) -> AssetError:
-    return AssetError(f"NLTK data {package!r} is not installed; {REMEDY}")
 
 
 @cache
@@ -337,11 +262,11 @@ def _tokenizer() -> _Tokenizer:
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.tokenize.punkt import PunktTokenizer
 
-        _nltk_path()
+        use_named_folders()
         try:
             punkt = PunktTokenizer("english")
         except LookupError as error:
-            raise _missing("punkt_tab") from error
+            raise missing("punkt_tab") from error
         return _Tokenizer(punkt, NLTKWordTokenizer().tokenize)
 
 
@@ -357,18 +282,18 @@ def _plain_tokenizer() -> _Tokenizer:
 @cache
 def _tagger() -> PerceptronTagger:
     with _loading:
-        folder = _find(_PACKAGES[1])
+        folder = find_data(PACKAGES[1])
         if folder is None:
-            raise _missing("averaged_perceptron_tagger_eng")
+            raise missing("averaged_perceptron_tagger_eng")
         return PerceptronTagger.load(folder)
 
 
 @cache
 def _lemmatizer() -> Lemmatizer:
     with _loading:
-        folder = _find(_PACKAGES[2])
+        folder = find_data(PACKAGES[2])
         if folder is None:
-            raise _missing("wordnet")
+            raise missing("wordnet")
         return Lemmatizer.load(folder)
 
 

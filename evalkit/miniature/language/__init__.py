@@ -20,7 +20,7 @@ from random import Random
 from evalkit.miniature.language.sentences import tagged_sentences
 from evalkit.miniature.language.training import train_tagger
 from evalkit.miniature.language.wordnet import wordnet_files
-from evalkit.text.tokens import LANGUAGE_FILE
+from evalkit.text.data import LANGUAGE_FILE
 
 _SENTENCES, _EPOCHS, _SEED = 2_400, 4, 0
 _ABBREVIATIONS = (

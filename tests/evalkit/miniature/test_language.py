@@ -18,9 +18,9 @@ from evalkit.miniature.language.sentences import tagged_sentences
 from evalkit.miniature.language.vocabulary import nouns, plural, verb_forms, verbs
 from evalkit.miniature.lexicon import NOUNS
 from evalkit.miniature.scenes import scenes_of
+from evalkit.text.data import LANGUAGE_FILE, language_data
 from evalkit.text.lemmas import Lemmatizer
 from evalkit.text.tagger import PerceptronTagger
-from evalkit.text.tokens import LANGUAGE_FILE, language_data
 
 TAGGER = "taggers/averaged_perceptron_tagger_eng"
 
