@@ -317,15 +317,20 @@ def _holm(effects: Sequence[Effect]) -> list[Effect]:
 
 
 def _fallen_quality(effects: Sequence[Effect], fronts: Sequence[Placed]) -> list[str]:
-    """A rate that improved while a quality got worse, unless it lies beyond the base that simply stops earlier."""
-    rates = [e for e in effects if e.metric.role == "rate" and e.significant() and e.improved()]
+    """A lower rate beside a quality that got worse, unless it lies beyond the base that simply stops earlier.
+
+    The rate need not be shown to be lower: on few items a run that says nothing has a rate of 0 and no significance.
+    """
+    lower = [e for e in effects if e.metric.role == "rate" and e.improved()]
+    shown = [e for e in lower if e.significant()]
     fallen = [e for e in effects if e.metric.role == "quality" and e.significant() and e.improved() is False]
     cut = [placed for placed in fronts if not placed.shifted]
-    if not rates or not fallen or (cut and all(placed.headline.verdict == "beyond" for placed in cut)):
+    if not lower or not fallen or (cut and all(placed.headline.verdict == "beyond" for placed in cut)):
         return []
-    changes = ", ".join(f"{e.metric.name} {e.difference.value:+.1f}" for e in (*rates, *fallen))
+    changes = ", ".join(f"{e.metric.name} {e.difference.value:+.1f}" for e in (*(shown or lower), *fallen))
     reason = "; ".join(placed.sentence() for placed in cut) or "it may come from saying less"
-    return [f"a hallucination rate improved while a quality fell ({changes}): {reason}"]
+    what = "improved" if shown else "is lower, though not significantly,"
+    return [f"a hallucination rate {what} while a quality fell ({changes}): {reason}"]
 
 
 def distinct_labels(runs: Sequence[RunSummary]) -> list[str]:

@@ -116,6 +116,7 @@ def test_another_base_is_compared_with_a_run_of_its_own_benchmark(open_page, dem
 def test_compare_says_that_a_silent_model_is_no_better_than_a_base_that_stops_earlier(open_page, demo):
     shown = html_of(open_page("compare", demo, base=BASE, other="runs/silent/chair"))
     assert "no better than the base that simply stops earlier" in shown
+    assert "while a quality fell" in shown
 
 
 def test_compare_within_groups_names_them(open_page, demo):

@@ -197,6 +197,22 @@ def test_without_a_stored_front_a_comparison_warns_as_before(tmp_path: Path) -> 
     assert any(warning.endswith("it may come from saying less") for warning in pair.warnings)
 
 
+def test_a_run_that_says_nothing_is_warned_about_on_few_items_too(tmp_path: Path) -> None:
+    """Two of 16 responses make something up: a rate of 0 is no significant improvement."""
+    base = run_of(tmp_path / "base", ["A DOG runs. A BUS!" if n < 2 else "A DOG runs." for n in range(16)])
+    silent = run_of(tmp_path / "silent", ["." for _ in range(16)])
+    told = (
+        "a hallucination rate is lower, though not significantly, while a quality fell (made_up -12.5, recall -50.0): "
+    )
+    (pair,) = compare(base, silent).pairs
+    assert not pair.effects[0].significant()
+    assert any(
+        warning.startswith(told + "no better than the base that simply stops earlier: 0.0") for warning in pair.warnings
+    )
+    (tmp_path / "base" / FRONT).unlink()
+    assert told + "it may come from saying less" in compare(base, silent).pairs[0].warnings
+
+
 def test_a_run_without_fronts_has_no_file(tmp_path: Path) -> None:
     run = run_of(tmp_path / "base", [typical(n) for n in range(8)])
     write_fronts(tmp_path / "base", str(run.signature), [])
