@@ -57,6 +57,9 @@ def add_inspection_commands(commands: Any) -> None:
     doctor.add_argument("--base-url", metavar="URL", help="also ask this server one question")
     doctor.add_argument("--model", metavar="M", help="name to ask the server for")
     doctor.add_argument("--checkpoint", metavar="M", help="how this folder or hub name is scored, by its config alone")
+    doctor.add_argument(
+        "--run", type=Path, metavar="RUN", help="whether the files of this run are whole and of one scoring"
+    )
     doctor.set_defaults(command=examine)
 
     calibrate = commands.add_parser("calibrate-judge", help="agreement of a judge with stored reference verdicts")
@@ -142,15 +145,17 @@ def _hub_datasets(words: Sequence[str]) -> dict[str, str]:
 
 
 def examine(options: argparse.Namespace) -> int:
-    """`evalkit doctor`: one line per finding; exit code 3 if a benchmark or a server that was named lacks something."""
+    """`evalkit doctor`: one line per finding; exit code 3 if what was named lacks something."""
     from benchmarks.cli.registry import files_of
     from evalkit.cli.checkpoints import checkpoint_checks
     from evalkit.cli.doctor import Check, endpoint, environment
+    from evalkit.cli.run_checks import run_checks
     from evalkit.files.assets import all_assets, state
 
     names = [name if ":" in name else name.replace("-", "_") for name in options.benchmarks]
-    if options.checkpoint:
-        found = list(checkpoint_checks(options.checkpoint))
+    if options.checkpoint or options.run:
+        found = list(run_checks(options.run)) if options.run else []
+        found += list(checkpoint_checks(options.checkpoint)) if options.checkpoint else []
         _show(found)
         return EXIT_ABORTED if any(check.state == "missing" for check in found) else 0
     wanted_files = {name: files_of(name) for name in names or BENCHMARKS}

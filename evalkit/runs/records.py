@@ -50,6 +50,16 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return [row for row, _ in _journal_rows(path)]
 
 
+def lines_with_checksum(path: Path) -> tuple[int, bool]:
+    """How many complete lines of a journal have a checksum, and whether an unfinished line follows them.
+
+    Raises:
+        RecordError: if a line cannot be read or does not fit its checksum.
+    """
+    *lines, torn = read_regular(path).split(b"\n")
+    return sum(_opened(line, path, number)[1] for number, line in enumerate(lines, 1)), bool(torn)
+
+
 def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
     """(row, offset of its end) of every complete line."""
     try:

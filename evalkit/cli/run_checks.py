@@ -1,0 +1,123 @@
+"""`evalkit doctor --run RUN`: whether a run's files are whole, unchanged, and of one scoring."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evalkit.analysis.front_file import fits
+from evalkit.cli.doctor import Check
+from evalkit.errors import RecordError
+from evalkit.runs.belonging import remedy
+from evalkit.runs.checksums import MADE_FROM
+from evalkit.runs.records import (
+    FRONT,
+    MANIFEST,
+    METRICS,
+    RECORDS,
+    RESPONSES,
+    VERDICTS,
+    lines_with_checksum,
+    read_journal,
+    read_manifest,
+)
+from evalkit.runs.run import Run, load_run
+
+UNSEALED = "written before checksums (0.1.0): a letter that flipped would not be seen"
+Key = tuple[Any, Any]
+T = TypeVar("T")
+
+
+def run_checks(folder: Path) -> Iterator[Check]:
+    """One finding per file of a run; state "missing" where something is damaged or does not belong, with the remedy."""
+    manifest = yield from _tried("manifest", lambda: read_manifest(folder))
+    if manifest is None:
+        return
+    yield Check("manifest", "ok", f"{manifest.get('benchmark')}, {manifest.get('label')!r}")
+    said = yield from _journal(folder / RESPONSES)
+    if (folder / VERDICTS).exists():
+        yield from _journal(folder / VERDICTS)
+    if "metrics" not in manifest:
+        yield Check("records", "note", f"not scored yet; `evalkit score {folder}`")
+        return
+    run = yield from _tried("records", lambda: load_run(folder))
+    if run is None:
+        return
+    yield from _scored(folder, run, said)
+
+
+def _scored(folder: Path, run: Run, said: list[dict[str, Any]] | None) -> Iterator[Check]:
+    """Records, metrics and fronts of a run that could be read."""
+    named = (run.manifest.get(MADE_FROM) or {}).get(RECORDS)
+    text = f"{len(run.scored)} of {len(run.rows)} samples scored; "
+    yield Check(
+        "records",
+        "note" if named is None else "ok",
+        text + (UNSEALED if named is None else f"checksum {named} as in {MANIFEST}"),
+    )
+    if said:
+        yield _same_texts(folder, run, said)
+    if not run.results:
+        yield Check("metrics", "missing", f"{METRICS} is absent; {remedy(folder)}")
+        return
+    checked = yield from _tried("metrics", lambda: _checked(run))
+    if checked is None:
+        return
+    if run.results.get(MADE_FROM) is None:
+        yield Check("metrics", "note", f"signature, n and sums agree with the records; {UNSEALED}")
+    else:
+        yield Check("metrics", "ok", f"computed from this {MANIFEST} and these records")
+    if (folder / FRONT).exists():
+        fronts = yield from _tried("fronts", lambda: fits(run))
+        if fronts is not None:
+            text = "of these records" if fronts else f"of other records; `evalkit front {folder}` makes them anew"
+            yield Check("fronts", "ok" if fronts else "missing", text)
+
+
+def _tried(name: str, read: Callable[[], T]) -> Generator[Check, None, T | None]:
+    """What `read` gives; None and a finding where it cannot be read."""
+    try:
+        return read()
+    except RecordError as error:
+        yield Check(name, "missing", str(error))
+        return None
+
+
+def _journal(path: Path) -> Generator[Check, None, list[dict[str, Any]] | None]:
+    name = path.stem
+    if not path.exists():
+        yield Check(name, "missing", f"{path}: no such journal; the run cannot be scored again")
+        return None
+    rows = yield from _tried(name, lambda: read_journal(path))
+    if rows is None:
+        return None
+    sealed, torn = lines_with_checksum(path)
+    text = f"{len(rows)} lines, {sealed} with a checksum that fits"
+    if sealed < len(rows):
+        text += f"; the others were {UNSEALED}"
+    if torn:
+        text += "; a torn last line is left out"
+    yield Check(name, "ok" if sealed == len(rows) and not torn else "note", text)
+    return rows
+
+
+def _checked(run: Run) -> bool:
+    run.check()
+    return True
+
+
+def _same_texts(folder: Path, run: Run, said: list[dict[str, Any]]) -> Check:
+    """Whether the records hold the responses of the journal; thoughts that were taken off stand in `raw`."""
+    journal: Mapping[Key, Any] = {(row.get("id"), row.get("sample")): row.get("text") for row in said}
+    other = [
+        row["id"]
+        for row in run.rows
+        if (key := (row["id"], row.get("sample", 0))) not in journal or journal[key] != _as_said(row["response"])
+    ]
+    if other:
+        more = f"{len(other)} records hold another text than {RESPONSES}, e.g. of item {other[0]!r}"
+        return Check("texts", "missing", f"{more}; {remedy(folder)}")
+    return Check("texts", "ok", f"the records hold the responses of {RESPONSES}")
+
+
+def _as_said(response: Mapping[str, Any]) -> Any:
+    return response["raw"] if response.get("raw") is not None else response["text"]
