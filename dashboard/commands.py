@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from dashboard.server import ENDS_WITH_STDIN
 from evalkit.cli.arguments import EXIT_ABORTED, default_output, positive
 from evalkit.errors import UsageError
 
@@ -224,7 +225,8 @@ def _check_folders(folders: list[Path]) -> None:
 
 
 def _serve(command: list[str], surroundings: Mapping[str, str]) -> int:
-    server = subprocess.Popen(command, env=surroundings)
+    """Run the server until it or this process ends; the pipe to it ends with this process, whatever ends that."""
+    server = subprocess.Popen(command, env={**surroundings, ENDS_WITH_STDIN: "1"}, stdin=subprocess.PIPE)
     try:
         return EXIT_ABORTED if server.wait() else 0
     except KeyboardInterrupt:
@@ -236,8 +238,8 @@ def _serve(command: list[str], surroundings: Mapping[str, str]) -> int:
 
 def server_command(port: int, headless: bool, settings: Mapping[str, Any] | None = None) -> list[str]:
     """The Streamlit server of the app, on this machine's loopback address unless the settings say otherwise."""
-    app = Path(__file__).with_name("app.py")
-    command = [sys.executable, "-m", "streamlit", "run", str(app)]
+    app, server = Path(__file__).with_name("app.py"), Path(__file__).with_name("server.py")
+    command = [sys.executable, "-P", str(server), "run", str(app)]
     for name, value in {**SETTINGS, **(settings or {})}.items():
         values = value if isinstance(value, list) else [value]
         command += [f"--{name}={one}" for one in values]
