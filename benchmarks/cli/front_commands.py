@@ -21,11 +21,15 @@ answers are shifted blindly instead, compared at an equal share of "yes".
 
   evalkit front runs/llava/chair                                   the curve alone
   evalkit front runs/vcd/chair --base runs/llava/chair --plot front.png
+  evalkit front runs/vcd/pope --base runs/sampled/pope --greedy runs/greedy/pope
 
-Without --base it is the run of the checkpoint's parent, as its card names it.
+Methods that were published beside a base that samples may gain no more than greedy decoding
+does; --greedy shows the base's own greedy run as a row beside them. Without --base it is the
+run of the checkpoint's parent, as its card names it.
 """
 FORMATS = ("terminal", "markdown", "csv", "latex", "json")
 CARD = "card.json"
+DECODING = ("T", "top_p", "top_k")  # signature fields in which greedy decoding differs from sampling
 
 
 def add_front_command(commands: Any) -> None:
@@ -38,6 +42,7 @@ def add_front_command(commands: Any) -> None:
     )
     front.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="scored runs of one benchmark")
     front.add_argument("--base", type=Path, metavar="RUN", help="whose responses are cut (default: the card's parent)")
+    front.add_argument("--greedy", type=Path, metavar="RUN", help="the base decoded greedily, where the base samples")
     front.add_argument("--metric", metavar="M", help="the metric that is drawn (default: the headline)")
     front.add_argument("--plot", type=Path, metavar="FILE", help="a picture, .png or .svg")
     front.add_argument("--force", action="store_true", help="compare runs that were measured differently")
@@ -70,8 +75,10 @@ def show_fronts(options: argparse.Namespace) -> int:
     labels = distinct_labels([base, *others])
     for run, label in zip(others, labels[1:], strict=True):
         check_alike(base, run, labels[0], label, options.force, words(options.allow))
-    own = {run.path: fronts_of(run, options) for run in (base, *others)}
     named = dict(zip(labels[1:], others, strict=True))
+    if options.greedy is not None:
+        named |= greedy_row(base, labels[0], load_run(options.greedy), words(options.allow))
+    own = {run.path: fronts_of(run, options) for run in (base, *named.values())}
     found = [(front, place(front, labels[0], named)) for front in own[base.path]]
     for label, run in named.items():
         beside = [placed_json(placed) for _, many in found for placed in many if placed.other == label]
@@ -85,6 +92,28 @@ def show_fronts(options: argparse.Namespace) -> int:
         write_picture(options.plot, front, labels[0], placed, options.metric)
         print(f"drawn in {options.plot}", file=sys.stderr)
     return 0
+
+
+def greedy_row(base: "Run", label: str, greedy: "Run", allow: "Sequence[str]" = ()) -> "dict[str, Run]":
+    """The greedy run of a base that samples, under its name in reports.
+
+    Raises:
+        UsageError: if it is of another model, is not greedy, differs in more than decoding, or the base is greedy too.
+    """
+    from evalkit.analysis.comparison import check_alike
+
+    temperatures = [float((run.manifest.get("sampling") or {}).get("temperature") or 0) for run in (base, greedy)]
+    if temperatures[1] > 0 or temperatures[0] <= 0:
+        raise UsageError(
+            f"front: --greedy takes the greedy run of a base that samples; temperature {temperatures[1]:g} there, "
+            f"{temperatures[0]:g} in the base"
+        )
+    models = [(run.manifest.get("model") or {}).get("model") for run in (base, greedy)]
+    if not _same_model(str(models[0]), str(models[1])):
+        raise UsageError(f"front: --greedy takes a run of the base's own model; it is {models[1]}, not {models[0]}")
+    name = f"{label}, greedy"
+    check_alike(base, greedy, label, name, allow=(*allow, *DECODING))
+    return {name: greedy}
 
 
 def fronts_of(run: "Run", options: argparse.Namespace) -> "list[RunFront]":

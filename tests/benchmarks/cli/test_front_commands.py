@@ -124,6 +124,53 @@ def test_the_base_of_a_checkpoint_is_its_cards_parent(data: Path) -> None:
     assert parent_of([Run({"model": {"model": "no/card"}}, [])]) is None
 
 
+def decoded(run: Path, temperature: float, model: str = "some/base") -> None:
+    """Let a run be one that was made at this temperature."""
+    manifest = json.loads((run / "run.json").read_text())
+    sampling = manifest["sampling"] | {"temperature": temperature}
+    (run / "run.json").write_text(json.dumps(manifest | {"model": {"model": model}, "sampling": sampling}))
+    assert main(["score", str(run)]) == 0
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """POPE with 40 questions: a base that samples, a method on top, and the base greedily, which does all the same."""
+    rows = [
+        {"question_id": n, "image": f"{n}.jpg", "text": "Is there a dog?", "label": ("no", "yes")[n % 2]}
+        for n in range(40)
+    ]
+    (tmp_path / "coco_pope_random.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wrong = {"sampled": 4, "greedy": 20, "method": 20}  # every so many questions one is answered wrong
+    for name, every in wrong.items():
+        answers = ["Yes" if (n % 2 == 1) != (n % every in (0, 1)) else "No" for n in range(40)]
+        said = [{"question_id": row["question_id"], "text": answer} for row, answer in zip(rows, answers, strict=True)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+        command = f"score pope --responses {tmp_path}/{name}.jsonl --set pope.data={tmp_path}"
+        assert main([*command.split(), "--set", "pope.splits=random", "--output-path", f"{tmp_path}/runs"]) == 0
+        decoded(tmp_path / "runs" / name / "pope", 0.0 if name == "greedy" else 1.0)
+    return tmp_path / "runs"
+
+
+def test_greedy_decoding_stands_beside_a_method(questions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {name: str(questions / name / "pope") for name in ("sampled", "greedy", "method")}
+    capsys.readouterr()
+    assert main(["front", runs["method"], "--base", runs["sampled"], "--greedy", runs["greedy"]]) == 0
+    printed = capsys.readouterr().out
+    same = "better than the base with its answers shifted blindly: +40.0"
+    assert f"method: {same}" in printed
+    assert f"sampled, greedy: {same}" in printed
+
+
+def test_what_is_no_greedy_run_of_the_base(questions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {name: str(questions / name / "pope") for name in ("sampled", "greedy", "method")}
+    command = ["front", runs["method"], "--base", runs["sampled"], "--greedy"]
+    assert main([*command, runs["method"]]) == 1
+    assert "takes the greedy run of a base that samples; temperature 1 there, 1 in the base" in capsys.readouterr().err
+    decoded(questions / "greedy" / "pope", 0.0, "another/model")
+    assert main([*command, runs["greedy"]]) == 1
+    assert "it is another/model, not some/base" in capsys.readouterr().err
+
+
 def test_a_benchmark_without_a_front_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "runs" / "m" / "mmhal"
     run.mkdir(parents=True)
