@@ -71,6 +71,20 @@ def read_fronts(run: Run) -> list[RunFront]:
         raise RecordError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
+def stored_standings(run: Run) -> list[Mapping[str, Json]]:
+    """Beside which bases `evalkit front` placed a run, as it wrote them; none without a front.json.
+
+    Raises:
+        RecordError: if the file cannot be read.
+    """
+    if run.path is None or not (run.path / FRONT).exists():
+        return []
+    found = read_front_file(run.path).get("standings")
+    if not isinstance(found, list) or not all(isinstance(row, dict) and "base" in row for row in found):
+        raise RecordError(f"{run.path / FRONT}: cannot be read (standings without a base)")
+    return found
+
+
 def fits(run: Run) -> bool:
     """Whether a run has fronts of its own that belong to the records that are there."""
     if run.path is None or not (run.path / FRONT).exists():

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of runs: the tables and the most telling samples, images embedded. To send to someone.
+"""One self-contained HTML page of runs: tables, fronts, the most telling samples, images embedded. To send to someone.
 
 No script, no style sheet, font or image from elsewhere; a policy in its head forbids the browser to load any. Every
 text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded anew (`evalkit.reports.thumbnails`).
@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evalkit import __version__
+from evalkit.analysis.front_file import read_fronts, stored_standings
 from evalkit.analysis.leaderboard import Board, Entry, boards
+from evalkit.analysis.standing import place
 from evalkit.errors import DataError
 from evalkit.files.atomic import write_output
 from evalkit.reports.boards import board_html
-from evalkit.reports.markup import STYLE, escaped, legend, marked
+from evalkit.reports.canvas import SvgCanvas
+from evalkit.reports.front_picture import HEIGHT, WIDTH, draw
+from evalkit.reports.markup import STYLE, attribute, escaped, legend, marked
 from evalkit.reports.thumbnails import thumbnail
 from evalkit.runs.run import Run, RunSummary
 from evalkit.schema import Json
@@ -42,6 +46,7 @@ td:not(:first-child) .hk-limits { display: block; }
 .sample > div:first-child { flex: 0 0 15rem; }
 .sample > div:last-child { flex: 1; min-width: 0; }
 .sample img { width: 100%; border-radius: 6px; }
+.front img { max-width: 100%; height: auto; }
 .response { border-left: 3px solid #8886; padding-left: .8rem; margin: .6rem 0; }
 .flag { color: #c62828; }
 @media (max-width: 40rem) { .sample { flex-direction: column; } }
@@ -89,6 +94,7 @@ def _board_parts(board: Board) -> Iterator[str]:
     yield board_html(board, [metric for metric in board.metrics if not metric.detail])
     yield from map(_flags_html, board.entries)
     yield f'<p class="small">{escaped(board.signature)}</p>'
+    yield from fronts_html(board.entries)
     chosen = telling(board.entries)
     if chosen:
         labels = {f["label"] for row in chosen for entry in board.entries for f in _findings(_same(entry.run, row))}
@@ -106,6 +112,24 @@ def _flags_html(entry: Entry) -> str:
     return f'<details class="small"{"" if len(shown) > 4 else " open"}>{head}<ul>{"".join(shown)}</ul></details>'
 
 
+def fronts_html(entries: Sequence[Entry]) -> Iterator[str]:
+    """The fronts of bases beside which `evalkit front` placed runs, with these runs: a picture and sentences each."""
+    runs = {entry.label: entry.run for entry in entries if isinstance(entry.run, Run)}
+    bases = {label: {str(standing["base"]) for standing in stored_standings(run)} for label, run in runs.items()}
+    for base, own in runs.items():
+        beside = {label: run for label, run in runs.items() if label != base and bases[label] & {base, own.label}}
+        for front in read_fronts(own) if beside else ():
+            placed = place(front, base, beside)
+            canvas = SvgCanvas(WIDTH, HEIGHT)
+            draw(canvas, front, base, placed)
+            data = base64.b64encode(canvas.content()).decode("ascii")
+            told = "".join(f"<li>{escaped(found.other)}: {escaped(found.sentence())}</li>" for found in placed)
+            yield (
+                f'<div class="front"><img alt="the front of {attribute(base)}" width="{WIDTH}" height="{HEIGHT}" '
+                f'src="data:image/svg+xml;base64,{data}"><ul>{told}</ul></div>'
+            )
+
+
 def telling(entries: Sequence[Entry]) -> list[Row]:
     """Samples worth a look: where the runs' hallucinations differ most, then where there are most of them.
 
@@ -114,10 +138,10 @@ def telling(entries: Sequence[Entry]) -> list[Row]:
     sound = [entry for entry in entries if not entry.disqualified] or list(entries)
     counts = [{_key(row): _hallucinated(row) for row in _rows(entry.run)} for entry in sound]
     scored = []
-    for place, row in enumerate(_rows(sound[0].run)):
+    for index, row in enumerate(_rows(sound[0].run)):
         own = [count.get(_key(row), 0) for count in counts]
         if max(own) > 0:
-            scored.append((max(own) - min(own), max(own), -place, row))
+            scored.append((max(own) - min(own), max(own), -index, row))
     scored.sort(key=lambda entry: entry[:3], reverse=True)
     return [row for *_, row in scored[:SAMPLES]]
 

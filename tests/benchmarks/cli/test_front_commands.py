@@ -1,6 +1,8 @@
 """`evalkit front`: captions in, the base cut short, a verdict, a picture, a file in the run."""
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from PIL import Image
 
 from benchmarks.cli.front_commands import card_parent, parent_of
 from evalkit.__main__ import main
+from evalkit.analysis.front_file import stored_standings
+from evalkit.errors import RecordError
 from evalkit.runs.run import Run, load_run
 
 BASE = "A dog sits on a couch. There is a cat beside it. A person walks past."
@@ -118,6 +122,7 @@ def test_the_base_of_a_checkpoint_is_its_cards_parent(data: Path) -> None:
         path = data / "runs" / name / "chair" / "run.json"
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps(manifest | {"model": {"model": model}}))
+        assert main(["score", str(path.parent)]) == 0
     better = load_run(data / "runs" / "better" / "chair")
     assert card_parent(better) == "some/base"
     assert parent_of([better]) == data / "runs" / "base" / "chair"
@@ -169,6 +174,29 @@ def test_what_is_no_greedy_run_of_the_base(questions: Path, capsys: pytest.Captu
     decoded(questions / "greedy" / "pope", 0.0, "another/model")
     assert main([*command, runs["greedy"]]) == 1
     assert "it is another/model, not some/base" in capsys.readouterr().err
+
+
+def test_the_page_of_runs_shows_the_front_of_their_base(data: Path) -> None:
+    page = data / "page.html"
+    runs = [str(data / "runs" / name / "chair") for name in ("base", "better", "shorter")]
+    assert main(["report", *runs, "--html", str(page)]) == 0
+    assert "image/svg" not in page.read_text()  # nobody said which of them is the base
+    assert front(data, "better", "shorter", base=f"{data}/runs/base/chair") == 0
+    assert main(["report", *runs, "--html", str(page)]) == 0
+    (picture,) = re.findall(r'alt="the front of base"[^>]*src="data:image/svg\+xml;base64,([^"]*)"', page.read_text())
+    drawn = base64.b64decode(picture).decode()
+    assert ">better<" in drawn
+    assert ">shorter<" in drawn
+    assert "<li>better: less hallucination than the base that simply stops earlier: -" in page.read_text()
+    assert "<li>shorter: no better than the base that simply stops earlier" in page.read_text()
+
+
+def test_standings_that_name_no_base_are_refused(data: Path) -> None:
+    path = data / "runs" / "better" / "chair"
+    content = json.loads((path / "front.json").read_text())
+    (path / "front.json").write_text(json.dumps(content | {"standings": [{"verdict": "beyond"}]}))
+    with pytest.raises(RecordError, match="standings without a base"):
+        stored_standings(load_run(path))
 
 
 def test_a_benchmark_without_a_front_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
