@@ -69,7 +69,6 @@ def train_dpo(
     out: Path,
     settings: DpoSettings,
     *,
-    image_folder: Path = Path("."),
     reference: Path | None = None,
     method: str = "ddpo",
     data: Mapping[str, str] | None = None,
@@ -84,7 +83,6 @@ def train_dpo(
         pairs: the data.
         out: becomes an ordinary checkpoint folder; see `aligners.training.run_folder` for what else lies there.
         settings: of `dpo_settings`.
-        image_folder: where relative image paths of pairs begin.
         reference: folder that keeps reference log-probabilities (default: out/training).
         method, data, selection: for the card; see `aligners.training.checkpoint.Card`.
         progress: called with (stage, done, total).
@@ -97,7 +95,7 @@ def train_dpo(
     policy = load_policy(start, settings, arguments.device)
     prompts = PromptEncoder(policy.processor, settings.chat_template)
     encoder = PairEncoder(prompts, end_token(prompts, policy.model))
-    usable, skipped = usable_pairs(pairs, encoder, image_folder, settings)
+    usable, skipped = usable_pairs(pairs, encoder, settings)
     start_hash = weights_hash(policy.model)
     identity = _identity(settings, start_hash, usable)
     finished = finished_run(out, identity)
@@ -252,13 +250,12 @@ def align_ddpo(
         progress, report_to: see `train_dpo`.
     """
     settings = dpo_settings(preset, **(overrides or {}))
-    pairs, image_folder = read_preferences(data, Path(out) / "training" / "images")
+    pairs = read_preferences(data, Path(out) / "training" / "images")
     return train_dpo(
         model,
         pairs,
         out,
         settings,
-        image_folder=image_folder,
         data={"source": str(data)},
         progress=progress,
         report_to=report_to,

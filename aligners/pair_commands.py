@@ -54,8 +54,8 @@ def describe_pairs(options: argparse.Namespace) -> int:
         raise UsageError("--to and --output-path belong together: the form, and the file to write")
     written = options.output_path or options.hard_subset
     with tempfile.TemporaryDirectory() as scratch:
-        pairs, folder = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
-        usable, defects = drop_unopened(*drop_defective(pairs), folder)
+        pairs = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
+        usable, defects = drop_unopened(*drop_defective(pairs))
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
         print(f"  {count:,} {reason}")
@@ -68,14 +68,14 @@ def describe_pairs(options: argparse.Namespace) -> int:
         rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)
         print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
     if options.artifacts:
-        _show_artifacts(usable, folder, options.hard_subset)
+        _show_artifacts(usable, options.hard_subset)
     if options.to is not None:
-        count = write_as(usable, options.output_path, options.to, folder)
+        count = write_as(usable, options.output_path, options.to)
         print(f"{options.output_path}: {count:,} rows for {options.to}")
     return 0
 
 
-def _show_artifacts(pairs: "Sequence[Pair]", folder: Path, hard_subset: Path | None) -> None:
+def _show_artifacts(pairs: "Sequence[Pair]", hard_subset: Path | None) -> None:
     """`evalkit pairs --artifacts`: what the texts alone tell, and the pairs that they do not."""
     from dataclasses import replace
 
@@ -95,5 +95,5 @@ def _show_artifacts(pairs: "Sequence[Pair]", folder: Path, hard_subset: Path | N
     print(f"hard subset: {len(found.hard):,} of {found.pairs:,} pairs are not told by the texts")
     if hard_subset is not None:
         hard = (pair for pair in pairs if pair.id in found.hard)
-        write_pairs(hard_subset, (replace(p, image=p.image and str((folder / p.image).resolve())) for p in hard))
+        write_pairs(hard_subset, (replace(p, image=p.image and str((p.folder / p.image).resolve())) for p in hard))
         print(f"written to {hard_subset}; compare methods on it and overall")

@@ -110,12 +110,12 @@ def _ddpo(options: argparse.Namespace, overrides: Mapping[str, Any]) -> list[tup
 
     settings = dpo_settings(options.preset, **overrides)
     with tempfile.TemporaryDirectory() as images:
-        pairs, folder = read_preferences(options.data, Path(images))
-        counted = [] if options.tokens else _pair_tokens(options.model, pairs[:_SAMPLE], folder, settings)
+        pairs = read_preferences(options.data, Path(images))
+        counted = [] if options.tokens else _pair_tokens(options.model, pairs[:_SAMPLE], settings)
     return [(f"training on {len(pairs):,} pairs", settings, _work(options, len(pairs), counted))]
 
 
-def _pair_tokens(model: str, pairs: Sequence[Any], folder: Path, settings: Any) -> list[tuple[int, int]]:
+def _pair_tokens(model: str, pairs: Sequence[Any], settings: Any) -> list[tuple[int, int]]:
     """(tokens, response tokens) of packed pairs, by the checkpoint's own processor; empty where it does not load."""
     from aligners.preference.encoding import PairEncoder
     from evalkit.engines.model.encoding import PromptEncoder
@@ -125,7 +125,7 @@ def _pair_tokens(model: str, pairs: Sequence[Any], folder: Path, settings: Any) 
     try:
         prompts = PromptEncoder(load_front(model).processor, settings.chat_template)
         encoder = PairEncoder(prompts, prompts.pad_id)
-        rows = [encoder.tokenize(pair, folder) for pair in pairs]
+        rows = [encoder.tokenize(pair) for pair in pairs]
         return [(encoder.prompt_tokens(row.prompt) + row.tokens, row.tokens) for row in rows]
     except (EngineError, DataError) as error:
         print(f"tokens are not counted but assumed ({_DEFAULT_TOKENS[0]} a pair): {error}")
@@ -151,7 +151,10 @@ def _fact_rlhf(options: argparse.Namespace, overrides: Mapping[str, Any]) -> lis
     from aligners.training.settings import ModelSettings, TrainingSettings
 
     settings = fact_rlhf_settings(options.preset, **overrides)
-    rows, prompts = len(read_comparisons(options.comparisons)), len(read_rollout_prompts(options.prompts))
+    rows, prompts = (
+        len(read_comparisons(options.comparisons, options.images)),
+        len(read_rollout_prompts(options.prompts, options.images)),
+    )
     rollouts = settings.rollouts(prompts)
     shared = {name: getattr(settings, name) for name in ModelSettings.__dataclass_fields__}
     ppo = TrainingSettings(

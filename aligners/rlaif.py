@@ -205,7 +205,6 @@ class _Run:
             pairs,
             folder / "checkpoint",
             training,
-            image_folder=asked[0].folder,
             method="rlaif",
             data={"prompts": instructions_hash(asked)},
             progress=self._named(number),

@@ -26,4 +26,6 @@ def write_images(folder: Path, count: int = 3) -> None:
 def make_pairs(folder: Path, count: int = 8) -> list[Pair]:
     """Pairs whose images lie in `folder`."""
     write_images(folder)
-    return [Pair(str(i), f"{i % 3}.png", *TEXTS[i % len(TEXTS)], {"round": i // len(TEXTS)}) for i in range(count)]
+    return [
+        Pair(str(i), f"{i % 3}.png", *TEXTS[i % len(TEXTS)], {"round": i // len(TEXTS)}, folder) for i in range(count)
+    ]

@@ -15,30 +15,31 @@ from aligners.reward_model.facts import AnswerKind
 from aligners.rl.rollouts import RolloutPrompt
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
+from evalkit.images import ImageFile
 from evalkit.schema import Json, Turn
 
 T = TypeVar("T")
 
 
-def read_comparisons(path: Path) -> list[Comparison]:
-    """Comparisons of a file, in order.
+def read_comparisons(path: Path, image_folder: Path) -> list[Comparison]:
+    """Comparisons of a file, in order; their image names begin at `image_folder`.
 
     Raises:
         DataError: if the file is absent or a row is not of the form above (its number, from 0, is named).
     """
-    return _rows(path, _comparison)
+    return _rows(path, image_folder, _comparison)
 
 
-def read_rollout_prompts(path: Path) -> list[RolloutPrompt]:
-    """Prompts of a file, in order.
+def read_rollout_prompts(path: Path, image_folder: Path) -> list[RolloutPrompt]:
+    """Prompts of a file, in order; their image names begin at `image_folder`.
 
     Raises:
         DataError: as `read_comparisons`.
     """
-    return _rows(path, _rollout_prompt)
+    return _rows(path, image_folder, _rollout_prompt)
 
 
-def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
+def _rows(path: Path, image_folder: Path, read: Callable[[Mapping[str, Json], int, Path], T]) -> list[T]:
     rows = parse_json(read_text(path), str(path), whole_file=True)
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a JSON list of rows")
@@ -47,7 +48,7 @@ def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: expected an object, got {row!r:.60}")
         try:
-            found.append(read(row, number))
+            found.append(read(row, number, image_folder))
         except KeyError as error:
             raise DataError(f"{path}: row {number}: {error} is missing; found: {', '.join(sorted(row))}") from error
         except (TypeError, ValueError, IndexError, AttributeError) as error:
@@ -55,7 +56,7 @@ def _rows(path: Path, read: Callable[[Mapping[str, Json], int], T]) -> list[T]:
     return found
 
 
-def _comparison(row: Mapping[str, Json], number: int) -> Comparison:
+def _comparison(row: Mapping[str, Json], number: int, image_folder: Path) -> Comparison:
     turns = _turns(row)
     if turns and turns[-1].role == "assistant":
         turns = turns[:-1]
@@ -68,7 +69,7 @@ def _comparison(row: Mapping[str, Json], number: int) -> Comparison:
     seen = row.get("hallucination")
     return Comparison(
         str(row.get("id", number)),
-        _text(row["image"]),
+        ImageFile(image_folder, _text(row["image"])),
         turns,
         responses,
         preference - 1,
@@ -76,7 +77,7 @@ def _comparison(row: Mapping[str, Json], number: int) -> Comparison:
     )
 
 
-def _rollout_prompt(row: Mapping[str, Json], number: int) -> RolloutPrompt:
+def _rollout_prompt(row: Mapping[str, Json], number: int, image_folder: Path) -> RolloutPrompt:
     turns = _turns(row)
     if not turns or turns[0].role != "user":
         raise ValueError("the conversation does not begin with a user turn")
@@ -85,7 +86,7 @@ def _rollout_prompt(row: Mapping[str, Json], number: int) -> RolloutPrompt:
         raise ValueError(f"caption_type must be 1 to 7, got {kind!r}")
     return RolloutPrompt(
         str(row.get("id", number)),
-        _text(row["image"]),
+        ImageFile(image_folder, _text(row["image"])),
         turns[0].text,
         AnswerKind(kind),
         float(row.get("length_bonus", 1.0)),

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt, non_pad_len
 from aligners.settings import FactRlhfSettings
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
-from evalkit.images import ImageFile
 from evalkit.schema import Turn
 
 
@@ -27,7 +25,6 @@ def usable_prompts(
     prompts: Sequence[RolloutPrompt],
     facts: Facts | None,
     encoder: PromptEncoder,
-    image_folder: Path,
     query_limit: int,
     missing_facts: str = "error",
     bad_images: str = "error",
@@ -45,11 +42,11 @@ def usable_prompts(
     skipped: dict[str, int] = {}
     for prompt in prompts:
         row, image = f"prompt {prompt.id!r}", prompt.image
-        text_tokens = len(encoder.tokenizer(encoder.render(as_prompt(prompt, image_folder))).input_ids)
+        text_tokens = len(encoder.tokenizer(encoder.render(as_prompt(prompt))).input_ids)
         reason = (
-            facts_problem(row, image, facts, missing_facts, prompt.kind)
+            facts_problem(row, image.name, facts, missing_facts, prompt.kind)
             or (f"longer than {query_limit} tokens" if text_tokens > query_limit else None)
-            or image_problem(row, image, image_folder, bad_images)
+            or image_problem(row, image, bad_images)
         )
         if reason is None:
             kept.append(prompt)
@@ -64,7 +61,6 @@ def reward_scorer(
     model: RewardModel,
     encoder: RatingEncoder,
     facts: Facts | None,
-    image_folder: Path,
     batch_size: int = 32,
 ) -> Callable[[Rollouts], Tensor]:
     """The reward model as PPO calls it: facts in an order drawn anew at every call, as in the released code.
@@ -75,11 +71,10 @@ def reward_scorer(
     def score(rollouts: Rollouts) -> Tensor:
         ratings = []
         for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
-            found = facts_of(facts, prompt.image, prompt.kind) if facts is not None else None
+            found = facts_of(facts, prompt.image.name, prompt.kind) if facts is not None else None
             if found is not None:
                 found = tuple(shuffled(found, seed=rollouts.seed, key=prompt.id))
-            image = ImageFile(image_folder, prompt.image)
-            ratings.append(Rating(prompt.id, image, (Turn("user", prompt.text),), text, found))
+            ratings.append(Rating(prompt.id, prompt.image, (Turn("user", prompt.text),), text, found))
         return rewards_of(model, encoder, ratings, batch_size)
 
     return score
@@ -110,5 +105,5 @@ def fact_rlhf_reward(scorer: Callable[[Rollouts], Tensor], settings: FactRlhfSet
 
 def prompts_hash(prompts: Sequence[RolloutPrompt]) -> str:
     """Hash of prompts, 16 hex digits."""
-    content = [[p.id, p.image, p.text, int(p.kind), p.length_multiplier] for p in prompts]
+    content = [[p.id, p.image.name, p.text, int(p.kind), p.length_multiplier] for p in prompts]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

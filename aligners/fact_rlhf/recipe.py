@@ -88,7 +88,7 @@ def align_fact_rlhf(
         out: becomes the aligned checkpoint.
         preset: "fact-rlhf-masked" or "fact-rlhf-reference".
         overrides: see `fact_rlhf_settings`.
-        image_folder: where image names begin.
+        image_folder: where the image names of these files begin; rows hold their images.
         supervised: LLaVA conversations (JSON list of {image, conversations}) for the supervised start; None: as it is.
         style, open_image: how and on what the reward model rates, see `aligners.reward_model.model.RatingEncoder`.
         progress: called with (stage, done, total).
@@ -100,8 +100,8 @@ def align_fact_rlhf(
     settings = fact_rlhf_settings(preset, **(overrides or {}))
     out, begin = Path(out), time.perf_counter()
     table = _facts_table(facts, settings)
-    rows = read_comparisons(comparisons) if isinstance(comparisons, Path) else list(comparisons)
-    asked = read_rollout_prompts(prompts) if isinstance(prompts, Path) else list(prompts)
+    rows = read_comparisons(comparisons, image_folder) if isinstance(comparisons, Path) else list(comparisons)
+    asked = read_rollout_prompts(prompts, image_folder) if isinstance(prompts, Path) else list(prompts)
     out.mkdir(parents=True, exist_ok=True)
     policy_start: Path | str = start
     if supervised is not None:
@@ -116,13 +116,12 @@ def align_fact_rlhf(
         out / "reward",
         reward_model_settings(settings),
         facts=table,
-        image_folder=image_folder,
         style=style,
         open_image=open_image,
         progress=progress,
     )
     note_stage(out / MANIFEST, "reward", {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds})
-    inputs = _Inputs(asked, table, image_folder, style, open_image)
+    inputs = _Inputs(asked, table, style, open_image)
     result = _ppo_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
     note_stage(out / MANIFEST, "ppo", {"rollouts": result.rollouts, "seconds": result.seconds})
     return result
@@ -142,7 +141,6 @@ class _Inputs:
 
     prompts: Sequence[RolloutPrompt]
     facts: Facts | None
-    image_folder: Path
     style: RatingStyle
     open_image: ImageOpener
 
@@ -165,7 +163,6 @@ def _ppo_stage(
         inputs.prompts,
         inputs.facts,
         encoder,
-        inputs.image_folder,
         settings.query_limit,
         settings.missing_facts,
         settings.bad_images,
@@ -184,7 +181,6 @@ def _ppo_stage(
         fact_rlhf_reward(scorer, settings, encoder.pad_id),
         out,
         settings,
-        image_folder=inputs.image_folder,
         end_id=end_token(encoder, policy),
         identity=identity,
         progress=progress,
@@ -225,7 +221,7 @@ def _rater(
     if shared is not None:
         hold_base(model.backbone, shared)
     encoder = RatingEncoder(PromptEncoder(processor), inputs.style, inputs.open_image)
-    return model.backbone, reward_scorer(model, encoder, inputs.facts, inputs.image_folder, batch_size=batch_size)
+    return model.backbone, reward_scorer(model, encoder, inputs.facts, batch_size=batch_size)
 
 
 def _card(

@@ -37,11 +37,9 @@ class LabelledBatch:
         return LabelledBatch({n: v.to(device) for n, v in self.inputs.items()}, self.labels.to(device))
 
 
-def labelled_batch(
-    rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEncoder, end_id: int, image_folder: Path
-) -> LabelledBatch:
+def labelled_batch(rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEncoder, end_id: int) -> LabelledBatch:
     """Prompts with the answers to learn, each ended."""
-    asked = [as_prompt(prompt, image_folder) for prompt, _ in rows]
+    asked = [as_prompt(prompt) for prompt, _ in rows]
     answers = [[*encoder.continuation_ids(answer), end_id] for _, answer in rows]
     encoded = encoder.encode(asked, None, answers, padding_side="right")
     labels = torch.full_like(encoded.inputs["input_ids"], IGNORE)
@@ -70,10 +68,10 @@ def supervised_start(
     Raises:
         DataError: if the file is not a list of conversations with an answer.
     """
-    rows, progress = read_answered(conversations), as_stage("supervised start", progress)
+    rows, progress = read_answered(conversations, image_folder), as_stage("supervised start", progress)
     policy = load_policy(start, settings)
     start_hash = weights_hash(policy.model)
-    data = hashlib.sha256(json.dumps([[p.image, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
+    data = hashlib.sha256(json.dumps([[p.image.name, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
     identity = {"model": start_hash, "conversations": data, **asdict(settings)}
     if finished_card(out, identity) is not None:
         return out
@@ -82,7 +80,7 @@ def supervised_start(
     model = make_trainable(policy.model, settings)
 
     def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
-        return labelled_batch(some, encoder, end_id, image_folder)
+        return labelled_batch(some, encoder, end_id)
 
     with scoring(model):
         done = fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress)
@@ -100,13 +98,13 @@ def supervised_start(
     return out
 
 
-def read_answered(path: Path) -> list[tuple[RolloutPrompt, str]]:
+def read_answered(path: Path, image_folder: Path) -> list[tuple[RolloutPrompt, str]]:
     """(prompt, answer) of each conversation of a LLaVA-style file: its first user turn and the reply.
 
     Raises:
         DataError: if the file is not of that form (the row is named).
     """
-    prompts = read_rollout_prompts(path)
+    prompts = read_rollout_prompts(path, image_folder)
     found = []
     for number, (prompt, row) in enumerate(zip(prompts, parse_json(read_text(path), str(path)), strict=True)):
         turns = row["conversations"]

@@ -110,6 +110,7 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
     )
     begin = time.perf_counter()
     pairs, counts = make_pairs(labelled, work.preset, part_seed(work.seed, "pairs"))
+    pairs = [replace(pair, folder=work.instructions[0].folder) for pair in pairs]
     statistics = {
         **_candidate_statistics(candidate_rows, claim_rows),
         **label_statistics(judgement_rows),
@@ -121,8 +122,7 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
     if not pairs:
         raise TrainingError(f"{stages.folder}: no preference pair is left to train on: {_named(statistics)}")
     if "pairs" not in stages.finished:
-        folder = work.instructions[0].folder
-        write_pairs(stages.folder / "pairs.jsonl", (_absolute(pair, folder) for pair in pairs))
+        write_pairs(stages.folder / "pairs.jsonl", map(_absolute, pairs))
         hashed = content_hash({"chosen": pair.chosen, "rejected": pair.rejected, "id": pair.id} for pair in pairs)
         stages.finish("pairs", begin, rows=len(pairs), content=hashed)
     return pairs, statistics
@@ -202,8 +202,8 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
     return Candidate(row["id"], row["prompt_id"], row["image"], row["prompt"], row["text"], row["sample"])
 
 
-def _absolute(pair: Pair, folder: Path) -> Pair:
-    return pair if pair.image is None else replace(pair, image=str(folder / pair.image))
+def _absolute(pair: Pair) -> Pair:
+    return pair if pair.image is None else replace(pair, image=str(pair.folder / pair.image))
 
 
 # --- statistics ---------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def build_corrections(
     pairs = choose_pairs(scenes, describe(engine, scenes, folder, seed, recipe, progress), seed, recipe)
     (folder / RECIPE).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
     write_pairs(folder / PAIRS, pairs)
-    return pairs
+    return list(read_pairs(folder / PAIRS))
 
 
 @dataclass(frozen=True, slots=True)

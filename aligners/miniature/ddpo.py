@@ -56,7 +56,6 @@ def align_miniature_ddpo(
         pairs,
         out,
         replace(settings, seed=seed),
-        image_folder=folder,
         data={"source": f"corrections of the base's own descriptions, seed {seed}"},
         progress=progress,
     )

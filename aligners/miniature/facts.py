@@ -74,13 +74,12 @@ def reward_model_accuracy(
             write_descriptions(folder, seed, n_scenes)
         found = train_reward_model(
             base,
-            read_comparisons(folder / "comparisons.json"),
+            read_comparisons(folder / "comparisons.json", folder / "images"),
             Path(temporary) / "reward",
             reward_model_settings(
                 fact_rlhf_settings("fact-rlhf-masked", **SETTINGS | {"seed": seed, "held_out": HELD_OUT})
             ),
             facts=load_facts(folder / "facts.json") if facts else None,
-            image_folder=folder / "images",
             style=facts_before_question,
             open_image=blurred if degraded else ImageFile.open,
             progress=progress,

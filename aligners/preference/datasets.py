@@ -32,8 +32,8 @@ _META = ("ds_name", "origin_dataset", "origin_split", "idx")
 IMAGE_COLUMNS = ("image", "images", "image_path", "image_file", "img_path")
 
 
-def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair], Path]:
-    """Pairs of a file, folder or Hub data set, and the folder where their image paths begin.
+def read_preferences(source: Path | str, image_folder: Path) -> list[Pair]:
+    """Pairs of a file, folder or Hub data set; each knows where its image lies.
 
     Args:
         source: .parquet, .jsonl, .json, .csv, .tsv; a folder of Parquet files; a study that people corrected or
@@ -44,10 +44,9 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     """
     path = Path(source)
     if is_study(path):
-        return _study_pairs(path), path.resolve()
+        return _study_pairs(path)
     if path.suffix == ".jsonl" and _is_pairs_file(path):
-        own = [_with_file(pair, image_folder.resolve(), path) for pair in read_pairs(path)]
-        return own, path.parent
+        return [_with_file(pair, image_folder.resolve(), path) for pair in read_pairs(path)]
     if path.is_dir() and is_saved_folder(path):
         files = [path]
     elif path.is_dir():
@@ -64,10 +63,10 @@ def read_preferences(source: Path | str, image_folder: Path) -> tuple[list[Pair]
     for file in files:
         for number, row in enumerate(saved_rows(file) if file.is_dir() else read_rows(file)):
             for pair in _pairs_of(row, number, embedded, file.parent.resolve()):
-                unique = replace(pair, id=f"{pair.id}#{len(pairs)}") if pair.id in seen else pair
-                seen.add(unique.id)
-                pairs.append(unique)
-    return pairs, embedded
+                unique = f"{pair.id}#{len(pairs)}" if pair.id in seen else pair.id
+                seen.add(unique)
+                pairs.append(replace(pair, id=unique, folder=embedded))
+    return pairs
 
 
 def _pairs_of(row: Row, number: int, image_folder: Path, relative_to: Path) -> list[Pair]:
@@ -95,7 +94,7 @@ def _study_pairs(path: Path) -> list[Pair]:
     if not found.rows:
         told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
         raise DataError(f"{path}: the study has no pair yet{f' ({told})' if told else ''}")
-    return [Pair(**row) for row in found.rows]
+    return [Pair(**row, folder=path.resolve()) for row in found.rows]
 
 
 def _with_file(pair: Pair, image_folder: Path, path: Path) -> Pair:

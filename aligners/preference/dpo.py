@@ -6,7 +6,6 @@ RLHF-V (Yu et al. 2024, arXiv:2312.00849): the tokens that a correction changed 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ class DpoBatch:
 
 
 def usable_pairs(
-    pairs: Sequence[Pair], encoder: PairEncoder, image_folder: Path, settings: DpoSettings
+    pairs: Sequence[Pair], encoder: PairEncoder, settings: DpoSettings
 ) -> tuple[list[TokenPair], dict[str, int]]:
     """Token pairs that can be trained on, and how many were left out for which reason.
 
@@ -64,7 +63,7 @@ def usable_pairs(
     """
     counts: dict[str, int] = {}
     kept: list[TokenPair] = []
-    candidates = [(pair, encoder.tokenize(pair, image_folder)) for pair in pairs]
+    candidates = [(pair, encoder.tokenize(pair)) for pair in pairs]
     longest = _length_measure(encoder)
     with ThreadPoolExecutor() as pool:
         problems = list(pool.map(_image_problem, (tokens for _, tokens in candidates)))

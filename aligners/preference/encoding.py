@@ -13,7 +13,6 @@ Three layouts give the same log-probabilities; the cheapest one that a model sup
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ from aligners.training.packing import Row, Segment, pack
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.token_rows import Encoded, per_token
 from evalkit.errors import TrainingError
-from evalkit.images import ImageFile
 from evalkit.schema import Prompt
 
 
@@ -79,11 +77,11 @@ class PairEncoder:
         """Token ids of a response with its end token."""
         return (*self.encoder.continuation_ids(text), self.end_id)
 
-    def tokenize(self, pair: Pair, image_folder: Path) -> TokenPair:
+    def tokenize(self, pair: Pair) -> TokenPair:
         """A pair's token ids; images stay on disk until a batch needs them."""
         return TokenPair(
             pair.id,
-            prompt_of(pair, image_folder),
+            Prompt(pair.id, pair.prompt, pair.images),
             self.response_ids(pair.chosen.strip()),
             self.response_ids(pair.rejected.strip()),
         )
@@ -134,12 +132,6 @@ class PairEncoder:
             labels[b, start : start + len(response)] = torch.tensor(response)
         inputs = rows.inputs | {name: v if images_once else torch.cat([v, v]) for name, v in images.items()}
         return PairBatch(inputs, labels, tuple(map(len, responses)), tuple(range(len(responses))))
-
-
-def prompt_of(pair: Pair, image_folder: Path) -> Prompt:
-    """The prompt of a pair; a relative image path is one below `image_folder`."""
-    images = () if pair.image is None else (ImageFile.at(pair.image, image_folder),)
-    return Prompt(pair.id, pair.prompt, images)
 
 
 def prompts_of(encoded: Encoded) -> list[list[int]]:

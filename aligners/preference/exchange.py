@@ -18,7 +18,6 @@ from aligners.preference.builders import conversations
 from aligners.preference.pairs import Pair, write_pairs
 from evalkit.errors import DataError, UsageError
 from evalkit.files.atomic import replace_text
-from evalkit.images import ImageFile
 from evalkit.schema import Json
 
 Form = Literal["trl", "llama-factory", "ms-swift"]
@@ -27,14 +26,13 @@ MARKER = "<image>"
 DATASET_INFO = "dataset_info.json"
 
 
-def write_exchange(pairs: Iterable[Pair], path: Path, form: str, image_folder: Path) -> int:
+def write_exchange(pairs: Iterable[Pair], path: Path, form: str) -> int:
     """Write pairs for another trainer; returns how many. An existing file is replaced in one step.
 
     Args:
         pairs: what to write.
         path: of the new file; llama-factory gets a dataset_info.json beside it (with the file's name as data set).
         form: one of FORMS.
-        image_folder: where relative image paths of the pairs begin.
     Raises:
         UsageError: if there is no such form.
         DataError: if a text holds "<image>", which these trainers would take for an image, or a pair is unusable.
@@ -45,7 +43,7 @@ def write_exchange(pairs: Iterable[Pair], path: Path, form: str, image_folder: P
     for pair in pairs:
         _check(pair)
         beside = {"id": pair.id, "meta": json.dumps(dict(pair.meta), ensure_ascii=False)}
-        rows.append(_WRITERS[form](_placed(pair, image_folder)) | beside)
+        rows.append(_WRITERS[form](_placed(pair)) | beside)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if form == "llama-factory":
@@ -56,12 +54,12 @@ def write_exchange(pairs: Iterable[Pair], path: Path, form: str, image_folder: P
     return len(rows)
 
 
-def write_as(pairs: Sequence[Pair], path: Path, form: str, image_folder: Path) -> int:
+def write_as(pairs: Sequence[Pair], path: Path, form: str) -> int:
     """`write_exchange`, and two more forms: "evalkit" (a pairs file), "llava" (chosen responses as conversations)."""
     if form not in ("evalkit", "llava"):
-        return write_exchange(pairs, path, form, image_folder)
+        return write_exchange(pairs, path, form)
     path.parent.mkdir(parents=True, exist_ok=True)
-    placed = [_placed(pair, image_folder) for pair in pairs]
+    placed = [_placed(pair) for pair in pairs]
     if form == "evalkit":
         return write_pairs(path, placed)
     rows = conversations(placed)
@@ -69,12 +67,11 @@ def write_as(pairs: Sequence[Pair], path: Path, form: str, image_folder: Path) -
     return len(rows)
 
 
-def _placed(pair: Pair, image_folder: Path) -> Pair:
+def _placed(pair: Pair) -> Pair:
     """The pair with its image's absolute path."""
-    if pair.image is None:
-        return pair
-    found = ImageFile.at(pair.image, image_folder)
-    return replace(pair, image=str((found.folder / found.name).resolve()))
+    for image in pair.images:
+        return replace(pair, image=str((image.folder / image.name).resolve()))
+    return pair
 
 
 def pair_from(row: Mapping[str, Json], where: str, number: int) -> Pair | None:

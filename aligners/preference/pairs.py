@@ -30,6 +30,7 @@ class Pair:
     prompt    the question, without template or image placeholder
     chosen    the preferred response, rejected the other one; texts
     meta      where it comes from: scores, claims, data set, generating model (JSON)
+    folder    where a relative image path begins; known from the place of the file, so not written and not compared
     """
 
     id: str
@@ -38,6 +39,12 @@ class Pair:
     chosen: str
     rejected: str
     meta: Mapping[str, Json] = field(default_factory=dict)
+    folder: Path = field(default=Path("."), compare=False)
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """The image, if there is one."""
+        return () if self.image is None else (ImageFile.at(self.image, self.folder),)
 
     def defect(self) -> str | None:
         """Why no trainer can use this pair, in words; None if it is fine."""
@@ -53,13 +60,15 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     count = 0
     with replaced(path) as beside, beside.open("w", encoding="utf-8") as file:
         for pair in pairs:
-            file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
+            row = asdict(pair)
+            del row["folder"]
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:
-    """Pairs of a file, in order.
+    """Pairs of a file, in order; their relative image paths begin at its folder.
 
     Raises:
         DataError: if the file is absent, or a line is not a pair (the line number is named) or repeats an id.
@@ -68,14 +77,14 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         raise DataError(f"{path}: no such pairs file")
     seen: set[str] = set()
     for row in read_rows(path):
-        pair = _pair(row)
+        pair = _pair(row, path.parent)
         if pair.id in seen:
             raise DataError(f"{row.where}: id {pair.id!r} occurs twice")
         seen.add(pair.id)
         yield pair
 
 
-def _pair(line: Row) -> Pair:
+def _pair(line: Row, folder: Path) -> Pair:
     row = dict(line.fields)
     if isinstance(row.get("image"), list) and len(row["image"]) == 1:
         row["image"] = row["image"][0]
@@ -90,7 +99,7 @@ def _pair(line: Row) -> Pair:
             f"{line.where}: missing or of another kind: {', '.join(wrong)}; found: {', '.join(sorted(row))} "
             "(id, prompt, chosen, rejected are texts; image is a path, or null without one; meta, if any, an object)"
         )
-    return Pair(row["id"], image or None, row["prompt"], row["chosen"], row["rejected"], meta)
+    return Pair(row["id"], image or None, row["prompt"], row["chosen"], row["rejected"], meta, folder)
 
 
 def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
@@ -106,16 +115,14 @@ def drop_defective(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
     return kept, dropped
 
 
-def drop_unopened(
-    pairs: Iterable[Pair], dropped: Mapping[str, int], image_folder: Path
-) -> tuple[list[Pair], dict[str, int]]:
+def drop_unopened(pairs: Iterable[Pair], dropped: Mapping[str, int]) -> tuple[list[Pair], dict[str, int]]:
     """`drop_defective` goes on: without the pairs whose image does not open, as training does with bad_images=skip."""
     kept: list[Pair] = []
     counts = dict(dropped)
     for pair in pairs:
         try:
-            if pair.image is not None:
-                ImageFile.at(pair.image, image_folder).open()
+            for image in pair.images:
+                image.open()
             kept.append(pair)
         except DataError:
             counts[UNOPENED] = counts.get(UNOPENED, 0) + 1

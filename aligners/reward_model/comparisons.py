@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -29,7 +28,7 @@ class Comparison:
     """
 
     id: str
-    image: str
+    image: ImageFile
     turns: tuple[Turn, ...]
     responses: tuple[str, str]
     preference: int
@@ -47,7 +46,6 @@ class Comparison:
 def usable_comparisons(
     comparisons: Sequence[Comparison],
     facts: Facts | None,
-    image_folder: Path,
     missing_facts: str = "error",
     bad_images: str = "error",
 ) -> tuple[list[Comparison], dict[str, int]]:
@@ -64,8 +62,8 @@ def usable_comparisons(
         row, image = f"comparison {comparison.id!r}", comparison.image
         reason = (
             comparison.defect()
-            or facts_problem(row, image, facts, missing_facts)
-            or image_problem(row, image, image_folder, bad_images)
+            or facts_problem(row, image.name, facts, missing_facts)
+            or image_problem(row, image, bad_images)
         )
         if reason is None:
             kept.append(comparison)
@@ -93,14 +91,14 @@ def facts_problem(
     return "no facts for its image"
 
 
-def image_problem(row: str, image: str, image_folder: Path, bad_images: str) -> str | None:
+def image_problem(row: str, image: ImageFile, bad_images: str) -> str | None:
     """Why a row cannot be used if its image does not open, else None; `row` names it in the error.
 
     Raises:
         DataError: instead, if `bad_images` is "error".
     """
     try:
-        ImageFile(image_folder, image).open()
+        image.open()
     except DataError as error:
         if bad_images == "error":
             raise DataError(f"{row}: {error}") from error
@@ -119,28 +117,26 @@ def split_held_out(
     wanted = min(held_out, len(comparisons) // 5)
     by_image: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
-        by_image.setdefault(comparison.image, []).append(comparison)
+        by_image.setdefault(comparison.image.name, []).append(comparison)
     held: set[str] = set()
     count = 0
     for image in sorted(by_image, key=lambda name: hashlib.sha256(f"{seed}\x00{name}".encode()).digest()):
         if count + len(by_image[image]) <= wanted:
             held.add(image)
             count += len(by_image[image])
-    training = [row for row in comparisons if row.image not in held]
+    training = [row for row in comparisons if row.image.name not in held]
     if not training:
         raise TrainingError("every comparison was held out: nothing to train on")
-    return training, [row for row in comparisons if row.image in held]
+    return training, [row for row in comparisons if row.image.name in held]
 
 
-def ratings_of(
-    comparison: Comparison, facts: Facts | None, image_folder: Path, *, seed: int, use: str
-) -> tuple[Rating, Rating]:
+def ratings_of(comparison: Comparison, facts: Facts | None, *, seed: int, use: str) -> tuple[Rating, Rating]:
     """Both responses as the reward model gets them; facts in an order drawn for this `use`."""
-    found = facts_of(facts, comparison.image) if facts is not None else None
+    found = facts_of(facts, comparison.image.name) if facts is not None else None
     order = tuple(shuffled(found, seed=seed, key=f"{comparison.id}:{use}")) if found else None
-    image = ImageFile(image_folder, comparison.image)
     first, second = (
-        Rating(comparison.id, image, comparison.turns, response.strip(), order) for response in comparison.responses
+        Rating(comparison.id, comparison.image, comparison.turns, response.strip(), order)
+        for response in comparison.responses
     )
     return first, second
 
@@ -153,11 +149,9 @@ class Group:
     pairs: tuple[tuple[int, int, int], ...]
 
 
-def group_comparisons(
-    comparisons: Sequence[Comparison], facts: Facts | None, image_folder: Path, *, seed: int, use: str
-) -> list[Group]:
+def group_comparisons(comparisons: Sequence[Comparison], facts: Facts | None, *, seed: int, use: str) -> list[Group]:
     """One group for each image and conversation, in order of their first comparison; every response once."""
-    members: dict[tuple[str, tuple[Turn, ...]], list[Comparison]] = {}
+    members: dict[tuple[ImageFile, tuple[Turn, ...]], list[Comparison]] = {}
     for row in comparisons:
         members.setdefault((row.image, row.turns), []).append(row)
     groups = []
@@ -167,7 +161,7 @@ def group_comparisons(
         for row in rows:
             first, second = (places.setdefault(text.strip(), len(places)) for text in row.responses)
             pairs.append((first, second, row.preference))
-        example, _ = ratings_of(rows[0], facts, image_folder, seed=seed, use=use)
+        example, _ = ratings_of(rows[0], facts, seed=seed, use=use)
         groups.append(Group(tuple(replace(example, response=text) for text in places), tuple(pairs)))
     return groups
 
@@ -186,5 +180,5 @@ def rating_batch(groups: Sequence[Group], encoder: RatingEncoder) -> RatingBatch
 
 def comparisons_hash(comparisons: Sequence[Comparison]) -> str:
     """Hash of all that training reads of the comparisons, 16 hex digits."""
-    content = [[row.id, row.image, row.turns, row.responses, row.preference] for row in comparisons]
+    content = [[row.id, row.image.name, row.turns, row.responses, row.preference] for row in comparisons]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -111,7 +111,6 @@ def train_reward_model(
     settings: RewardModelSettings,
     *,
     facts: Facts | None,
-    image_folder: Path,
     style: RatingStyle = rating_conversation,
     open_image: ImageOpener = ImageFile.open,
     progress: Progress | None = None,
@@ -124,14 +123,13 @@ def train_reward_model(
         out: becomes the reward model's folder.
         settings: how to train.
         facts: image file name -> true sentences; None trains without.
-        image_folder: where the comparisons' image names begin.
         style, open_image: see RatingEncoder; a reward model must be used with the style it was trained with.
         progress: called with (stage, done, total).
     Raises:
         DataError, TrainingError, EngineError: see `usable_comparisons`, `training.fit`, `load_checkpoint`.
     """
     out, begin = Path(out), time.perf_counter()
-    usable, skipped = usable_comparisons(comparisons, facts, image_folder, settings.missing_facts, settings.bad_images)
+    usable, skipped = usable_comparisons(comparisons, facts, settings.missing_facts, settings.bad_images)
     seed = settings.seed
     training, held = split_held_out(usable, settings.held_out, seed)
     policy = load_policy(start, settings)
@@ -150,11 +148,11 @@ def train_reward_model(
     reward_model = _new_model(model, settings)
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
     epochs = range(math.ceil(settings.epochs))
-    rows = [group_comparisons(training, facts, image_folder, seed=seed, use=str(epoch)) for epoch in epochs]
+    rows = [group_comparisons(training, facts, seed=seed, use=str(epoch)) for epoch in epochs]
     _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
     reward_model.eval()
-    accuracy = measure(reward_model, encoder, held, facts, image_folder, seed=seed)
-    without = measure(reward_model, encoder, held, None, image_folder, seed=seed) if facts is not None else None
+    accuracy = measure(reward_model, encoder, held, facts, seed=seed)
+    without = measure(reward_model, encoder, held, None, seed=seed) if facts is not None else None
     seconds = round(time.perf_counter() - begin, 3)
     card = Card(
         parent=str(start),
@@ -246,18 +244,17 @@ def measure(
     encoder: RatingEncoder,
     comparisons: Sequence[Comparison],
     facts: Facts | None,
-    image_folder: Path,
     *,
     seed: int = 0,
 ) -> Interval:
     """Share of comparisons whose preferred response earns strictly more, percent; images are resampled."""
-    pairs = [ratings_of(row, facts, image_folder, seed=seed, use="measured") for row in comparisons]
+    pairs = [ratings_of(row, facts, seed=seed, use="measured") for row in comparisons]
     first = rewards_of(model, encoder, [pair[0] for pair in pairs])
     second = rewards_of(model, encoder, [pair[1] for pair in pairs])
     choice = torch.tensor([row.preference for row in comparisons], dtype=torch.bool)
     right = torch.where(choice, second > first, first > second)
     rows = [{"right": float(value), "pairs": 1.0} for value in right.tolist()]
-    return interval(_METRIC, rows, [row.image for row in comparisons]) if rows else Interval(None)
+    return interval(_METRIC, rows, [row.image.name for row in comparisons]) if rows else Interval(None)
 
 
 # --- folder -------------------------------------------------------------------------------------------------------

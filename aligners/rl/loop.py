@@ -52,7 +52,6 @@ def train_ppo(
     out: Path,
     settings: FactRlhfSettings,
     *,
-    image_folder: Path,
     end_id: int,
     identity: Mapping[str, Json],
     progress: Progress | None = None,
@@ -67,7 +66,6 @@ def train_ppo(
         reward: what each response earns, e.g. the reward model with its facts.
         out: folder of the run.
         settings: of PPO; those of other stages are not read.
-        image_folder: where the prompts' image names begin.
         end_id: token that ends a response.
         identity: what is trained besides the settings; a run of another identity in the same folder is refused.
         progress: called with ("ppo", rollouts done, rollouts in all).
@@ -94,8 +92,8 @@ def train_ppo(
         chosen = prompts_of_rollout(prompts, number, per_rollout, settings.seed)
         rng = random.Random(f"ppo:{settings.seed}:{number}")
         torch.manual_seed(rng.getrandbits(32))
-        rollouts = sample_rollouts(models.policy, processor, chosen, image_folder, sampling, rng.getrandbits(31))
-        batches = scoring_batches(rollouts, encoder, image_folder, settings.responses_at_once)
+        rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
+        batches = scoring_batches(rollouts, encoder, settings.responses_at_once)
         experience = experience_of(rollouts, batches, models, reference, reward, settings)
         rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
         found = update(experience, models, optimizer, settings, rng)

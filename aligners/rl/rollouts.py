@@ -9,7 +9,6 @@ Rows of token ids around a rollout: cutting responses at their end, masks, left 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ class RolloutPrompt:
     """One prompt of the PPO stage; `length_multiplier` scales its length term."""
 
     id: str
-    image: str
+    image: ImageFile
     text: str
     kind: AnswerKind = AnswerKind.GENERAL
     length_multiplier: float = 1.0
@@ -119,7 +118,6 @@ def sample_rollouts(
     policy: Any,
     processor: Any,
     prompts: Sequence[RolloutPrompt],
-    image_folder: Path,
     settings: RolloutSettings,
     seed: int,
 ) -> Rollouts:
@@ -131,7 +129,7 @@ def sample_rollouts(
     """
     engine = TransformersEngine.from_live(policy, processor, name="policy", batch_size=settings.batch_size)
     sampling = Sampling(settings.temperature, max_new_tokens=settings.limit, n=settings.samples, seed=seed)
-    asked = [as_prompt(prompt, image_folder, str(number)) for number, prompt in enumerate(prompts)]
+    asked = [as_prompt(prompt, str(number)) for number, prompt in enumerate(prompts)]
     found: dict[tuple[int, int], list[int]] = {}
     for response in engine.generate(asked, sampling):
         if response.failure is None and response.token_ids is not None:
@@ -158,9 +156,9 @@ def cut_rows(ids: Tensor, lengths: Sequence[int], settings: RolloutSettings, pad
     return Cut(cut.ids, ended, cut.mask & inside)
 
 
-def as_prompt(prompt: RolloutPrompt, image_folder: Path, name: str | None = None) -> Prompt:
+def as_prompt(prompt: RolloutPrompt, name: str | None = None) -> Prompt:
     """The prompt as an engine takes it."""
-    return Prompt(name or prompt.id, prompt.text, (ImageFile(image_folder, prompt.image),))
+    return Prompt(name or prompt.id, prompt.text, (prompt.image,))
 
 
 def question_mark_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -169,13 +167,13 @@ def question_mark_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ids[-1] for ids in found if ids))
 
 
-def scoring_batches(rollouts: Rollouts, encoder: PromptEncoder, image_folder: Path, size: int) -> list[ScoringBatch]:
+def scoring_batches(rollouts: Rollouts, encoder: PromptEncoder, size: int) -> list[ScoringBatch]:
     """Batches of at most `size` responses, in order; kept for a whole rollout, so that images are prepared once."""
     batches = []
     count = len(rollouts.prompts)
     for start in range(0, count, size):
         rows = tuple(range(start, min(start + size, count)))
-        prompts = [as_prompt(rollouts.prompts[i], image_folder) for i in rows]
+        prompts = [as_prompt(rollouts.prompts[i]) for i in rows]
         responses = [rollouts.cut.ids[i][rollouts.cut.mask[i]].tolist() for i in rows]
         opened: dict[ImageFile, Image.Image] = {}
         images = []

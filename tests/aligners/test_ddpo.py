@@ -57,8 +57,8 @@ def nudged(model, seed=1):
     return model
 
 
-def loss_and_metrics(model, encoder, pairs, folder, settings, reference_folder, nudge=True):
-    tokens, _ = usable_pairs(pairs, encoder, folder, settings)
+def loss_and_metrics(model, encoder, pairs, settings, reference_folder, nudge=True):
+    tokens, _ = usable_pairs(pairs, encoder, settings)
     logps = reference_logps(model, encoder, tokens, reference_folder, layout=Layout.PACKED)
     rows = weighted_rows(tokens, logps.pairs, settings)
     with scoring(nudged(model) if nudge else model):
@@ -74,7 +74,7 @@ def test_plain_dpo_equals_the_loss_of_trl(world, llava, tmp_path):
 
     _folder, pairs, images = world
     model, processor, encoder = llava
-    loss, _metrics = loss_and_metrics(model, encoder, pairs, images, dpo_settings("dpo", beta=0.3), tmp_path)
+    loss, _metrics = loss_and_metrics(model, encoder, pairs, dpo_settings("dpo", beta=0.3), tmp_path)
     loss.backward()
     ours = torch.cat([p.grad.flatten() for p in model.get_decoder().parameters()])
     model.zero_grad()
@@ -109,35 +109,35 @@ def test_plain_dpo_equals_the_loss_of_trl(world, llava, tmp_path):
 
 
 def test_gamma_one_is_plain_dpo(world, llava, tmp_path):
-    _, pairs, images = world
+    _, pairs, _ = world
     _model, _, encoder = llava
     losses = []
     for settings in (dpo_settings("dpo"), dpo_settings("ddpo-release", gamma=1.0)):
         fresh, _ = build_tiny("llava")
-        losses.append(loss_and_metrics(fresh, encoder, pairs, images, settings, tmp_path)[0].item())
+        losses.append(loss_and_metrics(fresh, encoder, pairs, settings, tmp_path)[0].item())
     assert losses[0] == pytest.approx(losses[1], abs=1e-7)
     changed, _ = build_tiny("llava")
-    dense = loss_and_metrics(changed, encoder, pairs, images, dpo_settings("ddpo-release", gamma=5.0), tmp_path)
+    dense = loss_and_metrics(changed, encoder, pairs, dpo_settings("ddpo-release", gamma=5.0), tmp_path)
     assert abs(dense[0].item() - losses[0]) > 1e-4
 
 
 @pytest.mark.parametrize("preset", ["ddpo-paper", "ddpo-release", "dpo"])
 def test_a_policy_that_is_the_reference_loses_log_two(world, llava, tmp_path, preset):
-    _, pairs, images = world
+    _, pairs, _ = world
     model, _, encoder = llava
-    loss, metrics = loss_and_metrics(model, encoder, pairs, images, dpo_settings(preset), tmp_path, nudge=False)
+    loss, metrics = loss_and_metrics(model, encoder, pairs, dpo_settings(preset), tmp_path, nudge=False)
     assert loss.item() == pytest.approx(math.log(2), abs=1e-5)
     assert metrics["margin"].abs().max() < 1e-4
 
 
 def test_swapped_pairs_flip_the_margin(world, llava, tmp_path):
-    _, pairs, images = world
+    _, pairs, _ = world
     swapped = [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
     margins = []
     for data in (pairs, swapped):
         model, _ = build_tiny("llava")
         settings = dpo_settings("dpo")
-        margins.append(loss_and_metrics(model, llava[2], data, images, settings, tmp_path)[1]["margin"])
+        margins.append(loss_and_metrics(model, llava[2], data, settings, tmp_path)[1]["margin"])
     assert torch.allclose(margins[0], -margins[1], atol=1e-5)
 
 
@@ -158,26 +158,26 @@ def test_padding_changes_nothing(world, llava, tmp_path):
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_training_in_bfloat16_starts_at_its_reference_too(lora, world, tmp_path):
-    _, pairs, images = world
+    _, pairs, _ = world
     start = save_tiny("llava", tmp_path / "start")
     changes = {"bf16": True, "lora": lora, "lora_rank": 4, "lora_dropout": 0.0}
     settings = dpo_settings("ddpo-release", **(QUICK | changes))
-    result = train_dpo(start, pairs, tmp_path / "out", settings, image_folder=images)
+    result = train_dpo(start, pairs, tmp_path / "out", settings)
     assert result.losses[0] == pytest.approx(math.log(2), abs=1e-4)
 
 
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_trains_and_what_is_saved_answers(family, lora, world, tmp_path):
-    _, pairs, images = world
+    _, pairs, _ = world
     start = save_tiny(family, tmp_path / "start")
     settings = dpo_settings("ddpo-paper", **(QUICK | {"lora": lora, "lora_rank": 4, "lora_dropout": 0.0}))
-    result = train_dpo(start, pairs, tmp_path / "out", settings, image_folder=images)
+    result = train_dpo(start, pairs, tmp_path / "out", settings)
     assert result.steps == 2
     assert result.losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert result.losses[1] < result.losses[0]
     engine = TransformersEngine(result.checkpoint, dtype="float32")
-    tokens = PairEncoder(engine.encoder, 2).tokenize(pairs[0], images)
+    tokens = PairEncoder(engine.encoder, 2).tokenize(pairs[0])
     assert all(response.text is not None for response in engine.generate([tokens.prompt], Sampling(max_new_tokens=4)))
     trained = engine.logprobs([tokens.prompt], [pairs[0].chosen])[0].logprobs
     before = TransformersEngine(start, dtype="float32").logprobs([tokens.prompt], [pairs[0].chosen])[0].logprobs
@@ -185,11 +185,11 @@ def test_every_family_trains_and_what_is_saved_answers(family, lora, world, tmp_
 
 
 def test_the_vision_tower_is_left_alone_unless_asked(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     for train_vision in (False, True):
         settings = dpo_settings("ddpo-paper", **QUICK, train_vision=train_vision)
         out = tmp_path / str(train_vision)
-        train_dpo(start, pairs, out, settings, image_folder=images)
+        train_dpo(start, pairs, out, settings)
         before = TransformersEngine(start, dtype="float32").model.state_dict()
         after = TransformersEngine(out, dtype="float32").model.state_dict()
         moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -198,16 +198,16 @@ def test_the_vision_tower_is_left_alone_unless_asked(world, tmp_path):
 
 
 def test_a_merged_adapter_is_a_whole_model_with_the_same_probabilities(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     settings = dpo_settings("ddpo-paper", **(QUICK | {"lora": True, "lora_rank": 4, "lora_dropout": 0.0}))
-    kept = train_dpo(start, pairs, tmp_path / "adapter", settings, image_folder=images).checkpoint
+    kept = train_dpo(start, pairs, tmp_path / "adapter", settings).checkpoint
     merging = replace(settings, merge_adapter=True)
-    whole = train_dpo(start, pairs, tmp_path / "merged", merging, image_folder=images).checkpoint
+    whole = train_dpo(start, pairs, tmp_path / "merged", merging).checkpoint
     assert (kept / "adapter_config.json").is_file()
     assert (whole / "config.json").is_file()
     assert not (whole / "adapter_config.json").exists()
     engines = [TransformersEngine(folder, dtype="float32") for folder in (kept, whole)]
-    prompt = PairEncoder(engines[0].encoder, 2).tokenize(pairs[0], images).prompt
+    prompt = PairEncoder(engines[0].encoder, 2).tokenize(pairs[0]).prompt
     first, second = (engine.logprobs([prompt], [pairs[0].chosen])[0].logprobs for engine in engines)
     assert first == pytest.approx(second, abs=1e-5)
 
@@ -216,17 +216,17 @@ def test_a_model_in_memory_needs_its_adapter_merged(world, llava, tmp_path):
     model, processor, _ = llava
     settings = dpo_settings("dpo", **(QUICK | {"lora": True}))
     with pytest.raises(UsageError, match="merge_adapter"):
-        train_dpo((model, processor), world[1], tmp_path, settings, image_folder=world[2])
+        train_dpo((model, processor), world[1], tmp_path, settings)
 
 
 def test_an_adapter_of_a_merged_adapter_has_no_base(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     settings = dpo_settings("ddpo-paper", **(QUICK | {"lora": True, "lora_rank": 2, "max_steps": 1}))
-    first = train_dpo(start, pairs, tmp_path / "first", settings, image_folder=images).checkpoint
+    first = train_dpo(start, pairs, tmp_path / "first", settings).checkpoint
     with pytest.raises(UsageError, match="merge_adapter"):
-        train_dpo(first, pairs, tmp_path / "second", settings, image_folder=images)
+        train_dpo(first, pairs, tmp_path / "second", settings)
     merging = replace(settings, merge_adapter=True)
-    second = train_dpo(first, pairs, tmp_path / "second", merging, image_folder=images)
+    second = train_dpo(first, pairs, tmp_path / "second", merging)
     assert read_card(second.checkpoint).parent == str(first)
 
 
@@ -234,15 +234,15 @@ def test_half_precision_weights_are_saved_in_half_precision(world, tmp_path):
     model, processor = build_tiny("llava")
     model.to(torch.bfloat16).save_pretrained(tmp_path / "start")
     processor.save_pretrained(tmp_path / "start")
-    train_dpo(tmp_path / "start", world[1], tmp_path / "out", dpo_settings("dpo", **QUICK), image_folder=world[2])
+    train_dpo(tmp_path / "start", world[1], tmp_path / "out", dpo_settings("dpo", **QUICK))
     assert TransformersEngine(tmp_path / "out").model.dtype == torch.bfloat16
 
 
 def test_the_card_says_how_the_checkpoint_was_made(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     settings = dpo_settings("ddpo-paper", **QUICK, gamma=3.0, seed=5)
     extra = [replace(pairs[0], id="same", rejected=pairs[0].chosen)]
-    result = train_dpo(start, pairs + extra, tmp_path, settings, image_folder=images, selection="validation")
+    result = train_dpo(start, pairs + extra, tmp_path, settings, selection="validation")
     card = read_card(tmp_path)
     assert card.parent == str(start)
     assert (card.method, card.preset, card.selection) == ("ddpo", "ddpo-paper", "validation")
@@ -256,14 +256,14 @@ def test_the_card_says_how_the_checkpoint_was_made(world, tmp_path):
 
 
 def test_stored_reference_log_probabilities_are_used_again(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     stages = []
     for number, gamma in enumerate((5.0, 2.0)):
         seen: set[str] = set()
         stages.append(seen)
         train_dpo(
             start, pairs, tmp_path / str(number), dpo_settings("ddpo-paper", **QUICK, gamma=gamma),
-            image_folder=images, reference=tmp_path / "reference", progress=lambda what, done, total: seen.add(what),  # noqa: B023
+            reference=tmp_path / "reference", progress=lambda what, done, total: seen.add(what),  # noqa: B023
         )  # fmt: skip
     assert stages == [{"reference", "training"}, {"training"}]
     assert len(list((tmp_path / "reference").glob("*.safetensors"))) == 1
@@ -333,10 +333,17 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         replace(pairs[0], id="b", rejected=pairs[0].chosen),
         replace(pairs[0], id="c", image="torn.png"),
         replace(pairs[0], id="d", chosen=pairs[0].chosen + " There is a cup." * 400),
-        Pair("e", "0.png", "?", "There is a dog in the park.", "There is a dog in the park. There is a car."),
+        Pair(
+            "e",
+            "0.png",
+            "?",
+            "There is a dog in the park.",
+            "There is a dog in the park. There is a car.",
+            folder=images,
+        ),
     ]
     settings = dpo_settings("ddpo-paper", bad_images="skip", max_length=512)
-    kept, counts = usable_pairs(odd + pairs[1:2], encoder, images, settings)
+    kept, counts = usable_pairs(odd + pairs[1:2], encoder, settings)
     assert [pair.id for pair in kept] == ["e", "1"]
     assert counts == {
         "an empty response": 1,
@@ -346,18 +353,18 @@ def test_unfit_pairs_are_counted_by_reason(world, llava):
         UNCHANGED_CHOSEN: 1,
     }
     with pytest.raises(DataError, match=r"'c'.*torn"):
-        usable_pairs(odd, encoder, images, replace(settings, bad_images="error"))
+        usable_pairs(odd, encoder, replace(settings, bad_images="error"))
     with pytest.raises(TrainingError, match=r"no pair is left to train on, of 2: an empty response \(1\), chosen and"):
-        usable_pairs(odd[:2], encoder, images, settings)
+        usable_pairs(odd[:2], encoder, settings)
 
 
 def test_pairs_with_and_without_an_image_are_not_trained_together(world, llava):
-    _, pairs, images = world
+    _, pairs, _ = world
     preset = dpo_settings("dpo")
     blind = [replace(pair, image=None) for pair in pairs[:2]]
-    assert len(usable_pairs(blind, llava[2], images, preset)[0]) == 2
+    assert len(usable_pairs(blind, llava[2], preset)[0]) == 2
     with pytest.raises(DataError, match=r"2 of 8 pairs have no image, e\.g\. '0'"):
-        usable_pairs(blind + pairs[2:], llava[2], images, preset)
+        usable_pairs(blind + pairs[2:], llava[2], preset)
 
 
 @pytest.mark.parametrize(
@@ -385,21 +392,21 @@ def test_settings_that_do_not_exist_or_cannot_have_the_value_are_refused(preset,
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_names_the_last_good_checkpoint(world, tmp_path):
-    start, pairs, images = world
+    start, pairs, _ = world
     settings = dpo_settings("dpo", **(QUICK | {"learning_rate": 1e30, "max_steps": 8, "save_steps": 1}))
     with pytest.raises(TrainingError, match=r"not finite|loss of step .* is nan|is inf"):
-        train_dpo(start, pairs, tmp_path, settings, image_folder=images)
+        train_dpo(start, pairs, tmp_path, settings)
     assert not (tmp_path / "card.json").exists()
     for weights in tmp_path.glob("training/steps/checkpoint-*/model.safetensors"):
         assert all(torch.isfinite(tensor).all() for tensor in load_file(weights).values())
 
 
 def test_a_folder_of_another_training_is_refused(world, tmp_path):
-    start, pairs, images = world
-    train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK), image_folder=images)
+    start, pairs, _ = world
+    train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK))
     with pytest.raises(TrainingError, match="another training run"):
-        train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK, beta=0.2), image_folder=images)
-    again = train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK), image_folder=images)
+        train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK, beta=0.2))
+    again = train_dpo(start, pairs, tmp_path, dpo_settings("dpo", **QUICK))
     assert again.steps == 2
 
 

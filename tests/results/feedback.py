@@ -81,9 +81,9 @@ def _answer(study: Study, item: StudyItem, scene: Scene) -> dict[str, object] | 
 
 def train(base: Path, study: Study, out: Path, seed: int) -> None:
     """`align ddpo --data STUDY` with the miniature's settings."""
-    pairs, folder = read_preferences(study.folder, out.parent)
+    pairs = read_preferences(study.folder, out.parent)
     settings = replace(SETTINGS, seed=seed)
-    train_dpo(base, pairs, out, settings, image_folder=folder, data={"source": f"study {study.name}"})
+    train_dpo(base, pairs, out, settings, data={"source": f"study {study.name}"})
 
 
 def measure(folder: Path, base: Path, seed: int) -> str:

@@ -156,7 +156,7 @@ def ours(folder: Path) -> dict[str, float]:
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as out:
         train_dpo(folder / "model", list(read_pairs(folder / "pairs.jsonl")), Path(out), settings,
-                  image_folder=folder, progress=progress)  # fmt: skip
+                  progress=progress)  # fmt: skip
     spans = [later - earlier for earlier, later in pairwise(reference[1:])]
     # the reference pass is as many forward batches as it reported; the first span also holds loading and set-up
     once = statistics.median(spans) * (len(reference) - 1) if spans else reference[-1] - begin

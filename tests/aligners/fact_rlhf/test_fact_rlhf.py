@@ -1,5 +1,6 @@
 """The pipeline of fact-augmented RLHF, from LLaVA-RLHF's files to a checkpoint."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from aligners.fact_rlhf.supervised import read_answered, supervised_start
 from aligners.reward_model.model import RatingEncoder, RewardModel
 from aligners.rl.models import ActorCritic
 from aligners.rl.rollouts import RolloutSettings, sample_rollouts
+from aligners.training.checkpoint import read_card
 from aligners.training.run_folder import LOG, read_log
 from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.encoding import PromptEncoder
@@ -125,13 +127,13 @@ def test_facts_come_in_a_new_order_at_every_call(world):
             read.append(rating.facts)
             return super().prompt(rating)
 
-    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json")[:1]]
-    facts = {prompt.image: [f"Fact {i}." for i in range(6)] for prompt in prompts}
-    score = reward_scorer(RewardModel(model).eval(), Spy(PromptEncoder(processor)), facts, world / "images")
+    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json", world / "images")[:1]]
+    facts = {prompt.image.name: [f"Fact {i}." for i in range(6)] for prompt in prompts}
+    score = reward_scorer(RewardModel(model).eval(), Spy(PromptEncoder(processor)), facts)
     sampling = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
     for seed in (1, 2, 1):
-        score(sample_rollouts(model, processor, prompts, world / "images", sampling, seed))
-    assert {frozenset(order) for order in read} == {frozenset(facts[prompts[0].image])}
+        score(sample_rollouts(model, processor, prompts, sampling, seed))
+    assert {frozenset(order) for order in read} == {frozenset(facts[prompts[0].image.name])}
     assert read[0] != read[1]
     assert read[0] == read[2]
 
@@ -180,17 +182,17 @@ def test_only_the_reward_model_reads_facts(world):
             read.extend(self.encoder.tokenizer.decode(row) for row in inputs["input_ids"])
             return inputs
 
-    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json")[:2]]
+    prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json", world / "images")[:2]]
     sampling = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
-    rollouts = sample_rollouts(model, processor, prompts, world / "images", sampling, 0)
-    facts = {prompt.image: ["A striped wall."] for prompt in prompts}
+    rollouts = sample_rollouts(model, processor, prompts, sampling, 0)
+    facts = {prompt.image.name: ["A striped wall."] for prompt in prompts}
     encoder = Spy(PromptEncoder(processor))
     reward_model = RewardModel(model).eval()
     torch.nn.init.normal_(reward_model.head.weight)
-    with_facts = reward_scorer(reward_model, encoder, facts, world / "images")(rollouts)
+    with_facts = reward_scorer(reward_model, encoder, facts)(rollouts)
     assert len(read) == 2
     assert all("A striped wall." in text for text in read)
-    without = reward_scorer(reward_model, encoder, None, world / "images")(rollouts)
+    without = reward_scorer(reward_model, encoder, None)(rollouts)
     assert not any("A striped wall." in text for text in read[2:])
     assert not torch.allclose(with_facts, without)
     assert all("striped" not in prompt.text for prompt in rollouts.prompts)
@@ -199,11 +201,14 @@ def test_only_the_reward_model_reads_facts(world):
 def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
     _, processor = build_tiny("llava")
     encoder = PromptEncoder(processor)
-    prompts = read_rollout_prompts(world / "prompts.json")
-    bad = [replace(prompts[0], image="absent.jpg"), replace(prompts[0], text="word " * 300)]
-    facts = {prompts[0].image: ["A wall."], "absent.jpg": ["A wall."]}
+    prompts = read_rollout_prompts(world / "prompts.json", world / "images")
+    bad = [
+        replace(prompts[0], image=ImageFile(world / "images", "absent.jpg")),
+        replace(prompts[0], text="word " * 300),
+    ]
+    facts = {prompts[0].image.name: ["A wall."], "absent.jpg": ["A wall."]}
     lenient = {"missing_facts": "skip", "bad_images": "skip"}
-    kept, skipped = usable_prompts([prompts[0], *bad, prompts[1]], facts, encoder, world / "images", 128, **lenient)
+    kept, skipped = usable_prompts([prompts[0], *bad, prompts[1]], facts, encoder, 128, **lenient)
     assert [prompt.id for prompt in kept] == [prompts[0].id]
     assert skipped == {
         "prompts: image does not open": 1,
@@ -212,9 +217,9 @@ def test_prompts_without_facts_or_image_are_counted_or_refused(tiny, world):
     }
     for wrong in (bad[0], prompts[1]):
         with pytest.raises(DataError, match=wrong.id):
-            usable_prompts([wrong], facts, encoder, world / "images", 128)
+            usable_prompts([wrong], facts, encoder, 128)
     with pytest.raises(TrainingError, match="no prompt is left"):
-        usable_prompts([bad[1]], facts, encoder, world / "images", 128, **lenient)
+        usable_prompts([bad[1]], facts, encoder, 128, **lenient)
 
 
 def test_overrides_reach_their_stage_and_unknown_ones_are_refused():
@@ -243,6 +248,10 @@ def test_the_supervised_start_learns_its_answers(tiny, world, tmp_path):
     out = supervised_start(tiny, world / "conversations.json", tmp_path / "sft", chosen, image_folder=world / "images")
     log = read_log(out / LOG)
     assert log[-1]["nll"] < 0.7 * log[0]["nll"]
+    said = [[row["image"], row["conversations"]] for row in json.loads((world / "conversations.json").read_text())]
+    named = [[image, turns[0]["value"].replace("<image>", "").strip(), turns[1]["value"]] for image, turns in said]
+    digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+    assert read_card(out).data == {"conversations": digest}
     assert TransformersEngine(out).model is not None
     written = (out / "model.safetensors").stat().st_mtime_ns
     supervised_start(tiny, world / "conversations.json", out, chosen, image_folder=world / "images")
@@ -253,4 +262,4 @@ def test_conversations_without_an_answer_are_refused(tmp_path):
     path = tmp_path / "conversations.json"
     path.write_text(json.dumps([asked("a", "x.jpg", "What?", "A dog."), asked("b", "x.jpg", "What?")]))
     with pytest.raises(DataError, match="row 1"):
-        read_answered(path)
+        read_answered(path, tmp_path)

@@ -5,7 +5,6 @@ import pytest
 
 from aligners.miniature.corrections import CorrectionRecipe, Described, build_corrections, choose_pairs
 from evalkit.errors import DataError, TrainingError
-from evalkit.images import ImageFile
 from evalkit.miniature.captions import claims, correct, fluent, is_true, noisy_caption, true_caption
 from evalkit.miniature.scenes import scenes_of
 from evalkit.schema import Response
@@ -87,7 +86,7 @@ def test_pairs_are_written_with_their_images_and_read_back(tmp_path):
     engine, recipe = Scripted(), CorrectionRecipe(scenes=len(SCENES), max_pairs=40)
     pairs = build_corrections(engine, tmp_path, 0, recipe)
     assert engine.calls == len(recipe.temperatures)
-    assert all(ImageFile(tmp_path, pair.image).open().size == (224, 224) for pair in pairs)
+    assert all(pair.images[0].open().size == (224, 224) for pair in pairs)
     assert not any("00005" in pair.image for pair in pairs)  # its generation failed
     assert build_corrections(engine, tmp_path, 0, recipe) == pairs
     assert engine.calls == len(recipe.temperatures)

@@ -28,10 +28,10 @@ def folder(tmp_path_factory):
 
 def test_the_preferred_description_is_of_this_scene_and_the_other_of_one_alike(folder):
     scenes = list(islice(scenes_of("train", 9_000_000 + SEED), SCENES))
-    rows = read_comparisons(folder / "comparisons.json")
+    rows = read_comparisons(folder / "comparisons.json", folder / "images")
     assert len(rows) > SCENES / 2
     for row in rows:
-        scene = scenes[int(row.image[6:12])]
+        scene = scenes[int(row.image.name[6:12])]
         preferred, other = (row.responses[k] for k in (row.preference, 1 - row.preference))
         assert count_mentions(preferred, scene) == (0, len(scene.nouns))
         assert count_mentions(other, scene)[0] > 0

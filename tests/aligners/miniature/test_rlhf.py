@@ -98,17 +98,17 @@ def test_hallucinated_and_repeated_mentions_are_faults(text, counts):
 
 def test_the_data_is_written_in_the_official_format(base, spoken, tmp_path):
     write_data(base, tmp_path, 5, SMALL)
-    comparisons = read_comparisons(tmp_path / "comparisons.json")
-    prompts = read_rollout_prompts(tmp_path / "prompts.json")
+    comparisons = read_comparisons(tmp_path / "comparisons.json", tmp_path / "images")
+    prompts = read_rollout_prompts(tmp_path / "prompts.json", tmp_path / "images")
     facts = load_facts(tmp_path / "facts.json")
     assert len(prompts) == 3
     assert comparisons
     scenes = list(islice(scenes_of("train", 7_000_005), 7))
     for row in [*comparisons, *prompts]:
-        assert (tmp_path / "images" / row.image).is_file()
-        assert len(facts[row.image]) == len(scenes[int(row.image[6:12])].nouns)
+        assert row.image.path.is_file()
+        assert len(facts[row.image.name]) == len(scenes[int(row.image.name[6:12])].nouns)
     for row in comparisons:
-        scene = scenes[int(row.image[6:12])]
+        scene = scenes[int(row.image.name[6:12])]
         preferred, other = (row.responses[k] for k in (row.preference, 1 - row.preference))
         (faults, true), (other_faults, other_true) = (count_mentions(text, scene) for text in (preferred, other))
         assert true - faults > other_true - other_faults

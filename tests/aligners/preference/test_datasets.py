@@ -59,25 +59,25 @@ def rlaif_v_row(**changes):
 ])  # fmt: skip
 def test_both_data_sets_are_read_from_parquet(make, chosen, name, tmp_path):
     write_parquet(tmp_path / "data.parquet", [make()])
-    (pair,), folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    (pair,) = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
     assert (pair.id, pair.prompt, pair.chosen) == (name, "What is it?", chosen)
-    assert ImageFile(folder, pair.image).open().size == (12, 12)
+    assert pair.images[0].open().size == (12, 12)
     assert pair.meta["origin_dataset"] == "made up"
 
 
 def test_the_older_form_holds_a_list(tmp_path):
     text = json.dumps(["What is it?", "A red square.", "A dog.", [0.0]])
     write_parquet(tmp_path / "data.parquet", [rlhf_v_row(text=text)])
-    (pair,), _ = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    (pair,) = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
     assert (pair.chosen, pair.rejected) == ("A red square.", "A dog.")
 
 
 def test_a_folder_of_files_is_one_data_set_and_equal_images_are_stored_once(tmp_path):
     for number in range(2):
         write_parquet(tmp_path / f"{number}.parquet", [rlaif_v_row(idx=number), rlaif_v_row(idx=9)])
-    pairs, folder = read_preferences(tmp_path, tmp_path / "images")
+    pairs = read_preferences(tmp_path, tmp_path / "images")
     assert len({pair.id for pair in pairs}) == len(pairs) == 4
-    assert len({pair.image for pair in pairs}) == len(list(folder.iterdir())) == 1
+    assert len({pair.image for pair in pairs}) == len(list((tmp_path / "images").iterdir())) == 1
 
 
 def test_json_lines_hold_paths_or_base64(tmp_path):
@@ -91,17 +91,19 @@ def test_json_lines_hold_paths_or_base64(tmp_path):
         {"question": "What?", "chosen": "a", "rejected": "b", "image": None},
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pairs, folder = read_preferences(tmp_path / "rows.jsonl", tmp_path / "images")
+    pairs = read_preferences(tmp_path / "rows.jsonl", tmp_path / "images")
     assert pairs[0].prompt == "What?"
     assert pairs[0].image == str(tmp_path / "z.png")
-    assert ImageFile(folder, pairs[1].image).open().size == (64, 64)
+    assert pairs[1].images[0].open().size == (64, 64)
     assert pairs[2].image is None
 
 
 def test_our_own_pairs_file_is_read_as_it_is(tmp_path):
     pairs = [Pair("1", "a.png", "What is it?", "x", "y", {"from": "here"})]
     write_pairs(tmp_path / "pairs.jsonl", pairs)
-    assert read_preferences(tmp_path / "pairs.jsonl", tmp_path / "unused") == (pairs, tmp_path)
+    found = read_preferences(tmp_path / "pairs.jsonl", tmp_path / "unused")
+    assert found == pairs
+    assert found[0].images == (ImageFile(tmp_path, "a.png"),)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_povid_pairs_two_conversations(suffix, tmp_path):
     ]  # fmt: skip
     path = tmp_path / f"povid{suffix}"
     path.write_text(json.dumps(rows)) if suffix == ".json" else write_lines(path, rows)
-    first, second = read_preferences(path, tmp_path / "images")[0]
+    first, second = read_preferences(path, tmp_path / "images")
     assert first == Pair("7", str(tmp_path / "a.png"), "What is it?", "A cup.", "A dog.")
     assert (second.chosen, second.rejected) == ("x", "y")
     assert second.id
@@ -192,9 +194,9 @@ def test_vlfeedback_pairs_every_two_completions_with_other_mean_ratings(tmp_path
         "completions": [rated("a", "3", "4", "5"), rated("b", "5", "5", "5"), rated("c", "4", "4", "4")],
     }  # fmt: skip
     write_parquet(tmp_path / "data.parquet", [row])
-    pairs, folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    pairs = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
     assert [(pair.id, pair.chosen, pair.rejected) for pair in pairs] == [("v1-0-1", "b", "a"), ("v1-1-2", "b", "c")]
-    assert ImageFile(folder, pairs[0].image).open().size == (12, 12)
+    assert pairs[0].images[0].open().size == (12, 12)
     row["completions"] = [rated("a", "N/A", "4", "5"), rated("b", "5", "5", "5")]
     write_parquet(tmp_path / "data.parquet", [row])
     with pytest.raises(DataError, match="row 1: a rating is no number"):
@@ -209,9 +211,9 @@ def test_trl_rows_may_embed_their_image(tmp_path):
         "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "A dog."}]}],
     }
     write_parquet(tmp_path / "data.parquet", [row])
-    (pair,), folder = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
+    (pair,) = read_preferences(tmp_path / "data.parquet", tmp_path / "images")
     assert (pair.prompt, pair.chosen, pair.rejected) == ("What?", "A cup.", "A dog.")
-    assert ImageFile.at(pair.image, folder).open().size == (12, 12)
+    assert pair.images[0].open().size == (12, 12)
 
 
 @pytest.mark.parametrize("splits", [None, ["train", "test"], ["only"], ["a", "b"]])
@@ -224,14 +226,14 @@ def test_a_folder_saved_by_datasets_is_read(splits, tmp_path):
         with pytest.raises(DataError, match="several splits, none called train"):
             read_preferences(tmp_path / "saved", tmp_path / "images")
         return
-    pairs, folder = read_preferences(tmp_path / "saved", tmp_path / "images")
+    pairs = read_preferences(tmp_path / "saved", tmp_path / "images")
     assert [pair.id for pair in pairs] == ["RLAIF-V-0", "RLAIF-V-1", "RLAIF-V-2"]
-    assert ImageFile(folder, pairs[0].image).open().size == (12, 12)
+    assert pairs[0].images[0].open().size == (12, 12)
 
 
 def test_plain_lines_need_no_id(tmp_path):
     rows = [{"image": "a.png", "prompt": "What?", "chosen": f"x{i}", "rejected": "y"} for i in range(2)]
-    pairs, _ = read_preferences(write_lines(tmp_path / "plain.jsonl", rows), tmp_path)
+    pairs = read_preferences(write_lines(tmp_path / "plain.jsonl", rows), tmp_path)
     assert [(pair.prompt, pair.chosen, pair.image) for pair in pairs] == [
         ("What?", "x0", str(tmp_path / "a.png")), ("What?", "x1", str(tmp_path / "a.png")),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import torch
 from preference_data import make_pairs
 from tiny_models import FAMILIES, build_tiny
 
-from aligners.preference.encoding import Layout, PairEncoder, prompt_of
+from aligners.preference.encoding import Layout, PairEncoder
 from aligners.preference.layouts import find_layout, response_logps
 from aligners.preference.pairs import Pair
 from aligners.training.response_logps import end_token, pad_responses, scoring
@@ -22,7 +22,7 @@ def family(request, tmp_path_factory):
     prompts = PromptEncoder(processor)
     encoder = PairEncoder(prompts, end_token(prompts, model))
     folder = tmp_path_factory.mktemp("images")
-    tokens = [encoder.tokenize(pair, folder) for pair in make_pairs(folder, 4)]
+    tokens = [encoder.tokenize(pair) for pair in make_pairs(folder, 4)]
     return request.param, model, processor, encoder, tokens
 
 
@@ -66,7 +66,7 @@ def test_a_processor_of_another_checkpoint_is_told(tmp_path):
     model, _ = build_tiny("gemma3")
     _, processor = build_tiny("llava")
     encoder = PairEncoder(PromptEncoder(processor), 2)
-    tokens = [encoder.tokenize(pair, tmp_path) for pair in make_pairs(tmp_path, 2)]
+    tokens = [encoder.tokenize(pair) for pair in make_pairs(tmp_path, 2)]
     with pytest.raises(TrainingError, match=r"Gemma3.*does the processor belong to this checkpoint"):
         find_layout(model, encoder, tokens)
 
@@ -106,7 +106,7 @@ def test_a_half_precision_mask_works_with_eager_attention(tmp_path):
     model, processor = build_tiny("llava")
     prompts = PromptEncoder(processor)
     encoder = PairEncoder(prompts, end_token(prompts, model))
-    tokens = [encoder.tokenize(pair, tmp_path) for pair in make_pairs(tmp_path, 2)]
+    tokens = [encoder.tokenize(pair) for pair in make_pairs(tmp_path, 2)]
     with torch.no_grad(), scoring(model):
         wanted, _ = response_logps(model, encoder.batch(tokens, Layout.PACKED), Layout.PACKED)
         model.set_attn_implementation("eager")
@@ -126,5 +126,5 @@ def test_responses_behind_each_other_become_rows(lengths, rows):
 
 def test_an_image_path_cannot_lead_out_of_its_folder(tmp_path):
     with pytest.raises(DataError, match="leads out"):
-        _ = prompt_of(Pair("1", "../x.png", "?", "a", "b"), tmp_path).images[0].path
-    assert prompt_of(Pair("1", str(tmp_path / "x.png"), "?", "a", "b"), Path("elsewhere")).images[0].name == "x.png"
+        _ = Pair("1", "../x.png", "?", "a", "b", folder=tmp_path).images[0].path
+    assert Pair("1", str(tmp_path / "x.png"), "?", "a", "b", folder=Path("elsewhere")).images[0].name == "x.png"

@@ -1,6 +1,7 @@
 """Pairs for other trainers: there and back without loss, and what cannot be said in their forms is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,10 @@ PAIRS = [
     Pair("a", "x.png", "What is here?", 'A "dog"\nand a cup.', "A cat.", {"score": 1, "parts": [1, None]}),
     Pair("b", None, "Wer?", "Grüße", "Nein"),
 ]
+
+
+def placed(folder):
+    return [replace(pair, folder=folder) for pair in PAIRS]
 
 
 SYSTEM = {"role": "system", "content": "s"}
@@ -27,7 +32,7 @@ def rows_of(path):
 @pytest.mark.parametrize("form", FORMS)
 def test_pairs_come_back_as_they_were(form, tmp_path):
     path = tmp_path / "out" / "pairs.json"
-    assert write_exchange(PAIRS, path, form, tmp_path) == 2
+    assert write_exchange(placed(tmp_path), path, form) == 2
     rows = rows_of(path)
     assert all(form_of(row) == form for row in rows)
     first, second = (pair_from(row, f"row {i}", i) for i, row in enumerate(rows))
@@ -48,14 +53,14 @@ def test_the_markers_stand_where_each_trainer_looks_for_them(tmp_path):
         "llama-factory": lambda row: row["conversations"][0]["value"],
         "ms-swift": lambda row: row["messages"][0]["content"],
     }.items():
-        write_exchange(PAIRS, tmp_path / "p", form, tmp_path)
+        write_exchange(PAIRS, tmp_path / "p", form)
         texts = [place(row) for row in rows_of(tmp_path / "p")]
         assert texts == ["What is here?" if form == "trl" else "<image>What is here?", "Wer?"]
 
 
 def test_llama_factory_finds_the_file_by_its_name_and_other_data_sets_stay(tmp_path):
     (tmp_path / "dataset_info.json").write_text('{"other": {"file_name": "o.json"}}')
-    write_exchange(PAIRS, tmp_path / "mine.json", "llama-factory", tmp_path)
+    write_exchange(PAIRS, tmp_path / "mine.json", "llama-factory")
     listing = json.loads((tmp_path / "dataset_info.json").read_text())
     assert set(listing) == {"other", "mine"}
     assert listing["mine"]["ranking"] is True
@@ -71,13 +76,13 @@ def test_llama_factory_finds_the_file_by_its_name_and_other_data_sets_stay(tmp_p
 )
 def test_what_another_trainer_would_misread_is_refused(pair, match, tmp_path):
     with pytest.raises(DataError, match=match):
-        write_exchange([pair], tmp_path / "p", "trl", tmp_path)
+        write_exchange([pair], tmp_path / "p", "trl")
     assert not (tmp_path / "p").exists()
 
 
 def test_an_unknown_form_is_refused(tmp_path):
     with pytest.raises(UsageError, match="trl, llama-factory, ms-swift"):
-        write_exchange(PAIRS, tmp_path / "p", "axolotl", tmp_path)
+        write_exchange(PAIRS, tmp_path / "p", "axolotl")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_trl_trains_on_the_file_as_it_is(tmp_path):
     from trl import DPOConfig, DPOTrainer
 
     Image.new("RGB", (28, 28)).save(tmp_path / "x.png")
-    write_exchange(PAIRS[:1] * 2, tmp_path / "p.jsonl", "trl", tmp_path)
+    write_exchange(placed(tmp_path)[:1] * 2, tmp_path / "p.jsonl", "trl")
     data = datasets.load_dataset("json", data_files=str(tmp_path / "p.jsonl"), split="train", cache_dir=tmp_path)
     data = data.cast_column("images", datasets.Sequence(datasets.Image()))
     folder = save_tiny("llava", tmp_path / "model")

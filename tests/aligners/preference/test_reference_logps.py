@@ -18,7 +18,7 @@ def setting(tmp_path):
     prompts = PromptEncoder(processor)
     encoder = PairEncoder(prompts, end_token(prompts, model))
     pairs = make_pairs(tmp_path / "images", 5)
-    return model, processor, encoder, [encoder.tokenize(pair, tmp_path / "images") for pair in pairs]
+    return model, processor, encoder, [encoder.tokenize(pair) for pair in pairs]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,8 +49,8 @@ def rating(world, response, facts=None):
     return Rating("r", ImageFile(world / "images", "000000000000.jpg"), QUESTION, response, facts)
 
 
-def row(i, image, responses=("a dog", "a cat")):
-    return Comparison(f"c{i}", image, QUESTION, responses, 0)
+def row(i, image, responses=("a dog", "a cat"), folder=Path()):
+    return Comparison(f"c{i}", ImageFile(folder, image), QUESTION, responses, 0)
 
 
 # --- what it reads --------------------------------------------------------------------------------------------------
@@ -89,14 +90,14 @@ def test_a_placeholder_in_a_response_is_refused(world):
 def test_rows_that_cannot_be_used_are_counted(world):
     name = "000000000000.jpg"
     rows = [
-        row(0, name),
+        row(0, name, folder=world / "images"),
         row(1, name, ("", "a cat")),
         row(2, name, ("a cat", "a cat ")),
-        row(3, "absent.jpg"),
-        row(4, "000000000001.jpg"),
+        row(3, "absent.jpg", folder=world / "images"),
+        row(4, "000000000001.jpg", folder=world / "images"),
     ]
     kept, skipped = usable_comparisons(
-        rows, {name: ["A wall."], "absent.jpg": ["x"]}, world / "images", missing_facts="skip", bad_images="skip"
+        rows, {name: ["A wall."], "absent.jpg": ["x"]}, missing_facts="skip", bad_images="skip"
     )
     assert [comparison.id for comparison in kept] == ["c0"]
     assert skipped == {
@@ -110,12 +111,12 @@ def test_rows_that_cannot_be_used_are_counted(world):
 @pytest.mark.parametrize(("facts", "image"), [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
 def test_missing_facts_and_images_are_errors_that_name_the_row(world, facts, image):
     with pytest.raises(DataError, match="c7"):
-        usable_comparisons([row(7, image)], facts, world / "images")
+        usable_comparisons([row(7, image, folder=world / "images")], facts)
 
 
 def test_nothing_left_is_an_error(world):
     with pytest.raises(TrainingError, match="no comparison is left"):
-        usable_comparisons([row(0, "000000000000.jpg", ("a", "a"))], None, world / "images")
+        usable_comparisons([row(0, "000000000000.jpg", ("a", "a"))], None)
 
 
 def test_unknown_policies_for_bad_rows_are_refused():
@@ -138,9 +139,7 @@ def test_a_fifth_is_held_out_at_most():
 
 def test_facts_come_in_another_order_at_another_use(world):
     facts = {"000000000000.jpg": [f"fact {i}" for i in range(8)]}
-    first, second = (
-        ratings_of(row(0, "000000000000.jpg"), facts, world, seed=0, use=use)[0].facts for use in ("0", "1")
-    )
+    first, second = (ratings_of(row(0, "000000000000.jpg"), facts, seed=0, use=use)[0].facts for use in ("0", "1"))
     assert first != second
     assert sorted(first) == sorted(second)
 
@@ -148,11 +147,11 @@ def test_facts_come_in_another_order_at_another_use(world):
 def test_comparisons_of_one_conversation_rate_each_response_once(world):
     name = "000000000000.jpg"
     rows = [
-        row(0, name, ("a", "b")),
-        replace(row(1, name, ("c ", "a")), preference=1),
-        row(2, "000000000001.jpg", ("a", "b")),
+        row(0, name, ("a", "b"), world / "images"),
+        replace(row(1, name, ("c ", "a"), world / "images"), preference=1),
+        row(2, "000000000001.jpg", ("a", "b"), world / "images"),
     ]
-    first, second = group_comparisons(rows, None, world / "images", seed=0, use="0")
+    first, second = group_comparisons(rows, None, seed=0, use="0")
     assert [one.response for one in first.ratings] == ["a", "b", "c"]
     assert first.pairs == ((0, 1, 0), (2, 0, 1))
     assert second.pairs == ((0, 1, 0),)
@@ -169,11 +168,10 @@ def test_comparisons_of_one_conversation_rate_each_response_once(world):
 def trained(tiny, world, out, **changes):
     return train_reward_model(
         tiny,
-        read_comparisons(world / "comparisons.json"),
+        read_comparisons(world / "comparisons.json", world / "images"),
         out,
         settings(**changes),
         facts=load_facts(world / "facts.json"),
-        image_folder=world / "images",
     )
 
 
@@ -189,9 +187,9 @@ def test_a_trained_reward_model_loads_with_the_rewards_it_had(tiny, world, tmp_p
     model, processor = load_reward_model(tmp_path / "rm")
     assert not any(parameter.requires_grad for parameter in model.parameters())
     encoder = RatingEncoder(PromptEncoder(processor))
-    rows = read_comparisons(world / "comparisons.json")
+    rows = read_comparisons(world / "comparisons.json", world / "images")
     _, held = split_held_out(rows, 1, seed=0)
-    again = measure(model, encoder, held, load_facts(world / "facts.json"), world / "images")
+    again = measure(model, encoder, held, load_facts(world / "facts.json"))
     assert again.value == result.accuracy.value
     fresh, _ = build_tiny("llava")
     moved = [
@@ -211,14 +209,14 @@ def test_a_finished_reward_model_is_not_trained_again_and_another_is_refused(tin
 
 def test_training_learns_a_preference(tiny, world, tmp_path):
     """Shorter responses preferred throughout: the reward model finds out."""
-    rows = [replace(one, preference=0) for one in read_comparisons(world / "comparisons.json")] * 4
+    rows = [replace(one, preference=0) for one in read_comparisons(world / "comparisons.json", world / "images")] * 4
     rows = [
         replace(one, id=f"{one.id}-{i}", turns=(Turn("user", f"Describe the image, {i}."),))
         for i, one in enumerate(rows)
     ]
     out = tmp_path / "rm"
     chosen = settings(training={"epochs": 3, "batch_size": 4, "learning_rate": 3e-3}, held_out=4)
-    result = train_reward_model(tiny, rows, out, chosen, facts=None, image_folder=world / "images")
+    result = train_reward_model(tiny, rows, out, chosen, facts=None)
     assert result.accuracy.value == 100.0
     assert result.accuracy_no_facts is None
     log = read_log(out / LOG)

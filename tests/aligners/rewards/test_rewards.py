@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -16,6 +17,7 @@ from aligners.rl.rollouts import RolloutPrompt, Rollouts
 from aligners.settings import FactRlhfSettings
 from benchmarks.objects.mentions import MentionFinder, Vocabulary
 from evalkit.errors import DataError
+from evalkit.images import ImageFile
 
 FINDER = MentionFinder(
     Vocabulary({"dog": "dog", "puppy": "dog", "cat": "cat", "cup": "cup", "dining table": "dining table"}, {}),
@@ -118,7 +120,7 @@ def test_means_leave_absent_values_out():
 
 
 def rolled_out(*texts):
-    prompts = tuple(RolloutPrompt(str(i // 2), "i.png", "Describe.") for i in range(len(texts)))
+    prompts = tuple(RolloutPrompt(str(i // 2), ImageFile(Path(), "i.png"), "Describe.") for i in range(len(texts)))
     return Rollouts(prompts, texts, None)
 
 

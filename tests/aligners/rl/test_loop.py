@@ -49,7 +49,7 @@ def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None):
         if done == stop_after:
             raise KeyboardInterrupt
 
-    prompts = read_rollout_prompts(world / "prompts.json")
+    prompts = read_rollout_prompts(world / "prompts.json", world / "images")
     return train_ppo(
         policy,
         processor,
@@ -58,7 +58,6 @@ def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None):
         fact_rlhf_reward(scorer, chosen, encoder.pad_id),
         out,
         chosen,
-        image_folder=world / "images",
         end_id=end_token(encoder, policy),
         identity=ppo_json(chosen),
         progress=progress,
@@ -177,11 +176,11 @@ def test_the_parts_of_the_reward_reach_the_experience(world, kind, earned):
     chosen = settings(advantage="rloo", score_yes=True)
     models, reference = build_models(policy, None, chosen)
     encoder = PromptEncoder(processor)
-    prompts = [replace(prompt, kind=kind) for prompt in read_rollout_prompts(world / "prompts.json")]
+    prompts = [replace(prompt, kind=kind) for prompt in read_rollout_prompts(world / "prompts.json", world / "images")]
     sampling = RolloutSettings(samples=2, temperature=1.0, limit=8, end_id=2)
-    rollouts = sample_rollouts(policy, processor, prompts, world / "images", sampling, 0)
+    rollouts = sample_rollouts(policy, processor, prompts, sampling, 0)
     rollouts = replace(rollouts, texts=("No, there is none.",) * len(rollouts.texts))
-    batches = scoring_batches(rollouts, encoder, world / "images", 4)
+    batches = scoring_batches(rollouts, encoder, 4)
     found = experience_of(
         rollouts,
         batches,
@@ -222,5 +221,5 @@ def test_no_prompts_is_an_error(world, tmp_path):
     with pytest.raises(TrainingError, match="no prompts"):
         train_ppo(
             policy, processor, None, [], mean_id, tmp_path, settings(),
-            image_folder=world, end_id=2, identity={},
+            end_id=2, identity={},
         )  # fmt: skip

@@ -37,9 +37,9 @@ def llava():
 def sampled(llava, world, seed=0, **changes):
     model, processor = llava
     chosen = {"samples": 2, "temperature": 1.0, "limit": LIMIT, "end_id": end_token(PromptEncoder(processor), model)}
-    prompts = read_rollout_prompts(world / "prompts.json")
+    prompts = read_rollout_prompts(world / "prompts.json", world / "images")
     return sample_rollouts(
-        model, processor, prompts, world / "images", RolloutSettings(**(chosen | changes)), seed
+        model, processor, prompts, RolloutSettings(**(chosen | changes)), seed
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_log_probabilities_are_those_of_the_models_own_logits(llava, world):
     model, processor = llava
     encoder = PromptEncoder(processor)
     rollouts = sampled(llava, world)
-    (batch,) = scoring_batches(rollouts, encoder, world / "images", size=8)
+    (batch,) = scoring_batches(rollouts, encoder, size=8)
     for temperature in (1.0, 0.7):
         with torch.no_grad():
             logps = batch_logps(model, batch, temperature)
@@ -89,7 +89,7 @@ def test_batches_of_any_size_give_the_same_log_probabilities(llava, world):
     width = rollouts.cut.ids.shape[1]
 
     def scored(size):
-        batches = scoring_batches(rollouts, PromptEncoder(processor), world / "images", size)
+        batches = scoring_batches(rollouts, PromptEncoder(processor), size)
         with torch.no_grad():
             return torch.cat([widen(batch_logps(model, batch, 1.0), width) for batch in batches])
 
@@ -99,7 +99,7 @@ def test_batches_of_any_size_give_the_same_log_probabilities(llava, world):
 def test_entropy_is_between_zero_and_that_of_the_uniform_distribution(llava, world):
     model, processor = llava
     rollouts = sampled(llava, world)
-    (batch,) = scoring_batches(rollouts, PromptEncoder(processor), world / "images", size=8)
+    (batch,) = scoring_batches(rollouts, PromptEncoder(processor), size=8)
     with torch.no_grad():
         found = batch_entropies(model, batch, 1.0, last_hidden(model, batch.inputs))
     inside = found[torch.arange(found.shape[1]) < torch.tensor(rollouts.lengths)[:, None]]
@@ -114,7 +114,7 @@ def test_question_marks_are_found_with_and_without_a_space(llava):
 
 def test_a_missing_image_is_named(llava, world):
     model, processor = llava
-    prompts = read_rollout_prompts(world / "prompts.json")
+    prompts = read_rollout_prompts(world / "prompts.json", world / "nowhere")
     settings = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
     with pytest.raises(DataError, match="missing"):
-        sample_rollouts(model, processor, prompts, world / "nowhere", settings, 0)
+        sample_rollouts(model, processor, prompts, settings, 0)

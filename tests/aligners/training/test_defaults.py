@@ -30,7 +30,7 @@ def world(tmp_path_factory):
 
 
 def trained(world, out, start=None, preset="dpo", **settings):
-    return train_dpo(start or world[0], world[1], out, dpo_settings(preset, **settings), image_folder=world[2])
+    return train_dpo(start or world[0], world[1], out, dpo_settings(preset, **settings))
 
 
 # --- rates --------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def world(tmp_path_factory):
 
 
 def trained(world, out, **settings):
-    return train_dpo(world[0], world[1], out, dpo_settings("dpo", **QUICK | settings), image_folder=world[2])
+    return train_dpo(world[0], world[1], out, dpo_settings("dpo", **QUICK | settings))
 
 
 def test_whole_images_are_held_out_and_the_seed_draws_them():

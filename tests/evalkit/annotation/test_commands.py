@@ -89,7 +89,7 @@ def test_every_export_of_corrections_is_written(corrected, tmp_path, capsys, tar
 
 
 def test_align_takes_a_study_as_it_is(corrected, tmp_path):
-    pairs, _ = read_preferences(corrected.folder, tmp_path)
+    pairs = read_preferences(corrected.folder, tmp_path)
     assert [(pair.chosen, pair.rejected) for pair in pairs] == [("🐶 A black dog sits on a sofa.", BASE["1"])]
     assert pairs[0].image.endswith("1.png")
     with pytest.raises(DataError, match="no pair yet"):
