@@ -1,6 +1,7 @@
 """An event loop in a thread of its own, and jobs worked on in it, so that a sync caller gets results as they come."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from queue import SimpleQueue
@@ -8,12 +9,29 @@ from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 T = TypeVar("T")
+LOOP_DESCRIPTORS = 4  # a selector, a pair of sockets to wake it, and the first connection
+
+
+def _check_descriptors() -> None:
+    """Whether a loop can be made at all: one that is made by half complains in a traceback when it is taken away.
+
+    Raises:
+        OSError: "Too many open files".
+    """
+    held: list[int] = []
+    try:
+        while len(held) < LOOP_DESCRIPTORS:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for handle in held:
+            os.close(handle)
 
 
 class Background:
     """Also works where a loop is already running in the caller's thread (notebooks)."""
 
     def __init__(self) -> None:
+        _check_descriptors()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="evalkit-background", daemon=True)
         self._thread.start()

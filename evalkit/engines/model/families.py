@@ -1,5 +1,6 @@
 """What config.json alone says of a checkpoint: its family, and whether this process can run it. No weight is read."""
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from evalkit.errors import EngineError
 
-# What from_pretrained raises for files that are absent, torn or of another shape than the configuration says.
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError)
+# What from_pretrained raises for files that are absent, torn, too large, of another shape than the configuration says,
+# or pickles of anything but tensors.
+LOAD_ERRORS = (
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError),
+    *(pickle.PickleError, EOFError, MemoryError),
+)
 # Families with code in their repository that vLLM has in its own tree, so that it serves them without running it.
 SERVED_BY_VLLM = ("minicpmv", "internvl_chat", "phi3_v", "phi4mm", "molmo", "deepseek_vl_v2", "ovis", "h2ovl_chat")
 # Families that only their authors' code runs.

@@ -1,6 +1,7 @@
 """Checkpoints load with their processor and adapter, or say what is wrong with them."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,28 @@ def test_torn_weights_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     (copy / "model.safetensors").write_bytes(whole[:1000])
     with pytest.raises(EngineError, match="cannot load the model"):
         load_checkpoint(copy)
+
+
+class _Opens:
+    """An object whose unpickling would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("what", ["a pickle that starts code", "empty", "torn"])
+def test_weights_that_are_no_tensors_are_refused_in_one_line(checkpoint: Path, tmp_path: Path, what: str) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    data = pickle.dumps(_Opens(tmp_path / "made"))
+    (copy / "pytorch_model.bin").write_bytes({"empty": b"", "torn": data[:20]}.get(what, data))
+    with pytest.raises(EngineError, match="cannot load the model") as caught:
+        load_checkpoint(copy)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "made").exists()
 
 
 def test_absent_weights_are_not_made_up(checkpoint: Path, tmp_path: Path) -> None:
