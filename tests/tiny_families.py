@@ -144,6 +144,69 @@ def idefics2() -> tuple[Any, Any]:
     return Idefics2ForConditionalGeneration(config), processor
 
 
+def janus() -> tuple[Any, Any]:
+    """Janus in deepseek-community's form: SigLIP-like tower, LLaMA; draws images too, which nobody asks for here."""
+    from transformers import JanusConfig, JanusForConditionalGeneration, JanusProcessor
+    from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
+
+    tokenizer = tiny_tokenizer("<image_placeholder>", boi_token="<begin_of_image>", eoi_token="<end_of_image>")
+    vision = {name: VISION[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    config = JanusConfig(
+        text_config={"model_type": "llama", **TEXT, **_ids(tokenizer)},
+        vision_config={**vision, "mlp_ratio": 2.0, "image_size": 28, "patch_size": 14, "projection_dim": 32,
+                       "num_image_tokens": 4},
+        vq_config={"embed_dim": 8, "num_embeddings": 8, "latent_channels": 8, "base_channels": 32,
+                   "channel_multiplier": [1, 1], "num_res_blocks": 1, "projection_dim": 32,
+                   "image_token_embed_dim": 32},
+        image_token_id=tokenizer.image_token_id, tie_word_embeddings=False,
+    )  # fmt: skip
+    images = JanusImageProcessorPil(size={"height": 28, "width": 28}, min_size=14)
+    processor = JanusProcessor(images, tokenizer, chat_template=template("<image_placeholder>"), num_image_tokens=4)
+    return JanusForConditionalGeneration(config), processor
+
+
+def deepseek_vl() -> tuple[Any, Any]:
+    """DeepSeek-VL in deepseek-community's form: SigLIP, LLaMA."""
+    from transformers import DeepseekVLConfig, DeepseekVLForConditionalGeneration, DeepseekVLProcessor
+    from transformers.models.deepseek_vl.image_processing_pil_deepseek_vl import DeepseekVLImageProcessorPil
+
+    tokenizer = tiny_tokenizer("<image_placeholder>")
+    config = DeepseekVLConfig(
+        text_config={"model_type": "llama", **TEXT, **_ids(tokenizer)},
+        vision_config={"model_type": "siglip_vision_model", **VISION, "image_size": 28, "patch_size": 14,
+                       "vision_use_head": False},
+        image_token_id=tokenizer.image_token_id, tie_word_embeddings=False,
+    )  # fmt: skip
+    images = DeepseekVLImageProcessorPil(size={"height": 28, "width": 28}, min_size=14)
+    processor = DeepseekVLProcessor(
+        images, tokenizer, chat_template=template("<image_placeholder>"), num_image_tokens=4
+    )
+    return DeepseekVLForConditionalGeneration(config), processor
+
+
+def aya_vision() -> tuple[Any, Any]:
+    """Aya Vision: SigLIP, pixel shuffle, Cohere 2, tiles."""
+    from transformers import AyaVisionConfig, AyaVisionForConditionalGeneration, AyaVisionProcessor
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    named = {"start_token": "<|START_OF_IMG|>", "end_token": "<|END_OF_IMG|>", "patch_token": "<|IMG_PATCH|>",
+             "line_token": "<|IMG_LINE_BREAK|>", "tile_token": "TILE", "global_token": "TILE_GLOBAL"}  # fmt: skip
+    tokenizer = tiny_tokenizer("<image>", **named)
+    config = AyaVisionConfig(
+        text_config={"model_type": "cohere2", **TEXT, **_ids(tokenizer), "sliding_window": 512},
+        vision_config={"model_type": "siglip_vision_model", **VISION, "image_size": 28, "patch_size": 7,
+                       "vision_use_head": False},
+        image_token_index=tokenizer.convert_tokens_to_ids("<|IMG_PATCH|>"), tie_word_embeddings=True,
+    )  # fmt: skip
+    images = GotOcr2ImageProcessorPil(
+        size={"height": 28, "width": 28}, crop_to_patches=True, min_patches=1, max_patches=2
+    )
+    processor = AyaVisionProcessor(
+        images, tokenizer, patch_size=7, img_size=28, downsample_factor=2, chat_template=template("<image>")
+    )
+    return AyaVisionForConditionalGeneration(config), processor
+
+
 FURTHER_FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "paligemma": paligemma,
     "chameleon": chameleon,
@@ -151,6 +214,9 @@ FURTHER_FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "instructblip": instructblip,
     "mllama": mllama,
     "idefics2": idefics2,
+    "janus": janus,
+    "deepseek_vl": deepseek_vl,
+    "aya_vision": aya_vision,
 }
 
 

@@ -29,6 +29,16 @@ AUTHORS_CODE = {
     "multi_modality": "github.com/deepseek-ai (deepseek-community publishes conversions that load here)",
 }
 
+# Families that transformers has, but not in a form in which a question about an image gets an answer in words.
+UNFIT = {
+    "idefics": "whose processor puts images behind the text, its authors before it: use Idefics2 or Idefics3",
+    "fuyu": "whose processor ends every prompt by itself and has no chat format: use a chat model, e.g. llava-hf's",
+    "kosmos-2": "which was trained to ground captions and knows no chat format: use a chat model, e.g. llava-hf's",
+    "git": "which was trained on captions and knows no chat format: use a chat model, e.g. llava-hf's",
+    "florence2": "an encoder-decoder that is asked with task words like `<CAPTION>`, not with questions",
+    "pix2struct": "an encoder-decoder whose questions are drawn into the image",
+}
+
 
 def raw_config(base: str, revision: str | None = None) -> dict[str, Any]:
     """config.json as it is written.
@@ -90,6 +100,11 @@ def _is_encoder_decoder(kind: str) -> bool:
 
 def _other_way(kind: str, raw: Mapping[str, Any]) -> str | None:
     """Why a family is not run in this process, and what to do; None for those that transformers knows."""
+    if kind in UNFIT:
+        return (
+            f"is of type {kind!r}, {UNFIT[kind]}; what it says can be generated with its authors' code and scored "
+            "with `evalkit score BENCHMARK --responses FILE`"
+        )
     if kind in CONFIG_MAPPING and "auto_map" not in raw:
         return None
     if kind in AUTHORS_CODE:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.engines.model.families import AUTHORS_CODE, SERVED_BY_VLLM, problem_of
+from evalkit.engines.model.families import AUTHORS_CODE, SERVED_BY_VLLM, UNFIT, problem_of
 from evalkit.engines.model.original_llava.configuration import check_convertible, projector_of
 from evalkit.engines.model.original_llava.folders import is_original
 from evalkit.errors import EngineError
@@ -14,7 +14,11 @@ IN_VLLM = (
     *("llava", "llava_next", "llava_onevision", "blip-2", "paligemma", "idefics3", "smolvlm", "internvl", "qwen2_vl"),
     *("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3", "llama4", "aya_vision"),
 )
-UNTRIED_IN_VLLM = ("blip-2", "paligemma")  # vLLM has the class; this engine's prompts were not tried with it
+UNTRIED_IN_VLLM = {  # this engine's prompts were not tried with it
+    "blip-2": "vLLM has the class",
+    "paligemma": "vLLM has the class",
+    "aya_vision": "vLLM's transformers back end may take it",
+}
 NEED_TORCHVISION = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm", "llava_onevision")
 YES = "yes"
 
@@ -42,7 +46,7 @@ def routes_of(raw: Mapping[str, Any], name: str = "M") -> Routes:
         own = "yes, with torchvision (pip install 'hallu-evalkit[vlm]')" if kind in NEED_TORCHVISION else YES
         if kind in UNTRIED_IN_VLLM:
             return Routes(
-                own, "not tried: vLLM has the class", f"`vllm serve {name}`, then --engine openai --base-url URL"
+                own, f"not tried: {UNTRIED_IN_VLLM[kind]}", f"`vllm serve {name}`, then --engine openai --base-url URL"
             )
         if kind in IN_VLLM:
             return Routes(own, YES, f"`vllm serve {name}`, then --engine openai --base-url URL")
@@ -50,7 +54,7 @@ def routes_of(raw: Mapping[str, Any], name: str = "M") -> Routes:
     refused = f"no: {problem}"
     if kind in SERVED_BY_VLLM:
         return Routes(refused, "no: its front brings code of its own", f"`vllm serve {name} --trust-remote-code`")
-    return Routes(refused, "no", "no: its authors' code" if kind in AUTHORS_CODE else "no")
+    return Routes(refused, "no", "no: its authors' code" if kind in AUTHORS_CODE or kind in UNFIT else "no")
 
 
 def _original(raw: Mapping[str, Any], name: str) -> Routes:

@@ -5,85 +5,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from tiny_families import FURTHER_FAMILIES, build_further, save_further
-from tiny_models import FAMILIES, build_tiny, save_tiny
+from checkpoints import DOCS, told_families
+from family_checks import ALL, Checks, row_of, some_prompts
+from tiny_families import build_further, save_further
 
-from aligners.ddpo import align_ddpo
-from aligners.preference.pairs import Pair, write_pairs
 from evalkit.engines.model.inputs.prompt_formats import PromptFormat
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError
-from evalkit.images import ImageFile
-from evalkit.sampling import Sampling
 from evalkit.schema import Prompt
-
-GREEDY = Sampling(max_new_tokens=8)
-QUESTIONS = ("Is there a dog in the image?", "Yes", "Describe the image in detail.")
-GROUPS = [["Yes", "yes"], ["No", "no"]]
-ANSWERS = ["There is a dog.", "No", "a cup"]
-ALL = (*FURTHER_FAMILIES, *FAMILIES)
-
-
-def built(family: str) -> tuple[Any, Any]:
-    """Model and processor of a family."""
-    return build_further(family) if family in FURTHER_FAMILIES else build_tiny(family)
 
 
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> list[Prompt]:
-    folder = tmp_path_factory.mktemp("images")
-    draw = np.random.default_rng(0)
-    for i in range(3):
-        Image.fromarray(draw.integers(0, 255, (30 + 7 * i, 40, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return [Prompt(str(i), QUESTIONS[i], (ImageFile(folder, f"{i}.png"),)) for i in range(3)]
-
-
-def measured(engine: TransformersEngine, prompts: list[Prompt], size: int) -> tuple[Any, list[float], list[float]]:
-    """(greedy ids, masses, log-probabilities) at a batch size."""
-    engine.batch_size = size
-    ids = {r.prompt_id: r.token_ids or r.failure for r in engine.generate(prompts, GREEDY)}
-    masses = [mass for choice in engine.choices(prompts, GROUPS) for mass in choice.masses]
-    logprobs = [value for row in engine.logprobs(prompts, ANSWERS) for value in row.logprobs]
-    return ids, masses, logprobs
+    return some_prompts(tmp_path_factory.mktemp("images"))
 
 
 @pytest.mark.parametrize("family", ALL)
-def test_a_batch_gives_what_each_prompt_gives_alone(family: str, prompts: list[Prompt]) -> None:
-    engine = TransformersEngine.from_live(*built(family), name=family)
-    alone, together = measured(engine, prompts, 1), measured(engine, prompts, 8)
-    assert together[0] == alone[0]
-    assert all(isinstance(ids, tuple) and ids for ids in alone[0].values())
-    assert together[1] == pytest.approx(alone[1], rel=1e-4)
-    assert together[2] == pytest.approx(alone[2], abs=1e-4)
+def test_a_family_does_what_its_row_in_docs_says(family: str, prompts: list[Prompt], tmp_path: Path) -> None:
+    found = row_of(family, prompts, tmp_path)
+    assert "no:" not in found
+    assert found == told_families(DOCS.read_text("utf-8"))[family], "write it again: python -m tests.checkpoints"
 
 
-@pytest.mark.parametrize("family", ALL)
-def test_log_probabilities_are_those_of_generation(family: str, prompts: list[Prompt]) -> None:
-    """Greedy decoding picks the most likely token: choices of the first, log-probabilities of all (their argmax)."""
-    engine = TransformersEngine.from_live(*built(family), name=family)
-    (response,) = engine.generate(prompts[:1], GREEDY)
-    ids = response.token_ids or ()
-    others = [engine.logprobs(prompts[:1], [[*ids[:t], token]])[0].logprobs[-1] for t in (0, 3) for token in (40, 50)]
-    (row,) = engine.logprobs(prompts[:1], [list(ids)])
-    assert row.logprobs[0] >= max(others[:2])
-    assert row.logprobs[3] >= max(others[2:])
-
-
-@pytest.mark.parametrize("family", ALL)
-def test_two_training_steps_leave_a_checkpoint_that_answers(family: str, prompts: list[Prompt], tmp_path: Path) -> None:
-    save = save_further if family in FURTHER_FAMILIES else save_tiny
-    folder = save(family, tmp_path / "model")
-    write_pairs(tmp_path / "pairs.jsonl", [
-        Pair(p.id, str(p.images[0].path), p.text, "There is a dog.", f"There is a car {i}.")
-        for i, p in enumerate(prompts)
-    ])  # fmt: skip
-    settings = {"batch_size": 1, "max_steps": 2, "lora": False, "gradient_checkpointing": False}
-    align_ddpo(folder, tmp_path / "pairs.jsonl", tmp_path / "out", "dpo", settings)
-    (response,) = TransformersEngine(tmp_path / "out").generate(prompts[:1], GREEDY)
-    assert response.token_ids
+def test_a_family_that_fails_a_check_has_no_yes_there(prompts: list[Prompt], tmp_path: Path) -> None:
+    checks = Checks("paligemma", prompts, tmp_path)
+    checks.engine.encoder.format = replace(checks.engine.encoder.format, text_type=0)
+    cells = dict(checks.cells())
+    assert cells["logprobs"].startswith("no: ")
+    assert cells["generate"] == "yes"
 
 
 def test_a_response_that_sees_its_own_future_is_refused(prompts: list[Prompt]) -> None:
@@ -108,6 +58,12 @@ def test_without_a_format_the_message_names_no_other_familys_template() -> None:
     ({"model_type": "llava"}, "neither text_config nor vision_config.*billions"),
     ({"model_type": "minicpmv", "auto_map": {"AutoConfig": "x.Y"}}, "vllm serve MODEL --trust-remote-code.*openai"),
     ({"model_type": "omnilmm"}, "authors' code only.*evalkit score"),
+    ({"model_type": "idefics", "vision_config": {}}, "images behind the text.*Idefics2.*evalkit score"),
+    ({"model_type": "fuyu", "text_config": {}}, "no chat format: use a chat model.*evalkit score"),
+    ({"model_type": "kosmos-2", "text_config": {}, "vision_config": {}}, "ground captions.*evalkit score"),
+    ({"model_type": "git", "vision_config": {}}, "trained on captions.*evalkit score"),
+    ({"model_type": "florence2", "text_config": {}, "vision_config": {}}, "encoder-decoder.*<CAPTION>.*evalkit score"),
+    ({"model_type": "pix2struct"}, "drawn into the image.*evalkit score"),
     ({"model_type": "something", "auto_map": {"AutoConfig": "x.Y"}}, "code of its own, which is not run here"),
 ])  # fmt: skip
 def test_what_cannot_run_here_is_refused_from_its_configuration(
