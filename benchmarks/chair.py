@@ -7,8 +7,9 @@ chair_i    hallucinated mentions / mentions, in %; every repetition counts; lowe
 recall     reference objects that the response names / reference objects, in %
 length     words per response after joining double words (the published Len)
 
-Variants   pos_lemma (tagger and WordNet; OPERA, HALC, PAI, lmms-eval: most published numbers) and singularize (the
-           authors' script; needs no NLTK data). They differ by up to 3.4 points of chair_s: never compare across.
+Variants   pos_lemma (tagger and WordNet; OPERA, PAI, lmms-eval: most published numbers) and singularize (the authors'
+           script, also of HALC and of the POPE paper's CHAIR figures; needs no NLTK data). They differ by up to 3.4
+           points of chair_s: never compare across.
 Protocol   500 images of val2014, at most 512 new tokens, greedy. Published image lists differ; give yours with
            `image_ids`, else they are drawn with a seed. With 64 tokens, papers drop the unfinished last sentence.
 Differs from the authors' scripts: spans are kept; an unknown image id is an error, no empty reference; an empty
