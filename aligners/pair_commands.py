@@ -55,7 +55,8 @@ def describe_pairs(options: argparse.Namespace) -> int:
     written = options.output_path or options.hard_subset
     with tempfile.TemporaryDirectory() as scratch:
         pairs = read_preferences(options.file, Path(scratch) if written is None else written.parent / "images")
-        usable, defects = drop_unopened(*drop_defective(pairs))
+        complete, defects = drop_defective(pairs)
+        usable, defects = drop_unopened(complete, defects)
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
         print(f"  {count:,} {reason}")
@@ -68,7 +69,7 @@ def describe_pairs(options: argparse.Namespace) -> int:
         rejected = sum(len(pair.rejected.split()) for pair in usable) / len(usable)
         print(f"mean words: chosen {chosen:.1f}, rejected {rejected:.1f}, difference {chosen - rejected:+.1f}")
     if options.artifacts:
-        _show_artifacts(usable, options.hard_subset)
+        _show_artifacts(complete, options.hard_subset)  # the texts alone: images need not open
     if options.to is not None:
         count = write_as(usable, options.output_path, options.to)
         print(f"{options.output_path}: {count:,} rows for {options.to}")

@@ -17,6 +17,7 @@ from typing import Any
 from aligners.training.checkpoint import Card, read_card
 from evalkit.errors import EvalkitError, TrainingError
 from evalkit.files.atomic import replace_text
+from evalkit.runs.checksums import SUM, unsealed
 from evalkit.runs.records import Journal, read_json, write_json
 from evalkit.schema import Json
 
@@ -64,10 +65,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(json.loads(line))
+            row, _ = unsealed(line.encode("utf-8"))
+            found.append({name: value for name, value in row.items() if name != SUM})
         except ValueError as error:
             if number < len(lines):
-                raise TrainingError(f"{path}:{number}: not JSON: {error}") from error
+                raise TrainingError(f"{path}:{number}: cannot be read: {error}") from error
     return found
 
 

@@ -94,7 +94,11 @@ def test_rows_nobody_asked_for_are_ignored(tmp_path: Path) -> None:
 def test_a_changed_file_of_a_finished_stage_is_refused(tmp_path: Path) -> None:
     Stages(tmp_path, {}).rows("numbers", KEYS, Work())
     journal = tmp_path / "numbers.jsonl"
-    journal.write_text(journal.read_text().replace('"double": 4', '"double": 5'))
+    whole = journal.read_text()
+    journal.write_text(whole.replace('"double": 4', '"double": 5'))
+    with pytest.raises(RecordError, match="does not fit its checksum"):
+        Stages(tmp_path, {}).rows("numbers", KEYS, Work())
+    journal.write_text("".join(whole.splitlines(keepends=True)[:-1]))
     with pytest.raises(RecordError, match="not what this stage wrote"):
         Stages(tmp_path, {}).rows("numbers", KEYS, Work())
 
