@@ -17,7 +17,8 @@ REMARK = """Files of a method whose base was released too have a verdict against
 responses cut after every sentence and every five words, compared at the recall of the file (docs/statistics.md).
 *Beyond*: fewer hallucinations than the base that simply stops earlier; *behind*: more; *on the front*: neither shown;
 *higher recall*: more than the base ever reaches, compared with its whole responses. The difference is in points of the
-metric, by sentences, with its 95 % interval.
+metric, by sentences, with its 95 % interval. *Not paired*: less than half of the images are shared, so all
+images of both count and the interval is wider.
 """
 
 
