@@ -42,6 +42,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: divide,
 }
 
+LONGEST_FORMULA = 1000  # characters
+LARGEST_NUMBER = 1e15  # in a formula
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -64,10 +67,13 @@ class Metric:
 
     @cached_property
     def _tree(self) -> ast.expr:
+        if len(self.formula) > LONGEST_FORMULA:
+            raise DataError(f"metric {self.name!r}: a formula of {len(self.formula):,} characters cannot be read")
         try:
             tree = ast.parse(self.formula, mode="eval").body
-        except SyntaxError as error:
-            raise DataError(f"metric {self.name!r}: formula {self.formula!r} cannot be read: {error.msg}") from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            told = error.msg if isinstance(error, SyntaxError) else error
+            raise DataError(f"metric {self.name!r}: formula {self.formula!r} cannot be read: {told}") from error
         for node in ast.walk(tree):
             if not isinstance(node, ast.BinOp | ast.Name | ast.Constant | ast.operator | ast.Load):
                 raise DataError(
@@ -76,8 +82,12 @@ class Metric:
                 )
             if isinstance(node, ast.Constant) and type(node.value) not in (int, float):
                 raise DataError(f"metric {self.name!r}: {node.value!r} is not a number in {self.formula!r}")
+            if isinstance(node, ast.Constant) and not abs(node.value) <= LARGEST_NUMBER:  # type: ignore[arg-type]
+                raise DataError(f"metric {self.name!r}: a number beyond {LARGEST_NUMBER:g} in its formula")
             if isinstance(node, ast.BinOp) and type(node.op) not in _OPERATORS:
                 raise DataError(f"metric {self.name!r}: unknown operator in {self.formula!r}")
+        if not any(isinstance(node, ast.Name) for node in ast.walk(tree)):
+            raise DataError(f"metric {self.name!r}: formula {self.formula!r} reads no count")
         return tree
 
     def check(self) -> None:
