@@ -286,7 +286,7 @@ def adopted_class(kind: type[Any]) -> type[Benchmark]:
         return kind
     lacking = [name for name in ("name", "items", "prompt", "score", "settings") if not hasattr(kind, name)]
     if lacking:
-        raise UsageError(f"{kind.__name__!r} is not a benchmark: it has no {', '.join(lacking)}")
+        raise UsageError(f"'{kind.__module__}:{kind.__qualname__}' is not a benchmark: it has no {', '.join(lacking)}")
     bases = (kind, Judged if judged else Benchmark)
     return cast("type[Benchmark]", type(kind.__name__, bases, {"__module__": kind.__module__}))
 

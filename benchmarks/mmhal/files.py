@@ -64,7 +64,7 @@ def _record(row: Row) -> Record:
         labels=tuple(words(row, "image_content")),
         question=question,
         human_answer=field(row, "gt_answer", str),
-        embedded=_embedded(row.where, row.fields.get("image")),
+        embedded=_embedded(f"{row.where}: 'image'", row.fields.get("image")),
     )
 
 

@@ -138,7 +138,9 @@ def _read(path: Path, kind: type[T], what: str) -> T:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise DataError(f"{path}: not a COCO {what} file: nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a COCO {what} file (cut off?): {error}") from error
 
 

@@ -113,14 +113,19 @@ def decode(data: bytes, path: Path, first_line: int = 1) -> str:
     Raises:
         DataError: naming the line where it is something else.
     """
-    if (nul := data.find(b"\x00")) >= 0:
-        line = first_line + data.count(b"\n", 0, nul)
-        raise DataError(f"{path}:{line}: not UTF-8 text (holds NUL bytes, UTF-16?); convert the file")
+    nul = data.find(b"\x00")
+    wrong = None
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
+        start = nul
     except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        raise DataError(f"{path}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x}); convert the file") from error
+        wrong = error
+        start = error.start if nul < 0 else min(error.start, nul)
+    if start < 0:
+        return text
+    line = first_line + data.count(b"\n", 0, start)
+    found = "holds NUL bytes, UTF-16?" if nul >= 0 else f"byte 0x{data[start]:02x}"
+    raise DataError(f"{path}:{line}: not UTF-8 text ({found}); convert the file") from wrong
 
 
 def read_text(path: Path) -> str:

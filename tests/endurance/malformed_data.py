@@ -42,7 +42,8 @@ def coco_files() -> list[Case]:
         "a folder": (folder(INSTANCES), ()),
         "UTF-16": (encoded(INSTANCES, "utf-16"), ()),
         "latin-1": (encoded(INSTANCES, "latin-1", "é"), ()),
-        "deep": (put(INSTANCES, '{"images": ' + DEEP), ("deep",)),
+        "deep": (put(INSTANCES, '{"info": ' + DEEP), ("deep",)),
+        "deep images": (put(INSTANCES, '{"images": ' + DEEP), ("images[0]",)),
         "a number of 5000 digits": (put(INSTANCES, '{"images": [{"id": ' + DIGITS + "}]}"), ()),
         "no images": (entry(INSTANCES, None, images=...), ("images",)),
         "images that are an object": (entry(INSTANCES, None, images={}), ("images",)),
@@ -121,7 +122,7 @@ def coco_files() -> list[Case]:
         "a key that is not an id": ('{"first": ["dog"]}', ("'first'",)),
         "a missing image": ('{"1": ["dog"]}', ("captions.jsonl:2",)),
         "UTF-16": ('{"1": ["dog"]}'.encode("utf-16"), ("UTF-8",)),
-        "NaN": ('{"1": NaN}', ("NaN",)),
+        "NaN": ('{"1": NaN}', ("image 1", "list")),
     }
     return [
         *(Case(f"instances: {what}", CHAIR, (INSTANCES, *says), spoil) for what, (spoil, says) in instances.items()),
@@ -211,8 +212,8 @@ def other_benchmarks() -> list[Case]:
         "a missing image": (entry(TEMPLATE, 2, image_src="absent.png", image_id="absent"), (*entry3, "absent")),
         "an image name with NUL": (entry(TEMPLATE, 2, image_src="a\0b.png", image_id="a\0b"), entry3),
         "an image source that is not an address": (entry(TEMPLATE, 2, image_src="http://[x/a.png"), entry3),
-        "an embedded image that is not base64": (entry(TEMPLATE, 2, image="???"), (*entry3, "base64")),
-        "an embedded image that is a number": (entry(TEMPLATE, 2, image=5), (*entry3, "image")),
+        "an embedded image that is not base64": (entry(TEMPLATE, 2, image="???"), (f"{entry3[0]}: 'image'", "base64")),
+        "an embedded image that is a number": (entry(TEMPLATE, 2, image=5), (f"{entry3[0]}: 'image'", "int")),
     }  # fmt: skip
     picture = base64.b64encode(bomb_png(60_000, 60_000)).decode()
     objects: dict[str, tuple[Spoil, tuple[str, ...]]] = {
@@ -225,7 +226,7 @@ def other_benchmarks() -> list[Case]:
         "an image id twice": (row(LINES, 2, image_id=1), (f"{LINES}:2", f"{LINES}:1")),
         "an unknown image id": (row(LINES, 2, image_id=77), ("77",)),
         "an image that is not base64": (row(LINES, 2, image="???"), (f"{LINES}:2", "base64")),
-        "an image that is a number": (row(LINES, 2, image=7), (f"{LINES}:2", "image")),
+        "an image that is a number": (row(LINES, 2, image=7), (f"{LINES}:2: image", "int")),
         "an image that is a text": (row(LINES, 2, image=base64.b64encode(b"hello").decode()), (f"{LINES}:2",)),
         "an image that is a bomb": (row(LINES, 2, image=picture), (f"{LINES}:2",)),
         "some lines without image": (row(LINES, 2, image=...), (f"{LINES}:2", "image")),

@@ -45,8 +45,6 @@ def response_files() -> list[Case]:
         "HTML": "<html><body>502</body></html>",
     }
     fields: dict[str, dict[str, Any]] = {
-        "no caption": {"caption": ...},
-        "a caption that is null": {"caption": None},
         "a caption that is a number": {"caption": 7},
         "a caption that is true": {"caption": True},
         "a caption that is a list": {"caption": ["A dog."]},
@@ -61,7 +59,8 @@ def response_files() -> list[Case]:
         "an unknown image id": {"image_id": 424242},
         "an image id that is too large": {"image_id": 10**300},
         "a negative sample": {"sample": -1},
-        "a sample that is a text": {"sample": "0"},
+        "a sample that is a word": {"sample": "first"},
+        "a sample that is a negative text": {"sample": "-1"},
     }
     whole: dict[str, tuple[Spoil, tuple[str, ...]]] = {
         "no file": (gone(name), (name, "no such file")),
@@ -104,7 +103,13 @@ def response_formats() -> list[Case]:
         ("JSON: a list of texts", ".json", '["A dog."]', ("given.json: entry 1",)),
         ("JSON: another object", ".json", '{"model": {"a": 1}}', ("given.json:1",)),
         ("JSON: deep", ".json", DEEP, ("given.json", "deep")),
-        ("JSON: NaN", ".json", '[{"image_id": NaN}]', ("given.json", "NaN")),
+        (
+            "JSON: NaN",
+            ".json",
+            '[{"image_id": NaN, "caption": "A"}]',
+            ("given.json: entry 1: no field 'image_id'",),
+        ),
+        ("JSON: Infinity", ".json", '[{"image_id": Infinity, "caption": "A"}]', ("given.json", "Infinity")),
         ("caption evaluation: rows of another kind", ".json", '{"imgToEval": {"1": 5}}', ("given.json: entry 1",)),
         ("CSV: no rows", ".csv", "image_id,caption\n", ("given.csv", "no rows")),
         ("CSV: no header", ".csv", "", ("given.csv",)),
@@ -145,7 +150,7 @@ def response_formats() -> list[Case]:
             ("given.jsonl:1", "text"),
         ),
         ("lmms-eval: an id that is a list", ".jsonl", '{"question_id": [], "resps": "A"}\n', ("given.jsonl:1",)),
-        ("MMHal: no text", ".json", '[{"image_id": "1", "model_answer": null}]', ("given.json: entry 1",)),
+        ("MMHal: no text", ".json", '[{"image_id": "1", "model_answer": [7]}]', ("given.json: entry 1",)),
         ("AMBER: no text", ".json", '[{"id": 1, "response": 5}]', ("given.json: entry 1",)),
         ("AMBER: id of another type", ".json", '[{"id": {}, "response": "A"}]', ("given.json: entry 1", "'id'")),
         ("Object HalBench: no text", ".jsonl", '{"image_id": 1, "answer": []}\n', ("given.jsonl:1",)),
@@ -159,7 +164,8 @@ def response_formats() -> list[Case]:
         *(Case(f"responses, {what}", _elsewhere(suffix), says, put(f"given{suffix}", content))
           for what, suffix, content, says in table),
         Case("responses: unknown format", f"{CHAIR} --format parquet", ("'parquet'", "known:")),
-        Case("responses: another format's name", f"{CHAIR} --format amber", ("captions.jsonl:1", "'response'")),
+        Case("responses: another format's name", f"{CHAIR} --format responses", ("captions.jsonl:1", "'response'")),
+        Case("responses: another benchmark's format", f"{CHAIR} --format amber", ("'amber'", "known: ", "responses")),
         Case("responses: a run directory of another benchmark", _elsewhere("").replace("given", "runs/pope/pope"),
              ("runs/pope/pope", "belong to no item")),
         Case("responses: a folder without a journal", _elsewhere("").replace("given", "world"), ("no such file",)),

@@ -10,6 +10,7 @@ from tests.endurance.spoils import (
     VERDICTS,
     Case,
     Spoil,
+    both,
     cut,
     doubled,
     encoded,
@@ -19,6 +20,8 @@ from tests.endurance.spoils import (
     line,
     put,
     row,
+    without_checksums,
+    written,
 )
 
 
@@ -54,15 +57,20 @@ def run_directories() -> list[Case]:
         "a torn last line": (cut(RESPONSES, 0.95), (RESPONSES, "1 of 3", "'3'")),
         "a torn line": (line(RESPONSES, 2, '{"id": "2", "sam'), (f"{RESPONSES}:2",)),
         "a line that is a list": (line(RESPONSES, 2, "[]"), (f"{RESPONSES}:2",)),
-        "a line without id": (line(RESPONSES, 2, stored.replace('"id"', '"name"')), (f"{RESPONSES}:2", "id")),
-        "a line without sample": (line(RESPONSES, 2, stored.replace('"sample"', '"no"')), (f"{RESPONSES}:2", "sample")),
-        "an id that is a list": (line(RESPONSES, 2, stored.replace('"2"', "[2]")), (f"{RESPONSES}:2",)),
+        "a line without id": (written(RESPONSES, 2, stored.replace('"id"', '"name"')), (f"{RESPONSES}:2", "id")),
+        "a line without sample": (
+            written(RESPONSES, 2, stored.replace('"sample"', '"no"')),
+            (f"{RESPONSES}:2", "sample"),
+        ),
+        "an id that is a list": (written(RESPONSES, 2, stored.replace('"2"', "[2]")), (f"{RESPONSES}:2",)),
         "text and failure": (
-            line(RESPONSES, 2, stored.replace('"finish"', '"failure": "x", "f"')),
+            written(RESPONSES, 2, stored.replace('"finish"', '"failure": "x", "f"')),
             (f"{RESPONSES}:2",),
         ),
-        "neither text nor failure": (line(RESPONSES, 2, stored.replace('"text"', '"said"')), (f"{RESPONSES}:2",)),
-        "a text that is a number": (line(RESPONSES, 2, stored.replace('"A cat."', "5")), (f"{RESPONSES}:2",)),
+        "neither text nor failure": (written(RESPONSES, 2, stored.replace('"text"', '"said"')), (f"{RESPONSES}:2",)),
+        "a text that is a number": (written(RESPONSES, 2, stored.replace('"A cat."', "5")), (f"{RESPONSES}:2",)),
+        "a line without checksum": (line(RESPONSES, 2, stored), (f"{RESPONSES}:2", "no checksum")),
+        "a changed line": (row(RESPONSES, 2, text="A cow."), (f"{RESPONSES}:2", "checksum")),
         "deep": (line(RESPONSES, 2, DEEP), (f"{RESPONSES}:2",)),
         "UTF-16": (encoded(RESPONSES, "utf-16"), (RESPONSES,)),
         "a folder": (folder(RESPONSES), (RESPONSES,)),
@@ -71,9 +79,12 @@ def run_directories() -> list[Case]:
     verdicts: dict[str, tuple[Spoil, tuple[str, ...]]] = {
         "a torn line": (line(VERDICTS, 2, '{"id": "1", "sam'), (f"{VERDICTS}:2",)),
         "a line that is a number": (line(VERDICTS, 2, "5"), (f"{VERDICTS}:2",)),
-        "a line without id": (line(VERDICTS, 2, '{"sample": 0, "key": "k", "reply": "Rating: 1"}'), (f"{VERDICTS}:2",)),
-        "an id that is a list": (line(VERDICTS, 2, '{"id": [], "sample": 0, "key": "k"}'), (f"{VERDICTS}:2",)),
-        "a line without key": (line(VERDICTS, 2, '{"id": "1", "sample": 0, "reply": "x"}'), (f"{VERDICTS}:2",)),
+        "a line without id": (
+            written(VERDICTS, 2, '{"sample": 0, "key": "k", "reply": "Rating: 1"}'),
+            (f"{VERDICTS}:2",),
+        ),
+        "an id that is a list": (written(VERDICTS, 2, '{"id": [], "sample": 0, "key": "k"}'), (f"{VERDICTS}:2",)),
+        "a line without key": (written(VERDICTS, 2, '{"id": "1", "sample": 0, "reply": "x"}'), (f"{VERDICTS}:2",)),
         "a folder": (folder(VERDICTS), (VERDICTS,)),
     }
     records: dict[str, tuple[Spoil, tuple[str, ...]]] = {
@@ -96,6 +107,7 @@ def run_directories() -> list[Case]:
         "metrics.json torn": (cut("runs/captions/chair/metrics.json"), ("runs/captions/chair/metrics.json",)),
         "metrics.json a list": (put("runs/captions/chair/metrics.json", "[]"), ("runs/captions/chair/metrics.json",)),
     }
+    unsummed = without_checksums("runs/captions/chair")
     compare = "compare runs/captions/chair runs/second/chair"
     shard = "merge shards/1/captions.jsonl/chair shards/2/captions.jsonl/chair --output-path merged --world world"
     one = "shards/1/captions.jsonl/chair"
@@ -103,7 +115,12 @@ def run_directories() -> list[Case]:
         *(Case(f"manifest: {what}", RESCORE, says, spoil) for what, (spoil, says) in manifest.items()),
         *(Case(f"journal: {what}", RESCORE, says, spoil) for what, (spoil, says) in journal.items()),
         *(Case(f"verdicts: {what}", judged, says, spoil) for what, (spoil, says) in verdicts.items()),
-        *(Case(f"records: {what}", "report runs/captions", says, spoil) for what, (spoil, says) in records.items()),
+        *(
+            Case(f"records: {what}", "report runs/captions", says, both(unsummed, spoil))
+            for what, (spoil, says) in records.items()
+        ),
+        Case("records: a changed line", "report runs/captions", (f"{RECORDS}:2", "checksum"),
+             row(RECORDS, 2, response="A cow.")),
         Case("score: no such folder", "score runs/absent/chair", ("runs/absent/chair",)),
         Case("score: a file", "score captions.jsonl", ("captions.jsonl",)),
         Case("score: a judge is needed", "score runs/mmhal/mmhal --world world", ("runs/mmhal/mmhal", "judge")),
@@ -118,8 +135,9 @@ def run_directories() -> list[Case]:
         Case("compare: other benchmarks", "compare runs/captions/chair runs/pope/pope", ("benchmark", "chair", "pope"),
              code=USAGE),
         Case("compare: unknown metric", f"{compare} --metrics beauty", ("beauty",), code=USAGE),
-        Case("compare: other items", compare, ("ids",), entry("runs/second/chair/run.json", None, ids="00000000"),
-             USAGE),
+        Case("compare: other items", "compare runs/captions/chair shards/1/captions.jsonl/chair", ("ids",), code=USAGE),
+        Case("compare: an edited manifest", compare, ("runs/second/chair/metrics.json", "run.json"),
+             entry("runs/second/chair/run.json", None, ids="00000000")),
         Case("compare: to a folder", f"{compare} --output world", ("world",)),
         Case("compare: torn records", compare, (f"{RECORDS}:2",), line(RECORDS, 2, "{")),
         Case("export: unknown format", "export runs/captions/chair --format word", ("'word'",), code=USAGE),
@@ -149,6 +167,6 @@ def run_directories() -> list[Case]:
              doubled("labels.jsonl", 2)),
         Case("calibrate: no rating", "calibrate-judge runs/mmhal/mmhal labels.jsonl", ("labels.jsonl:2",),
              row("labels.jsonl", 2, rating=...)),
-        Case("calibrate: NaN", "calibrate-judge runs/mmhal/mmhal labels.jsonl", ("labels.jsonl:2", "NaN"),
+        Case("calibrate: NaN", "calibrate-judge runs/mmhal/mmhal labels.jsonl", ("labels.jsonl:2", "no value"),
              line("labels.jsonl", 2, '{"id": "1", "rating": NaN}')),
     ]  # fmt: skip

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.runs.checksums import MADE_FROM, sealed, unsealed
+
 Spoil = Callable[[], Any]
 
 CHAIR = "score chair --responses captions.jsonl --world world"
@@ -73,6 +75,24 @@ def row(path: str, number: int, **fields: Any) -> Spoil:
         lines = Path(path).read_text().split("\n")
         lines[number - 1] = json.dumps(_changed(json.loads(lines[number - 1]), fields))
         Path(path).write_text("\n".join(lines))
+
+    return spoil
+
+
+def written(path: str, number: int, text: str) -> Spoil:
+    """Replace the number-th line of a journal by a JSON object with its checksum, as a faulty writer would."""
+    return line(path, number, sealed(json.loads(text)).decode().rstrip("\n"))
+
+
+def without_checksums(run: str) -> Spoil:
+    """Turn a run into one as 0.1.0 wrote it, whose content alone tells whether it is right."""
+
+    def spoil() -> None:
+        for journal in Path(run).glob("*.jsonl"):
+            rows = [unsealed(text)[0] for text in journal.read_bytes().splitlines()]
+            journal.write_text("".join(json.dumps(found) + "\n" for found in rows))
+        for name in ("run.json", "metrics.json"):
+            entry(f"{run}/{name}", None, **{MADE_FROM: ...})()
 
     return spoil
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import benchmarks.commands
+import evalkit.engines.transformers as engines
 from evalkit.__main__ import main
 from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import EngineError
@@ -54,7 +55,7 @@ def test_a_dead_worker_loses_nothing_and_the_same_command_goes_on(
     asked: list[str] = []
     for after, code in ((2, 3), (0, 3), (3, 3), (None, 0)):
         engine = DyingWorker(after)
-        monkeypatch.setattr(benchmarks.commands, "open_engine", lambda options, engine=engine: engine)
+        monkeypatch.setattr(benchmarks.commands, "open_engine", lambda options, formats, engine=engine: engine)
         assert main([*COMMAND.split(), "vllm", "--model", "m"]) == code
         err = capsys.readouterr().err
         assert ("evalkit: the engine core died: worker 1 was killed by signal 9\n" in err) == (code == 3)
@@ -64,55 +65,62 @@ def test_a_dead_worker_loses_nothing_and_the_same_command_goes_on(
     assert len((folder / "runs/m/chair" / RECORDS).read_bytes().splitlines()) == SCENES
 
 
-def _with_generate(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Let the loaded model's `generate` be wrapped."""
-    opened = benchmarks.commands.open_engine
-
-    def open_engine(options: Any) -> Any:
-        engine = opened(options)
-        engine.model.generate = wrap(engine.model.generate)  # type: ignore[attr-defined]
-        return engine
-
-    monkeypatch.setattr(benchmarks.commands, "open_engine", open_engine)
+@pytest.fixture(params=["the engine's own decoding", "generate of transformers"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways by which prompts are read and responses decoded."""
+    monkeypatch.setattr(engines.TransformersEngine, "share_prefixes", request.param == "the engine's own decoding")
+    return str(request.param)
 
 
-def _failing(
-    error: BaseException, from_call: int = 0, rows: int = 1
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Raise from the n-th call on, for batches of so many rows or more."""
+def _failing(patch: pytest.MonkeyPatch, error: BaseException, from_call: int = 0, rows: int = 1) -> list[int]:
+    """Raise when the n-th batch or a later one is read, if it has so many rows or more.
 
-    def wrap(generate: Callable[..., Any]) -> Callable[..., Any]:
-        calls = iter(range(1000))
+    Returns:
+        the rows of every batch that was tried; filled while the program runs.
+    """
+    tried: list[int] = []
 
-        def failing(**arguments: Any) -> Any:
-            if next(calls) >= from_call and arguments["input_ids"].shape[0] >= rows:
+    def wrap(read: Callable[..., Any], rows_of: Callable[..., int]) -> Callable[..., Any]:
+        def failing(*arguments: Any, **named: Any) -> Any:
+            tried.append(rows_of(*arguments, **named))
+            if len(tried) > from_call and tried[-1] >= rows:
                 raise error
-            return generate(**arguments)
+            return read(*arguments, **named)
 
         return failing
 
-    return wrap
+    opened = benchmarks.commands.open_engine
+
+    def open_engine(options: Any, formats: Any) -> Any:
+        engine: Any = opened(options, formats)
+        engine.model.generate = wrap(engine.model.generate, lambda **named: named["input_ids"].shape[0])
+        return engine
+
+    patch.setattr(benchmarks.commands, "open_engine", open_engine)
+    patch.setattr(engines, "read_whole", wrap(engines.read_whole, lambda model, encoded: len(encoded.starts)))
+    return tried
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(
-    folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, tiny: Path, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import torch
 
-    _with_generate(monkeypatch, _failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), rows=3))
+    tried = _failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), rows=4)
     assert main([*COMMAND.split(), "transformers", "--model", str(tiny), "--batch-size", "6"]) == 0
-    assert "out of memory with 6 sequences at once" in caplog.text
+    assert "out of memory with 6 sequences at once; going on with 3" in caplog.text
+    assert tried == [6, 3, 3]
     assert len(read_journal(folder / "runs/m/chair" / RESPONSES)) == SCENES
 
 
 def test_what_does_not_fit_alone_fails_and_is_tried_again(
-    folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tiny: Path, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
 
     words = [*COMMAND.split(), "transformers", "--model", str(tiny), "--batch-size", "1"]
     with pytest.MonkeyPatch.context() as patch:
-        _with_generate(patch, _failing(torch.OutOfMemoryError("CUDA out of memory."), from_call=2))
+        _failing(patch, torch.OutOfMemoryError("CUDA out of memory."), from_call=2)
         assert main(words) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"4 of {SCENES} samples failed" in line
@@ -125,13 +133,11 @@ def test_what_does_not_fit_alone_fails_and_is_tried_again(
 
 
 def test_a_device_error_stops_with_one_line_and_the_same_command_goes_on(
-    folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tiny: Path, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*COMMAND.split(), "transformers", "--model", str(tiny), "--batch-size", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        _with_generate(
-            patch, _failing(RuntimeError("CUDA error: an illegal memory access was encountered"), from_call=1)
-        )
+        _failing(patch, RuntimeError("CUDA error: an illegal memory access was encountered"), from_call=1)
         assert main(words) == 3
     assert "CUDA error: an illegal memory access" in capsys.readouterr().err.splitlines()[-1]
     before = read_journal(folder / "runs/m/chair" / RESPONSES)
