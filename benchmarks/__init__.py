@@ -20,6 +20,8 @@ BENCHMARKS = {
     "mhumaneval": "benchmarks.mhumaneval:MHumanEval",
 }
 
+LOGGED = "benchmarks.logged:Logged"  # what `evalkit import` makes of another harness's log
+
 _CLASSES = {path.split(":")[1]: path.split(":")[0] for path in BENCHMARKS.values()}
 
 

@@ -22,6 +22,7 @@ def add_import_command(commands: Any) -> None:
 
 def import_logs(options: argparse.Namespace) -> int:
     """`evalkit import`."""
+    from benchmarks import LOGGED
     from benchmarks.logged import Logged
     from evalkit.engines.replay import StoredResponses
     from evalkit.errors import UsageError
@@ -38,7 +39,7 @@ def import_logs(options: argparse.Namespace) -> int:
         given = {"log": str(path.resolve()), "metric": benchmark.read.metric, "task": benchmark.name}
         if options.lower_is_better:
             given["lower_is_better"] = "true"
-        origin = {"name": "benchmarks.logged:Logged", "options": given, "world": None}
+        origin = {"name": LOGGED, "options": given, "world": None}
         work = plan(benchmark, Sampling(), origin=origin, decoding_known=False)
         run_dir = options.output_path / folder_name(options.label) / folder_name(benchmark.name)
         model = {"engine": "import", "model": options.label, "harness": benchmark.read.harness}

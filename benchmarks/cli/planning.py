@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import BENCHMARKS
+from benchmarks import BENCHMARKS, LOGGED
 from benchmarks.cli.protocol import chosen, decoding
 from evalkit.cli.arguments import sampling_from
 from evalkit.errors import DataError, UsageError
@@ -109,7 +109,7 @@ def trusted(name: str, named: str | None = None) -> str:
     Raises:
         UsageError: if it is not one of the program's own, nor the one that the user named.
     """
-    if name.replace("-", "_") in BENCHMARKS or name == named or name in BENCHMARKS.values():
+    if name.replace("-", "_") in BENCHMARKS or name in (named, LOGGED, *BENCHMARKS.values()):
         return name
     raise UsageError(
         f"the run names the benchmark {name!r}, which is not one of {', '.join(BENCHMARKS)}; a run folder starts no "

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from evalkit.runs.checksums import NOT_IDENTITY
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
@@ -60,10 +61,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model or connections."""
-
-
-# fields of an engine's description that leave its answers alone
-NOT_IDENTITY = ("versions", "device", "batch_size", "shared_prefixes")
 
 
 def identity(engine: Engine) -> dict[str, Json]:

@@ -33,6 +33,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, largest: int = LARGEST
         handle = os.open(path, flags | _FLAGS, 0o666)
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # something on the way is a file: there is none here either
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK) or path.is_symlink():
             raise RecordError(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evalkit.engines.base import NOT_IDENTITY
 from evalkit.errors import RecordError
+from evalkit.runs.checksums import NOT_IDENTITY
 from evalkit.runs.records import MANIFEST, read_manifest, write_json
 from evalkit.schema import Json
 

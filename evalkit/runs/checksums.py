@@ -27,7 +27,8 @@ DIGITS = 16  # hex digits: 64 bits
 MADE_FROM = "made_from"
 _SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}$')
 _LIKE_A_SEAL = re.compile(rb'"[0-9a-f]{16}"\}$')
-NAMES_ONLY = ("label", "origin", MADE_FROM)  # fields of a manifest that no number depends on
+NOT_IDENTITY = ("versions", "device", "batch_size", "shared_prefixes")  # of a model's description: answers are the same
+NAMES_ONLY = ("label", "origin", "prompt_tokens", MADE_FROM)  # fields of a manifest that no number depends on
 
 
 class DamagedLineError(ValueError):
@@ -38,7 +39,7 @@ def sealed(row: Mapping[str, Json]) -> bytes:
     """A row as a line of a journal with its checksum, newline included.
 
     >>> sealed({"id": "7"})
-    b'{"id": "7", "sum": "f9b64d5f1ab6a1d5"}\\n'
+    b'{"id": "7", "sum": "1f2ce0962b75ea07"}\\n'
     """
     body = json.dumps({name: value for name, value in row.items() if name != SUM}, ensure_ascii=False)
     data = body.encode("utf-8", errors="surrogatepass")
@@ -78,6 +79,15 @@ def digest(data: bytes) -> str:
 
 
 def manifest_digest(manifest: Mapping[str, Json]) -> str:
-    """Checksum of the fields of a manifest that numbers depend on: a run may be renamed or moved."""
+    """Checksum of the fields of a manifest that numbers depend on: a run may be renamed, moved, or made in shards.
+
+    >>> whole = {"model": {"model": "m", "batch_size": 16}, "prompt_tokens": {"given": 9, "spared": 4}}
+    >>> manifest_digest(whole) == manifest_digest({"model": {"model": "m", "batch_size": 8}})
+    True
+    >>> manifest_digest(whole) == manifest_digest({"model": {"model": "other", "batch_size": 16}})
+    False
+    """
     kept = {name: value for name, value in manifest.items() if name not in NAMES_ONLY}
+    if isinstance(model := kept.get("model"), Mapping):
+        kept["model"] = {name: value for name, value in model.items() if name not in NOT_IDENTITY}
     return digest(json.dumps(kept, sort_keys=True, ensure_ascii=True).encode())

@@ -99,9 +99,9 @@ def _opened(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], bool]
     except DamagedLineError as error:
         raise RecordError(f"{path}:{number}: {error}; {_mend(path)}") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}:{number}: journal line is not JSON ({error})") from error
+        raise RecordError(f"{path}:{number}: the line is not JSON ({error}); {_mend(path)}") from error
     if not isinstance(row, dict):
-        raise RecordError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+        raise RecordError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}; {_mend(path)}")
     return row, is_sealed
 
 
@@ -199,7 +199,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(read_regular(path, largest=LARGEST_JSON).decode("utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         if not path.parent.exists():
             raise RecordError(f"{path.parent}: no such folder") from error
         below = sorted(str(found.parent) for found in path.parent.glob(f"*/{path.name}"))

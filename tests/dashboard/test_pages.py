@@ -10,6 +10,9 @@ import pytest
 from dashboard_pages import html_of, sound
 from streamlit.testing.v1 import AppTest
 
+from evalkit.__main__ import main
+from evalkit.runs.checksums import unsealed
+
 Open = Callable[..., AppTest]
 PAGES = ("overview", "compare", "samples", "objects", "training", "live")
 BASE, ALIGNED = "runs/base/chair", "runs/aligned/chair"
@@ -89,6 +92,7 @@ def test_compare_refuses_runs_that_were_not_measured_alike(open_page, demo, tmp_
     manifest = json.loads(path.read_text())
     manifest["sampling"]["max_new_tokens"] += 1
     path.write_text(json.dumps(manifest))
+    assert main(["score", str(path.parent), "--world", str(demo / "world")]) == 0
     shown = html_of(open_page("compare", tmp_path, base=BASE, other=ALIGNED))
     assert "must not be compared" in shown
     assert "<td>max</td>" in shown
@@ -286,10 +290,20 @@ def _other_schema(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(manifest | {"schema": 99}))
 
 
+def _changed(run: Path) -> None:
+    path = run / "records.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"finish": "stop"', b'"finish": "cut"', 1))
+
+
 def _wrong_types(run: Path) -> None:
-    rows = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    """A run as 0.1.0 wrote it, without checksums: only its types tell."""
+    rows = [unsealed(line)[0] for line in (run / "records.jsonl").read_bytes().splitlines()]
     rows[0]["score"]["findings"] = [{"start": "0"}]
     (run / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("run.json", "metrics.json"):
+        content = json.loads((run / name).read_text())
+        del content["made_from"]
+        (run / name).write_text(json.dumps(content))
 
 
 def _no_metrics(run: Path) -> None:
@@ -309,9 +323,10 @@ def _evil_formula(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (_spoil, ":2: not a record"),
+        (_spoil, ":2: the line is not JSON"),
+        (_changed, ":1: the line does not fit its checksum"),
         (_other_schema, "schema version 99"),
-        (_wrong_types, "expected a list of"),
+        (_wrong_types, ":1: not a record: finding.start must be a whole number"),
         (_no_metrics, "metrics.json is missing"),
         (_odd_metrics, "is damaged"),
         (_evil_formula, "formula"),
@@ -326,10 +341,15 @@ def test_a_damaged_run_is_explained_and_the_others_stay_usable(open_page, demo, 
     assert len(others.dataframe[0].value) > 0
 
 
-def test_a_torn_last_record_costs_that_record_alone(open_page, demo, tmp_path):
+def test_torn_records_are_refused_with_the_command_that_makes_them_again(open_page, demo, tmp_path):
     shutil.copytree(demo / "runs", tmp_path / "runs")
-    _tear(tmp_path / "runs" / "base" / "chair")
-    assert "1 of 15" in html_of(open_page("samples", tmp_path, run=BASE))
+    run = tmp_path / "runs" / "base" / "chair"
+    _tear(run)
+    shown = html_of(open_page("samples", tmp_path, run=BASE))
+    assert "15 of 16 samples, cut off or added to" in shown
+    assert f"`evalkit score {run}` makes it again" in shown
+    assert main(["score", str(run), "--world", str(demo / "world")]) == 0
+    assert "1 of 16" in html_of(open_page("samples", tmp_path, run=BASE))
 
 
 def test_a_torn_journal_of_a_run_that_goes_on_is_no_error(open_page, demo, tmp_path):

@@ -107,9 +107,17 @@ def test_it_shows_up_in_every_command(fruit: Path, capsys: pytest.CaptureFixture
 def test_a_stored_run_of_it_is_scored_without_the_registry(fruit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("run --tasks own_fruit:Fruit --model first --engine own_fruit:engine") == 0
     del BENCHMARKS["fruit"]
-    assert program("score runs/first/fruit --rescore") == 0
-    assert program("export runs/first/fruit --format fruit") == 0
+    capsys.readouterr()
+    score, export = "score runs/first/fruit --rescore", "export runs/first/fruit --format fruit"
+    for words, refusal in ((score, "repeat the name with --benchmark"), (export, "unknown format 'fruit'")):
+        assert program(words) == 1  # a run folder starts no code by itself
+        said = capsys.readouterr()
+        assert refusal in said.err
+        assert "wrong_fruit" not in said.out
+    assert program(f"{score} --benchmark own_fruit:Fruit") == 0
     assert "wrong_fruit" in capsys.readouterr().out
+    assert program(f"{export} --benchmark own_fruit:Fruit") == 0
+    assert len(Path(capsys.readouterr().out.strip()).read_text().splitlines()) == 4
 
 
 def test_the_dashboard_shows_what_is_present_and_what_is_not(fruit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from evalkit.__main__ import main, normalised, parser
 from evalkit.miniature.files import write_world
+from evalkit.reports.tables import LOG_WIDTH
+from evalkit.runs.checksums import sealed
 from evalkit.runs.records import METRICS, RECORDS, read_journal
 
 TASKS = ("chair", "object_halbench", "mmhal", "amber", "pope")
@@ -159,10 +161,14 @@ def test_a_run_scores_every_task_and_the_same_command_asks_nothing_again(
     [("terminal", "chair_s"), ("markdown", "|"), ("csv", "benchmark,kind"), ("latex", "tabular"), ("json", "["),
      ("card", "model-index")],
 )  # fmt: skip
-def test_report_in_every_format(format: str, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_in_every_format(
+    format: str, sign: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(LOG_WIDTH))
     assert program(f"report runs --groups --signatures --published --format {format}") == 0
     shown = capsys.readouterr().out
     assert sign in shown
+    monkeypatch.setenv("COLUMNS", "300")  # a file is as wide as a log, whatever the terminal
     assert program(f"report runs --groups --signatures --published --format {format} --output report.txt") == 0
     assert Path("report.txt").read_text("utf-8") == shown
     if format == "json":
@@ -401,10 +407,9 @@ def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pyte
     assert "is a run of chair, runs/base/mmhal one of mmhal" in capsys.readouterr().err
     other = folder / "other"
     shutil.copytree(folder / "runs/base/mmhal", other)
-    records = (other / RECORDS).read_text("utf-8").splitlines()
-    first = json.loads(records[0])
-    first["response"]["text"] += "!"
-    (other / RECORDS).write_text("\n".join([json.dumps(first), *records[1:], ""]), "utf-8")
+    first, *rest = read_journal(other / "responses.jsonl")
+    (other / "responses.jsonl").write_bytes(b"".join(map(sealed, [first | {"text": f"{first['text']}!"}, *rest])))
+    assert program("score other --judge rules") == 0
     assert program("calibrate-judge runs/base/mmhal other") == 3
     assert f"item {first['id']!r} has another response" in capsys.readouterr().err
 

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from tiny_models import FAMILIES, TORCHVISION_FAMILIES, build_tiny, torchvision_problem
 
-from evalkit.engines.base import NOT_IDENTITY
 from evalkit.engines.model.prefixes import prefill, sharing
 from evalkit.engines.model.prefixes.check import sharing_problem
 from evalkit.engines.model.prefixes.sharing import Sharing
@@ -19,6 +18,7 @@ from evalkit.engines.model.running import inference
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError
 from evalkit.images import ImageFile
+from evalkit.runs.checksums import NOT_IDENTITY
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
 

@@ -527,8 +527,10 @@ def test_what_is_exported_is_imported_unchanged(tmp_path, format_name, items):
 
 
 def test_one_of_several_responses_is_exported_only_if_it_is_chosen(tmp_path):
-    rows = [record(CAPTIONED[0], text) | {"sample": sample} for sample, text in enumerate(("A dog.", "A cat."))]
-    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA, "label": "m", "benchmark": "chair"}))
+    more = {"score": {"counts": {}}}
+    rows = [record(CAPTIONED[0], text) | more | {"sample": sample} for sample, text in enumerate(("A dog.", "A cat."))]
+    manifest = {"schema": SCHEMA, "label": "m", "benchmark": "chair", "metrics": []}
+    (tmp_path / "run.json").write_text(json.dumps(manifest))
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UsageError, match="responses 0 to 1 per item: choose one with --sample"):
         export_run(tmp_path, "captions", tmp_path / "out.jsonl")

@@ -19,6 +19,7 @@ from evalkit.errors import BudgetReachedError, StoppedError, UsageError
 from evalkit.files.cache import Cache
 from evalkit.harness.judge import Judge, JudgeRequest, verdict_key
 from evalkit.harness.prices import Budget, Price
+from evalkit.runs.checksums import unsealed
 from evalkit.runs.records import Journal
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Response
@@ -258,7 +259,9 @@ def test_negative_retries_are_refused():
 def test_a_journal_written_by_a_judge_holds_everything(tmp_path: Path):
     with FaultyServer() as server, Journal(tmp_path / "verdicts.jsonl") as journal:
         Judge(OpenAIEngine("judge", server.url, KEY)).rule(requests_for(1), Rated(), journal)
-    (row,) = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    (line,) = (tmp_path / "verdicts.jsonl").read_bytes().splitlines()
+    row, has_checksum = unsealed(line)
+    assert has_checksum
     assert row.keys() == {"id", "sample", "key", "reply", "attempts"}
     (attempt,) = row["attempts"]
     counted = {"tokens_in": 3, "tokens_out": 9, "finish": "stop"}

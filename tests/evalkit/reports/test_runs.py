@@ -162,7 +162,10 @@ def test_stored_metrics_and_groups_are_shown(tmp_path):
     folder = save(GOOD, tmp_path / "good")
     value = {"value": 12.5, "low": 1.0, "high": 20.0, "method": "bca"}
     groups = {"kind": {"indoor": {"n": 99, "metrics": {"chair_s": value}}}}
-    (folder / "metrics.json").write_text(json.dumps({"metrics": {"chair_s": value}, "groups": groups}))
+    results = {
+        "n_scored": 199, "n_total": 200, "metrics": {"chair_s": value, "recall": {"value": 75.0}}, "groups": groups,
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(results))
     text = table([folder], groups=True)
     assert "12.5 [1.0, 20.0]" in text
     assert "toy by kind" in text

@@ -59,6 +59,10 @@ def test_many_samples_weigh_little_beside_their_images(tmp_path):
         row | {"id": name, "response": row["response"] | {"text": text}, "image": image} for name, text in texts.items()
     ]
     (tmp_path / "run" / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    counted = {"run.json": {"items": len(rows)}, "metrics.json": {"n_scored": len(rows), "n_total": len(rows)}}
+    for name, counts in counted.items():
+        path = tmp_path / "run" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | counts))
     write_site([load_run(tmp_path / "run")], tmp_path / "site")
     weight = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
     images = sum(path.stat().st_size for path in (tmp_path / "site" / "images").iterdir())

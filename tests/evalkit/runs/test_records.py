@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import resource
 import signal
 from pathlib import Path
@@ -172,3 +173,10 @@ def test_a_journal_is_neither_read_nor_written_through_a_link(tmp_path: Path) ->
         with pytest.raises(RecordError, match="link"):
             use(tmp_path / "run" / "responses.jsonl")
     assert target.read_text() == '{"id": "1"}\n'
+
+
+def test_a_line_that_is_not_json_names_what_mends_it(tmp_path: Path) -> None:
+    for name, remedy in (("records.jsonl", f"`evalkit score {tmp_path}`"), ("responses.jsonl", "remove the line")):
+        (tmp_path / name).write_bytes(b"{not json\n")
+        with pytest.raises(RecordError, match=rf"{name}:1: the line is not JSON .*; {re.escape(remedy)}"):
+            read_journal(tmp_path / name)
