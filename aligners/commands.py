@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aligners.pair_commands import add_pairs_command
-from aligners.plan_commands import add_plan_arguments, print_plan
+from aligners.cli.pair_commands import add_pairs_command
+from aligners.cli.plan_commands import add_plan_arguments, print_plan
+from aligners.cli.role_commands import add_role_arguments, engines_of
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
-from aligners.role_commands import add_role_arguments, engines_of
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
 from evalkit.cli.arguments import add_sampling_arguments, default_output, positive

@@ -13,7 +13,7 @@ from dashboard.reading.shown import Shown
 from evalkit.annotation.journal import Progress, StaleAnswerError, progress, read_state, skip, submit, undo
 from evalkit.annotation.study import ADJUDICATOR, Study, StudyItem
 from evalkit.errors import EvalkitError
-from evalkit.reports.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import thumbnail
 
 IMAGE_WIDTH = 1600  # pixels, so that there is something to zoom into
 KEY = "annotator"

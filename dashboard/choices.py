@@ -10,7 +10,7 @@ from dashboard.reading.runs import Found, find
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
-from evalkit.reports.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import thumbnail
 from evalkit.runs.run import Run, RunSummary
 
 

@@ -10,7 +10,7 @@ from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
 from aligners.feedback.roles import FEW, MANY, at_once
 from evalkit.engines.base import Engine, identity
-from evalkit.engines.completions import ended_by_itself
+from evalkit.engines.served.completions import ended_by_itself
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 from evalkit.text.thoughts import STANDARD

@@ -35,10 +35,14 @@ class Method:
 
 METHODS = (
     Method(
-        "ddpo", "dense DPO on the base's own descriptions, corrected", "aligners.miniature.ddpo:align_miniature_ddpo"
+        "ddpo",
+        "dense DPO on the base's own descriptions, corrected",
+        "aligners.miniature.recipes.ddpo:align_miniature_ddpo",
     ),
-    Method("rlaif", "online RLAIF, the policy labels itself", "aligners.miniature.rlaif:align_miniature_rlaif"),
-    Method("fact-rlhf", "reward model with facts, then PPO", "aligners.miniature.rlhf:align_miniature_fact_rlhf"),
+    Method("rlaif", "online RLAIF, the policy labels itself", "aligners.miniature.recipes.rlaif:align_miniature_rlaif"),
+    Method(
+        "fact-rlhf", "reward model with facts, then PPO", "aligners.miniature.recipes.rlhf:align_miniature_fact_rlhf"
+    ),
 )
 
 

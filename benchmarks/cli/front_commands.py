@@ -60,8 +60,8 @@ def show_fronts(options: argparse.Namespace) -> int:
     from evalkit.analysis.standing import place, placed_json
     from evalkit.commands import words
     from evalkit.files.atomic import write_output
-    from evalkit.reports.front_picture import write_picture
     from evalkit.reports.fronts import fronts_report
+    from evalkit.reports.pictures.fronts import write_picture
     from evalkit.reports.tables import terminal_width
     from evalkit.runs.run import load_run
 

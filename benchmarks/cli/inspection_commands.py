@@ -108,12 +108,12 @@ def show_report(options: argparse.Namespace) -> int:
     if not runs:
         raise DataError(f"no scored runs at or below {', '.join(map(str, folders))}")
     if options.site is not None:
-        from evalkit.reports.site import write_site
+        from evalkit.reports.pages.site import write_site
 
         print(write_site(runs, options.site))
         return 0
     if options.html is not None:
-        from evalkit.reports.page import write_page
+        from evalkit.reports.pages.page import write_page
 
         print(write_page(runs, options.html))
         return 0

@@ -29,7 +29,7 @@ from benchmarks.mmhal.ratings import (
     robust_rating,
 )
 from evalkit.benchmark import DataFile, Judged, Rating
-from evalkit.engines.completions import ended_by_itself
+from evalkit.engines.served.completions import ended_by_itself
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.formats import exporters

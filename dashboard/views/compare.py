@@ -13,10 +13,10 @@ from dashboard.reading.cache import remembered
 from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
 from evalkit.analysis.front_file import read_fronts
 from evalkit.errors import EvalkitError
-from evalkit.reports.canvas import PngCanvas
 from evalkit.reports.comparisons import comparison_report
-from evalkit.reports.front_picture import HEIGHT, WIDTH, draw
 from evalkit.reports.markup import clean, escaped
+from evalkit.reports.pictures.canvas import PngCanvas
+from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
 from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
 

@@ -160,7 +160,7 @@ def _export_rates(study: "Study", output: Path | None) -> int:
 
 
 def _export_tasks(study: "Study", target: str, folder: Path, image_prefix: str) -> int:
-    from evalkit.annotation import label_studio, potato
+    from evalkit.annotation.exchange import label_studio, potato
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,8 +179,8 @@ def _export_tasks(study: "Study", target: str, folder: Path, image_prefix: str) 
 
 def import_study(options: argparse.Namespace) -> int:
     """`evalkit annotations import`: every answer becomes a line of a journal; one that stands already adds none."""
-    from evalkit.annotation import label_studio, potato
     from evalkit.annotation.answers import checked_answer
+    from evalkit.annotation.exchange import label_studio, potato
     from evalkit.annotation.journal import read_state, skip, submit
     from evalkit.annotation.study import read_study
     from evalkit.files.rows import parse_json, read_rows, read_text

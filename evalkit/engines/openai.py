@@ -19,13 +19,13 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.completions import Attempt, Completion
-from evalkit.engines.groups import together
+from evalkit.engines.served.background import Background
 from evalkit.engines.served.chat import Reply, ServerError, chat_messages, read_reply
+from evalkit.engines.served.completions import Attempt, Completion
 from evalkit.engines.served.endpoints import api_key, base_urls, split_query, without_secrets
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
+from evalkit.engines.served.groups import together
 from evalkit.engines.served.transport import RedirectedError, ReplyTooLargeError, http_client, root_cause
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling

@@ -22,7 +22,6 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.groups import PromptTokens, group_of
 from evalkit.engines.model.batching import Batch, free_memory, plan, run_batches
 from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
@@ -37,6 +36,7 @@ from evalkit.engines.model.running import answer_logits, end_ids, inference, on_
 from evalkit.engines.model.seeded_sampling import TokenChooser
 from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.model.token_rows import Encoded, per_token
+from evalkit.engines.served.groups import PromptTokens, group_of
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response

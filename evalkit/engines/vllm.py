@@ -22,15 +22,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit.engines.background import Background
 from evalkit.engines.base import Choices, TokenLogprobs
-from evalkit.engines.groups import PromptTokens, together
 from evalkit.engines.model.batching import image_area
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.families import LOAD_ERRORS
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.saved.converting import served_front
 from evalkit.engines.model.surface_forms import split_forms
+from evalkit.engines.served.background import Background
+from evalkit.engines.served.groups import PromptTokens, together
 from evalkit.engines.vllm_settings import (
     PLUMBING,
     files_hash,

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from evalkit.engines import Engine
 from evalkit.engines.base import identity
-from evalkit.engines.completions import Attempt, CompletesPrompts, complete, ended_by_itself
+from evalkit.engines.served.completions import Attempt, CompletesPrompts, complete, ended_by_itself
 from evalkit.errors import BudgetReachedError, StoppedError, UsageError
 from evalkit.files.cache import Cache, content_key
 from evalkit.harness.prices import Budget, Forecast, Price, forecast

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalkit.engines.completions import Attempt
 from evalkit.engines.served.chat import MOST_TOKENS
+from evalkit.engines.served.completions import Attempt
 from evalkit.errors import DataError, UsageError
 from evalkit.schema import Prompt
 

@@ -16,7 +16,7 @@ from typing import Any
 import evalkit
 from evalkit.benchmark import Benchmark, Judged, adopted
 from evalkit.engines import Engine
-from evalkit.engines.groups import CountsPromptTokens, PromptTokens
+from evalkit.engines.served.groups import CountsPromptTokens, PromptTokens
 from evalkit.errors import DataError, RecordError, StoppedError, UsageError
 from evalkit.formats.exporters import general_names
 from evalkit.harness.asked import Asked, asked_otherwise

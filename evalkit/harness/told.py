@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evalkit.benchmark import Benchmark, Judged, JudgeRound
-from evalkit.engines.completions import Attempt
+from evalkit.engines.served.completions import Attempt
 from evalkit.engines.texts import TextEngine
 from evalkit.errors import EngineError
 from evalkit.formats.judge_texts import Key, read_judge_texts

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError
-from evalkit.miniature.coco_format import captions_file, instances_file
-from evalkit.miniature.comparison_formats import (
+from evalkit.miniature.drawing import out_of_focus, render
+from evalkit.miniature.formats.coco import captions_file, instances_file
+from evalkit.miniature.formats.comparisons import (
     MOST,
     choice_rows,
     compared_question_files,
@@ -32,10 +33,14 @@ from evalkit.miniature.comparison_formats import (
     paired_questions,
     tempted_lists,
 )
-from evalkit.miniature.drawing import out_of_focus, render
+from evalkit.miniature.formats.questions import (
+    amber_files,
+    detail_question_lines,
+    open_question_template,
+    polling_lines,
+)
 from evalkit.miniature.lexicon import synonyms_text
 from evalkit.miniature.picture import Picture
-from evalkit.miniature.question_formats import amber_files, detail_question_lines, open_question_template, polling_lines
 from evalkit.miniature.scenes import Scene, Split, scene_from_json, scenes_of
 
 _FIRST_ID: dict[Split, int] = {"train": 100_001, "validation": 200_001, "test": 1}  # ids never meet across splits

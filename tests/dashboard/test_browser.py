@@ -17,7 +17,7 @@ from hostile_runs import PAYLOADS
 
 from dashboard.commands import server_command
 from dashboard.reading.shown import ENVIRONMENT, Shown
-from evalkit.reports.page import write_page
+from evalkit.reports.pages.page import write_page
 from evalkit.runs.run import load_run
 
 CHROMIUM = Path("/usr/bin/chromium")

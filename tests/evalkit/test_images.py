@@ -12,7 +12,7 @@ from evalkit.engines.served.chat import data_url
 from evalkit.errors import DataError
 from evalkit.files.embedded import embedded_bytes, store_embedded
 from evalkit.images import ORIENTATION, ImageFile
-from evalkit.reports.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import thumbnail
 
 WIDTH, HEIGHT = 40, 20
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from aligners.compare import comparison_table
 from aligners.miniature.base import cached_base
-from aligners.miniature.ddpo import SETTINGS, align_miniature_ddpo
-from aligners.miniature.facts import reward_model_accuracy
-from aligners.miniature.rlaif import RECIPE, align_miniature_rlaif, single_pass
-from aligners.miniature.rlhf import align_miniature_fact_rlhf
+from aligners.miniature.recipes.ddpo import SETTINGS, align_miniature_ddpo
+from aligners.miniature.recipes.facts import reward_model_accuracy
+from aligners.miniature.recipes.rlaif import RECIPE, align_miniature_rlaif, single_pass
+from aligners.miniature.recipes.rlhf import align_miniature_fact_rlhf
 from benchmarks.cli.registry import build
 from evalkit.analysis.front_file import read_fronts
 from evalkit.analysis.standing import place

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aligners.ddpo import train_dpo
 from aligners.miniature.base import cached_base
-from aligners.miniature.ddpo import SETTINGS
+from aligners.miniature.recipes.ddpo import SETTINGS
 from aligners.preference.datasets import read_preferences
 from benchmarks.cli.registry import build
 from evalkit.analysis.comparison import compare

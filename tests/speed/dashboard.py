@@ -21,7 +21,7 @@ from dashboard.reading.shown import ENVIRONMENT, Shown
 from evalkit.annotation.draw import draw_study
 from evalkit.annotation.journal import journal_path
 from evalkit.annotation.study import TYPES, Study, read_study, write_study
-from evalkit.reports.site import write_site
+from evalkit.reports.pages.site import write_site
 from evalkit.runs.records import write_json
 from evalkit.runs.run import load_run
 

@@ -25,8 +25,8 @@ from benchmarks.object_halbench import ObjectHalBench  # noqa: E402
 from evalkit.analysis.front import measure  # noqa: E402
 from evalkit.analysis.front_file import read_fronts, write_fronts  # noqa: E402
 from evalkit.benchmark import Benchmark  # noqa: E402
-from evalkit.reports.canvas import SvgCanvas  # noqa: E402
-from evalkit.reports.front_picture import HEIGHT, WIDTH, draw  # noqa: E402
+from evalkit.reports.pictures.canvas import SvgCanvas  # noqa: E402
+from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw  # noqa: E402
 from evalkit.runs.run import Run  # noqa: E402
 from evalkit.schema import Item, Prompt, Response, Sample  # noqa: E402
 from tests.speed.chair import opera_captions  # noqa: E402

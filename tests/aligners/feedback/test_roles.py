@@ -6,9 +6,9 @@ import pytest
 from rlaif_world import SPLITTER, run, write_world
 
 from aligners import rlaif
+from aligners.cli.role_commands import add_role_arguments, engines_of
 from aligners.feedback.roles import FEW, MANY, OnDemand, at_once, rest
 from aligners.feedback.splitting import ModelSplitter
-from aligners.role_commands import add_role_arguments, engines_of
 from aligners.training.checkpoint import read_card
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import UsageError

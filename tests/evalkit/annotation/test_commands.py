@@ -9,7 +9,7 @@ from annotation_world import BASE, OTHER, make_study, write_run
 from aligners.preference.datasets import read_preferences
 from dashboard.commands import served_at
 from evalkit.__main__ import main
-from evalkit.annotation import label_studio
+from evalkit.annotation.exchange import label_studio
 from evalkit.annotation.journal import read_state, submit
 from evalkit.annotation.study import read_study
 from evalkit.errors import DataError, UsageError

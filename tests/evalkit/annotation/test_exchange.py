@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from annotation_world import BASE, make_study
 
-from evalkit.annotation import label_studio, potato
 from evalkit.annotation.answers import checked_answer
+from evalkit.annotation.exchange import label_studio, potato
 from evalkit.errors import DataError
 from evalkit.files.rows import Row
 

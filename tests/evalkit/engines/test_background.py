@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("resource")
 PROGRAM = """
 import resource
-from evalkit.engines.background import Background
+from evalkit.engines.served.background import Background
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
 try:
     Background()

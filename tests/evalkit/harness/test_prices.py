@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.engines.completions import Attempt
+from evalkit.engines.served.completions import Attempt
 from evalkit.errors import DataError, UsageError
 from evalkit.harness.prices import Budget, Price, forecast, prompt_tokens, read_price
 from evalkit.schema import Prompt

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines.groups import PromptTokens
+from evalkit.engines.served.groups import PromptTokens
 from evalkit.errors import DataError, EngineError, RecordError, StoppedError, UsageError
 from evalkit.harness.judge import Judge
 from evalkit.harness.results import sample_row

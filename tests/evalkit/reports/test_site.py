@@ -10,7 +10,7 @@ from annotation_world import BASE, OTHER, write_run
 from hostile_runs import write_hostile
 
 from evalkit.errors import RecordError
-from evalkit.reports.site import CHUNK, write_site
+from evalkit.reports.pages.site import CHUNK, write_site
 from evalkit.runs.run import load_run
 
 CHROMIUM = Path("/usr/bin/chromium")

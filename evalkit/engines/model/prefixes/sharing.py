@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from evalkit.engines.groups import PromptTokens, group_of
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.prefixes.decoding import Started
 from evalkit.engines.model.prefixes.fronts import Front, ids_like, read_front
 from evalkit.engines.model.prefixes.prefill import Prefix, read_prefixes, read_tails
+from evalkit.engines.served.groups import PromptTokens, group_of
 from evalkit.schema import Prompt
 
 REMEMBERED = 8  # fronts kept for the next batches; a group that spans batches needs its own only

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from aligners.feedback.candidates import Candidate
-from aligners.miniature.claims import Oracle, existence_claims, lexicon_splitter
+from aligners.miniature.recipes.claims import Oracle, existence_claims, lexicon_splitter
 from evalkit.miniature.captions import noisy_caption, true_caption
 from evalkit.miniature.questions import ask_existence
 from evalkit.miniature.scenes import scenes_of

@@ -1,7 +1,8 @@
 """One self-contained HTML page of runs: tables, fronts, the most telling samples, images embedded. To send to someone.
 
 No script, no style sheet, font or image from elsewhere; a policy in its head forbids the browser to load any. Every
-text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded anew (`evalkit.reports.thumbnails`).
+text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded anew
+(`evalkit.reports.pages.thumbnails`).
 """
 
 import base64
@@ -15,10 +16,10 @@ from evalkit.analysis.standing import place
 from evalkit.errors import DataError
 from evalkit.files.atomic import write_output
 from evalkit.reports.boards import board_html
-from evalkit.reports.canvas import SvgCanvas
-from evalkit.reports.front_picture import HEIGHT, WIDTH, draw
 from evalkit.reports.markup import STYLE, attribute, escaped, legend, marked
-from evalkit.reports.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import thumbnail
+from evalkit.reports.pictures.canvas import SvgCanvas
+from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
 from evalkit.runs.run import Run, RunSummary
 from evalkit.schema import Json
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.annotation.answers import CHOICES, QUESTIONS
-from evalkit.annotation.label_studio import located
+from evalkit.annotation.exchange.label_studio import located
 from evalkit.annotation.study import Study
 from evalkit.errors import DataError
 from evalkit.files.rows import Row

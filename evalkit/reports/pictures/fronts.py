@@ -15,7 +15,7 @@ from evalkit.analysis.standing import Placed
 from evalkit.errors import RecordError, UsageError
 from evalkit.files.atomic import replaced
 from evalkit.metrics import Metric
-from evalkit.reports.canvas import Anchor, Canvas, PngCanvas, Point, SvgCanvas
+from evalkit.reports.pictures.canvas import Anchor, Canvas, PngCanvas, Point, SvgCanvas
 from evalkit.reports.tables import one_line
 
 WIDTH, HEIGHT = 760, 480

@@ -9,7 +9,7 @@ from toy import ToyBenchmark, ToyEngine
 
 from evalkit.errors import RecordError
 from evalkit.harness.stages import evaluate
-from evalkit.reports.page import write_page
+from evalkit.reports.pages.page import write_page
 from evalkit.runs.run import load_run
 
 ELEMENTS = {

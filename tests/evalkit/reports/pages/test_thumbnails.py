@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from evalkit.errors import DataError
-from evalkit.reports.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import thumbnail
 
 
 @pytest.fixture

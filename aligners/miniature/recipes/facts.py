@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from aligners.fact_rlhf.files import read_comparisons
 from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings
-from aligners.miniature.rlhf import SETTINGS, conversation, facts_before_question, write_files
+from aligners.miniature.recipes.rlhf import SETTINGS, conversation, facts_before_question, write_files
 from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import train_reward_model
 from evalkit.images import ImageFile

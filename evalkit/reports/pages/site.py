@@ -6,7 +6,7 @@
     images/             small pictures, one for each image that any run shows
 
 Data lie in scripts and not in JSON because a page that is opened from a disk may not fetch files, but may load scripts.
-The script makes text nodes of all texts; pictures are decoded and encoded anew (`evalkit.reports.thumbnails`).
+The script makes text nodes of all texts; pictures are decoded and encoded anew (`evalkit.reports.pages.thumbnails`).
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from evalkit.analysis.leaderboard import Board, boards
 from evalkit.errors import DataError, RecordError
 from evalkit.reports.boards import board_html
 from evalkit.reports.markup import STYLE, clean
+from evalkit.reports.pages.thumbnails import thumbnail
 from evalkit.reports.tables import arrow
 from evalkit.reports.templating import markup, rendered
-from evalkit.reports.thumbnails import thumbnail
 from evalkit.runs.run import Run, failed_stage
 from evalkit.schema import Json
 

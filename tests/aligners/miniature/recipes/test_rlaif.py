@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from aligners.feedback.instructions import read_instructions
-from aligners.miniature.claims import existence_claims
 from aligners.miniature.model import build_model, build_processor
-from aligners.miniature.rlaif import RECIPE, align_miniature_rlaif, single_pass, write_scenes
+from aligners.miniature.recipes.claims import existence_claims
+from aligners.miniature.recipes.rlaif import RECIPE, align_miniature_rlaif, single_pass, write_scenes
 from aligners.rlaif import rlaif_settings
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.errors import TrainingError

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from aligners.fact_rlhf.files import read_comparisons
-from aligners.miniature.facts import blurred, reward_model_accuracy, write_descriptions
 from aligners.miniature.model import build_model, build_processor
-from aligners.miniature.rlhf import count_mentions
+from aligners.miniature.recipes.facts import blurred, reward_model_accuracy, write_descriptions
+from aligners.miniature.recipes.rlhf import count_mentions
 from aligners.training.checkpoint import save_checkpoint
 from evalkit.images import ImageFile
 from evalkit.miniature.lexicon import find_nouns

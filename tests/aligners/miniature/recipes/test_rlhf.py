@@ -9,7 +9,7 @@ import pytest
 from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
 from aligners.fact_rlhf.recipe import fact_rlhf_settings
 from aligners.miniature.model import build_model, build_processor
-from aligners.miniature.rlhf import (
+from aligners.miniature.recipes.rlhf import (
     SETTINGS,
     Recipe,
     align_miniature_fact_rlhf,
@@ -42,7 +42,7 @@ def base(tmp_path_factory):
 @pytest.fixture
 def spoken(monkeypatch):
     """Samples of a base that describes as badly as the training captions."""
-    import aligners.miniature.rlhf as recipe
+    import aligners.miniature.recipes.rlhf as recipe
 
     def say(base, prompts, n, seed, progress=None):
         scenes = islice(scenes_of("train", 7_000_000 + seed), len(prompts))

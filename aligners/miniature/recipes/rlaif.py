@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from aligners.miniature.claims import Oracle, lexicon_splitter
+from aligners.miniature.recipes.claims import Oracle, lexicon_splitter
 from aligners.presets import RLAIFV
 from aligners.rlaif import RlaifResult, align_rlaif
 from aligners.settings import RlaifSettings

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aligners.ddpo import TrainingResult, dpo_settings, train_dpo
-from aligners.miniature.corrections import CorrectionRecipe, build_corrections
+from aligners.miniature.recipes.corrections import CorrectionRecipe, build_corrections
 from aligners.presets import DDPO_PAPER
 from aligners.settings import DpoSettings
 from evalkit.engines.transformers import TransformersEngine

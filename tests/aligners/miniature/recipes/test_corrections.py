@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from aligners.miniature.corrections import CorrectionRecipe, Described, build_corrections, choose_pairs
+from aligners.miniature.recipes.corrections import CorrectionRecipe, Described, build_corrections, choose_pairs
 from evalkit.errors import DataError, TrainingError
 from evalkit.miniature.captions import claims, correct, fluent, is_true, noisy_caption, true_caption
 from evalkit.miniature.scenes import scenes_of

@@ -1,0 +1,1 @@
+"""Options that several alignment commands share."""

@@ -1,0 +1,1 @@
+"""Studies of other tools: Label Studio, Potato."""

@@ -1,0 +1,1 @@
+"""Self-contained HTML: the report page, the static site, thumbnails."""
