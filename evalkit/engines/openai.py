@@ -16,7 +16,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.engines.base import Choices, TokenLogprobs
@@ -24,6 +23,7 @@ from evalkit.engines.served.background import Background
 from evalkit.engines.served.chat import Reply, ServerError, chat_messages, read_reply
 from evalkit.engines.served.completions import Attempt, Completion
 from evalkit.engines.served.endpoints import api_key, base_urls, split_query, without_secrets
+from evalkit.engines.served.faults import Fault, empty_content, shortened
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.engines.served.groups import together
 from evalkit.engines.served.transport import RedirectedError, ReplyTooLargeError, http_client, root_cause
@@ -43,29 +43,11 @@ FATAL_STATUS = {
     404: "no such model or address",
 }
 RETRIED_STATUS = {408, 409, 425, 429}
-EMPTY_ATTEMPTS = 3  # a deterministic server would return nothing for ever
 UNREACHABLE_IN_ROW = 8  # so many prompts in a row without any reply: the server is gone
 LONGEST_WAIT_S = 600.0  # a Retry-After beyond it fails the prompt instead
 RAW_LIMIT = 2000  # characters kept of a reply that could not be read
 TOP_LOGPROBS = 20
 DECODING_FIELDS = ("temperature", "top_p", "seed")
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Why an attempt failed: `again` says whether another may help, `wait_s` what the server asked for.
-
-    sent     whether the request reached a server
-    adapted  the request is written otherwise from now on; trying it so is no further attempt
-    """
-
-    error: str
-    again: bool
-    wait_s: float = 0.0
-    unreachable: bool = False
-    raw: str | None = None
-    sent: bool = True
-    adapted: bool = False
 
 
 class OpenAIEngine:
@@ -281,7 +263,7 @@ class OpenAIEngine:
                 await self._fleet.give_back(server)
             if isinstance(outcome, Reply):
                 empty = need_text and not outcome.text.strip()
-                fault = _empty_content(outcome, len(attempts) + 1) if empty else None
+                fault = empty_content(outcome, len(attempts) + 1) if empty else None
                 attempts.append(self._told(outcome, fault))
                 if fault is None:
                     return outcome, attempts
@@ -296,12 +278,12 @@ class OpenAIEngine:
                 return None, attempts
             await asyncio.sleep(fault.wait_s + backoff(len(attempts), self._backoff_s))
 
-    def _told(self, reply: Reply, fault: _Fault | None) -> Attempt:
+    def _told(self, reply: Reply, fault: Fault | None) -> Attempt:
         text = self._key.redact(reply.text)
         error = fault.error if fault else None
         return Attempt(text, reply.model, error, reply.tokens_in, reply.tokens_out, reply.finish)
 
-    def _give_up(self, fault: _Fault, server: Server) -> None:
+    def _give_up(self, fault: Fault, server: Server) -> None:
         """Stop everything if it is the server that is gone, not one prompt that failed."""
         if not fault.unreachable:
             return
@@ -312,11 +294,11 @@ class OpenAIEngine:
                 "rerun the same command to resume"
             )
 
-    async def _attempt(self, server: Server, body: dict[str, Json]) -> Reply | _Fault:
+    async def _attempt(self, server: Server, body: dict[str, Json]) -> Reply | Fault:
         import openai
 
         started, limit_field = time.monotonic(), self._limit_field
-        fault: _Fault
+        fault: Fault
         try:
             async with asyncio.timeout(self._timeout_s):
                 text = await self._post(server, body, limit_field)
@@ -324,12 +306,12 @@ class OpenAIEngine:
         except openai.APIStatusError as error:
             return self._status_fault(error, server, body, started, limit_field)
         except (TimeoutError, openai.APITimeoutError):
-            fault = _Fault(f"no reply within {self._timeout_s:g} s", again=True, unreachable=True)
+            fault = Fault(f"no reply within {self._timeout_s:g} s", again=True, unreachable=True)
         except openai.APIError as error:
             cause = root_cause(error)
             if isinstance(cause, ReplyTooLargeError | RedirectedError):
                 self._answered, self._unreachable = True, 0
-                return _Fault(f"{without_secrets(server.url)}: {cause}", again=False)
+                return Fault(f"{without_secrets(server.url)}: {cause}", again=False)
             if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
                 raise EngineError(
                     "Too many open files: raise `ulimit -n`, or lower connections; what was finished is kept, "
@@ -337,20 +319,20 @@ class OpenAIEngine:
                 ) from None
             reason = type(error.__cause__ or error).__name__
             refused = isinstance(cause, ConnectionRefusedError) or reason in ("ConnectError", "ConnectTimeout")
-            fault = _Fault(f"connection failed ({reason})", again=True, unreachable=True, sent=not refused)
+            fault = Fault(f"connection failed ({reason})", again=True, unreachable=True, sent=not refused)
         except ServerError as error:
             self._answered, self._unreachable = True, 0
             words = self._key.redact(str(error))
             if error.status in FATAL_STATUS:
                 raise EngineError(f"{FATAL_STATUS[error.status]} (model {self.model!r}); {words}") from None
             again = error.status is None or error.status in RETRIED_STATUS or error.status >= 500
-            fault = _Fault(words, again, raw=self._key.redact(text)[:RAW_LIMIT])
+            fault = Fault(words, again, raw=self._key.redact(text)[:RAW_LIMIT])
         except (ReplyTooLargeError, RedirectedError) as error:
             self._answered, self._unreachable = True, 0
-            fault = _Fault(str(error), again=False)
+            fault = Fault(str(error), again=False)
         except ValueError as error:
             self._answered, self._unreachable = True, 0
-            fault = _Fault(str(error), again=True, raw=self._key.redact(text)[:RAW_LIMIT])
+            fault = Fault(str(error), again=True, raw=self._key.redact(text)[:RAW_LIMIT])
         else:
             self._answered, self._unreachable = True, 0
             server.succeeded()
@@ -380,7 +362,7 @@ class OpenAIEngine:
 
     def _status_fault(
         self, error: "APIStatusError", server: Server, body: Mapping[str, Json], started: float, limit_field: str
-    ) -> _Fault:
+    ) -> Fault:
         """What an HTTP error means.
 
         Raises:
@@ -392,10 +374,10 @@ class OpenAIEngine:
         said = f"HTTP {status} from {without_secrets(server.url)}"
         if status in FATAL_STATUS or (status == 429 and error.code == "insufficient_quota"):
             what = FATAL_STATUS.get(status, "the quota is used up")
-            raise EngineError(f"{said}: {what} (model {self.model!r}); {_short(raw)}") from None
+            raise EngineError(f"{said}: {what} (model {self.model!r}); {shortened(raw)}") from None
         if status in (400, 422) and "max_completion_tokens" in raw and limit_field == "max_tokens":
             self._limit_field = "max_completion_tokens"  # newer models of the vendor know this name only
-            return _Fault(f"{said}: {_short(raw)}", again=True, raw=raw, adapted=True)
+            return Fault(f"{said}: {shortened(raw)}", again=True, raw=raw, adapted=True)
         refused = next(
             (name for name in DECODING_FIELDS if name in body and f"'{name}'" in raw.replace('"', "'")), None
         )
@@ -408,16 +390,5 @@ class OpenAIEngine:
         elif again:
             server.failed()
         if wait_s > LONGEST_WAIT_S:
-            return _Fault(f"{said}: asks to wait {wait_s:.0f} s", again=False, raw=raw)
-        return _Fault(f"{said}: {_short(raw)}" if raw else said, again, wait_s, raw=raw)
-
-
-def _empty_content(reply: Reply, attempt: int) -> _Fault:
-    if reply.finish == "content_filter":
-        return _Fault("refused by the server's content filter", again=False)
-    return _Fault(f"empty content (finish: {reply.finish})", again=attempt < EMPTY_ATTEMPTS)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else line[:200] + " ..."
+            return Fault(f"{said}: asks to wait {wait_s:.0f} s", again=False, raw=raw)
+        return Fault(f"{said}: {shortened(raw)}" if raw else said, again, wait_s, raw=raw)
