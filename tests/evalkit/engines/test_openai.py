@@ -11,9 +11,10 @@ import pytest
 from faulty_server import FAULTS, FaultyServer
 from PIL import Image
 
-from evalkit.engines.openai import EMPTY_ATTEMPTS, OpenAIEngine
+from evalkit.engines.openai import OpenAIEngine
 from evalkit.engines.served.chat import chat_messages, read_reply
 from evalkit.engines.served.endpoints import api_key, base_urls, normalise_url
+from evalkit.engines.served.faults import EMPTY_ATTEMPTS
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import EngineError, UsageError
 from evalkit.images import ImageFile
