@@ -43,7 +43,12 @@ def add_commands(commands: Any) -> None:
     add_export_command(commands)
     add_import_command(commands)
     add_front_command(commands)
+    _add_run_commands(commands)
+    _add_score_command(commands)
+    _add_merge_command(commands)
 
+
+def _add_run_commands(commands: Any) -> None:
     run = commands.add_parser("run", help="generate and score: one checkpoint on one or more benchmarks")
     add_task_arguments(run)
     add_engine_arguments(run)
@@ -68,6 +73,8 @@ def add_commands(commands: Any) -> None:
     generate.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     generate.set_defaults(command=generate_responses)
 
+
+def _add_score_command(commands: Any) -> None:
     score = commands.add_parser("score", help="score stored responses: a run's, or files made elsewhere")
     score.add_argument(
         "targets",
@@ -105,6 +112,8 @@ def add_commands(commands: Any) -> None:
     add_result_arguments(score)
     score.set_defaults(command=score_responses)
 
+
+def _add_merge_command(commands: Any) -> None:
     merge = commands.add_parser("merge", help="join the shards of a job array (--shard) into one run")
     merge.add_argument("shards", nargs="+", type=Path, metavar="RUN")
     merge.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")

@@ -87,11 +87,8 @@ def fit(
         claim_folder(folder, identity)
     arguments.learning_rate = rate_of(model, settings)
     arguments.save_total_limit = max(1, keep)
-    if settings.lora is None and arguments.should_save and wants_lora(model, settings):
-        _LOGGER.warning(
-            "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
-            parameter_count(model) / 1e9, settings.lora_rank, arguments.learning_rate,
-        )  # fmt: skip
+    if arguments.should_save:
+        _say_if_adapter(model, settings, arguments.learning_rate)
     if wants_checkpointing(model, settings):
         arguments.gradient_checkpointing = True
         arguments.gradient_checkpointing_kwargs = {"use_reentrant": False}
@@ -126,6 +123,15 @@ def fit(
         shutil.rmtree(steps_folder(folder), ignore_errors=True)
         (folder / BEST).unlink(missing_ok=True)
     return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
+
+
+def _say_if_adapter(model: Any, settings: TrainingSettings, learning_rate: float) -> None:
+    """Say aloud that an adapter is trained only because the model is large."""
+    if settings.lora is None and wants_lora(model, settings):
+        _LOGGER.warning(
+            "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
+            parameter_count(model) / 1e9, settings.lora_rank, learning_rate,
+        )  # fmt: skip
 
 
 def _halve(
