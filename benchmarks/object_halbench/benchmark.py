@@ -46,6 +46,7 @@ from benchmarks.object_halbench.files import (
 )
 from benchmarks.object_halbench.phrases import AnalyserName, NltkAnalyser, PhraseAnalyser, choose_analyser
 from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, read_strict, strict_names
+from benchmarks.object_halbench.stored import stored_words
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
 from benchmarks.objects.coco import ANNOTATIONS
 from evalkit.benchmark import DataFile, Front, Judged, Result, summed
@@ -306,7 +307,8 @@ class ObjectHalBench(Judged):
     def check_reply(self, reply: str) -> str | None:
         """Why a reply holds no list of objects, or None."""
         try:
-            read_safe(reply) if self.reading == "safe" else read_strict(reply)
+            if stored_words(reply, self.table.categories) is None:
+                read_safe(reply) if self.reading == "safe" else read_strict(reply)
         except UnreadableReplyError as error:
             return str(error)
         return None
@@ -322,6 +324,10 @@ class ObjectHalBench(Judged):
         if reply is None:
             return Score(counts=None, failure="no reply of the extractor")
         try:
+            stored = stored_words(reply, self.table.categories)
+            if stored is not None:
+                words = {word: [word] for word in stored}
+                return self._score_names(words, answer, response, reference, {"extracted": None, "reply": reply})
             names = read_safe(reply) if self.reading == "safe" else self._strict_names(reply)
         except UnreadableReplyError as error:
             stage = "" if self.reading == "safe" else "after-100-attempts: AssertionError stops the authors' run: "

@@ -7,11 +7,14 @@ here), and holds the text under one of the names in use:
     judge_text   rows of one's own
     content      LLaVA-Bench's review file
     review, review_res  RefoMB's two passes; the second tells its item by the text of the first (review_text)
+    mscoco_generated_words  Object HalBench's review file: the words that the script found, with their categories; the
+                 text is that list alone, as JSON
     choices      answers of an API as they came: MMHal-Bench's script lists them in the order of the questions
 
 Only that last list is joined by position, and only if it is as long as the benchmark.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from evalkit.schema import Item
 
 TEXTS = ("reply", "judge_text", "content", "review", "review_res", "text")
 KEYS = ("id", "question_id", "index", "image_id", "image")
+WORDS = "mscoco_generated_words"
 SHOWN = 5
 Key = tuple[str, str, int]  # round ("" is the first), item id, sample
 
@@ -62,6 +66,8 @@ def _text(row: Row) -> str | None:
     fields = row.fields
     if "choices" in fields:
         return _api_text(row)
+    if WORDS in fields:
+        return _words_text(row)
     name = next((name for name in ("review_res", *TEXTS) if name in fields), None)
     if name is None:
         if isinstance(fields.get("failure"), str):
@@ -80,6 +86,20 @@ def _api_text(row: Row) -> str:
     if not isinstance(text, str):
         raise DataError(f"{row.where}: the message's content must be a text, found {text!r:.60}")
     return text
+
+
+def _words_text(row: Row) -> str:
+    """The words of a review file's row, in the order found."""
+    pairs = row.fields[WORDS]
+    where = f"{row.where}: item {row.fields.get('image_id')!r:.60}: {WORDS!r}"
+    if not isinstance(pairs, list):
+        raise DataError(f"{where} must be a list of [word, category], found {pairs!r:.60}")
+    for number, pair in enumerate(pairs, 1):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) and text for text in pair):
+            raise DataError(f"{where}, word {number} must be [word, category], found {pair!r:.60}")
+    if len({word for word, _ in pairs}) != len(pairs):
+        raise DataError(f"{where} holds a word twice; Object HalBench counts a word once")
+    return json.dumps({WORDS: pairs}, ensure_ascii=False)
 
 
 def _item_id(row: Row, known: Mapping[str, Item], by_review: Mapping[str, Row]) -> str:
