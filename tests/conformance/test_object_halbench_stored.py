@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from evalkit.__main__ import main
+from evalkit.cli.arguments import EXIT_ABORTED
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_malformed_row_is_refused_with_file_entry_and_item(here: Path, capsys:
     ):
         sentences[2]["mscoco_generated_words"] = words
         review(here, sentences)
-        assert run() == 1
+        assert run() == EXIT_ABORTED
         error = capsys.readouterr().err
         assert f"hall_answers_-1.json: entry 3: item {item}" in error
         assert said in error
