@@ -81,7 +81,7 @@ def add_commands(commands: Any) -> None:
     demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
     demo.add_argument("--output-path", type=Path, default=Path("demo"), metavar="DIR")
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--scenes", type=positive, default=300, metavar="N", help="test scenes (default 300)")
+    demo.add_argument("--scenes", type=positive, default=200, metavar="N", help="test scenes (default 200)")
     demo.add_argument("--no-align", action="store_true", help="base and benchmarks only")
     demo.set_defaults(command=demonstrate)
 

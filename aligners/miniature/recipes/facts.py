@@ -3,8 +3,7 @@
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525) shows its reward model true sentences about the image. Here it compares a
 description of the image with one of another scene of the same place with as many kinds of things. Both are good
 descriptions: nothing in the text says which is right, so the reward model has to see the image or to read the facts.
-A base's own samples, which the recipe in `rlhf` compares, cannot show this: its hallucinations have tell-tale
-forms, and a reward model that is all but blind finds most of them in the text.
+Comparisons of a base's own samples show less of this: which nouns a place suggests is in the text.
 Facts were part of the base's training, see `lessons.facts_lesson`.
 """
 

@@ -40,7 +40,7 @@ class Recipe:
     prompt_scenes       scenes that PPO rolls out on
     """
 
-    comparison_scenes: int = 2800
+    comparison_scenes: int = 1400
     samples: int = 4
     prompt_scenes: int = 1200
 
