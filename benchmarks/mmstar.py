@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from evalkit.analysis.leakage import gain_and_leakage as gain_and_leakage
 from evalkit.benchmark import Benchmark, DataFile
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -274,15 +275,3 @@ class MMStar(Benchmark):
         if data is None:
             raise DataError(f"{where} holds no bytes")
         return store_embedded(data, self.images or cache_folder() / "mmstar", where)
-
-
-def gain_and_leakage(seen: float, unseen: float, text_only: float) -> tuple[float, float]:
-    """Multi-modal gain and leakage (section 4.2 of the paper), in the unit of the scores.
-
-    >>> tuple(round(value, 1) for value in gain_and_leakage(52.1, 22.7, 20.3))
-    (29.4, 2.4)
-
-    Args:
-        seen: score with images; unseen: of the same model without; text_only: of its language model alone.
-    """
-    return seen - unseen, max(0.0, unseen - text_only)

@@ -30,6 +30,13 @@ def add_commands(commands: Any) -> None:
     )
     compare.add_argument("--force", action="store_true", help="compare runs that were measured differently")
     compare.add_argument("--allow", default="", metavar="A,B", help="signature fields that may differ, e.g. T,beams")
+    compare.add_argument(
+        "--text-only",
+        type=Path,
+        metavar="RUN",
+        help="the model's language model alone: gain and leakage of BLIND SEEING, the model without and with images "
+        "(not in csv)",
+    )
     compare.add_argument("--method", choices=("expanded", "percentile", "bca"), default="expanded")
     compare.add_argument("--format", choices=FORMATS, default="terminal")
     compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
@@ -46,18 +53,23 @@ def add_commands(commands: Any) -> None:
 
 def compare_runs(options: argparse.Namespace) -> int:
     """`evalkit compare`."""
-    from evalkit.analysis.comparison import compare
+    from evalkit.analysis.comparison import compare, compare_with_text_only
     from evalkit.reports.comparisons import comparison_report
     from evalkit.reports.tables import LOG_WIDTH, terminal_width
 
-    result = compare(
-        *options.runs,
-        against="all" if options.all else "base",
-        metrics=words(options.metrics) or None,
-        force=options.force,
-        allow=words(options.allow),
-        method=options.method,
-    )
+    settings: dict[str, Any] = {
+        "metrics": words(options.metrics) or None,
+        "force": options.force,
+        "allow": words(options.allow),
+        "method": options.method,
+    }
+    if options.text_only is None:
+        result = compare(*options.runs, against="all" if options.all else "base", **settings)
+    elif len(options.runs) != 2 or options.all:
+        raise UsageError("--text-only takes two runs, BLIND SEEING, and no --all")
+    else:
+        blind, seeing = options.runs
+        result = compare_with_text_only(blind, seeing, options.text_only, **settings)
     power = None if options.power is None else [_difference(word) for word in words(options.power)]
     print(comparison_report(result, options.format, power, terminal_width()))
     if options.output is not None:

@@ -26,12 +26,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.analysis.front_file import read_fronts
+from evalkit.analysis.leakage import MAY_DIFFER, Leakage, check_roles, leakage_interval
 from evalkit.analysis.standing import Placed, place
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
@@ -115,7 +116,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of one call; `tests` p-values were corrected together."""
+    """All pairs of one call; `tests` p-values were corrected together. `leakage` only beside a text-only run."""
 
     benchmark: str
     signature: str
@@ -124,6 +125,7 @@ class Comparison:
     level: float
     resamples: int
     seed: int
+    leakage: tuple[Leakage, ...] = ()
 
 
 def compare(
@@ -173,6 +175,28 @@ def compare(
         corrected.append(replace(pair, effects=tuple(own), warnings=warnings))
     tests = sum(effect.p is not None for pair in corrected for effect in pair.effects)
     return Comparison(loaded[0].benchmark, str(loaded[0].signature), tuple(corrected), tests, level, resamples, seed)
+
+
+def compare_with_text_only(
+    blind: Path, seeing: Path, text_only: Path, allow: Sequence[str] = (), **settings: Any
+) -> Comparison:
+    """The comparison of a model without images with itself and with its language model; gain and leakage come with it.
+
+    Args:
+        allow, settings: as of `compare`; what tells a run without images may differ.
+    Raises:
+        UsageError: if the runs are not what they are given as, or cannot be compared.
+    """
+    runs = [load_run(path) for path in (blind, seeing, text_only)]
+    check_roles(*runs)
+    found = compare(*runs, allow=(*allow, *MAY_DIFFER), **settings)
+    seen, text = found.pairs
+    leakage = tuple(
+        Leakage(ours.metric.name, seen.other, text.other, ours.difference, leakage_interval(theirs.difference))
+        for ours, theirs in zip(seen.effects, text.effects, strict=True)
+        if ours.metric.higher_is_better
+    )
+    return replace(found, leakage=leakage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from evalkit.analysis.comparison import Comparison, Effect, Pair
@@ -49,6 +50,7 @@ def _tables(comparison: Comparison, power: Sequence[float] | None) -> Iterator[T
             f"Holm over {comparison.tests} tests; bold or *: p Holm < {1 - comparison.level:.2g}"
         )
         notes += [placed.sentence() for placed in pair.fronts]
+        notes += [one.sentence() for one in comparison.leakage if one.text_only == pair.other]
         notes.append(comparison.signature)
         columns = [
             "metric",
@@ -120,6 +122,7 @@ def comparison_json(comparison: Comparison, power: Sequence[float] = ()) -> dict
         "resamples": comparison.resamples,
         "seed": comparison.seed,
         "tests": comparison.tests,
+        "leakage": [asdict(one) for one in comparison.leakage],
         "pairs": [
             {
                 "base": pair.base,

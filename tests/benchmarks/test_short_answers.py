@@ -15,6 +15,7 @@ from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import DataError
 from evalkit.harness.stages import evaluate
 from evalkit.miniature.files import write_world
+from evalkit.schema import Prompt
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,38 @@ def test_the_gain_is_the_difference_to_the_same_model_without_images(
     assert main(["compare", "blind/mmstar", "seeing/mmstar", "--allow", "blind"]) == 0
     assert "accuracy" in capsys.readouterr().out
     assert main(["compare", "blind/mmstar", "seeing/mmstar"]) == 1
+
+
+def test_leakage_is_what_the_blind_model_knows_beyond_its_language_model(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.__main__ import main
+    from evalkit.harness.stages import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    items = MMStar.miniature(world).items()
+    right = {item.id: item.reference["answer"] for item in items}
+    known = {"vlm": set(list(right)[: len(right) // 2]), "llm": set(list(right)[: len(right) // 4])}
+    for label, model, blind in (("seeing", "vlm", False), ("blind", "vlm", True), ("text", "llm", True)):
+
+        def answer(prompt: Prompt, sampling: object, model: str = model) -> str:
+            return right[prompt.id] if prompt.images or prompt.id in known[model] else "unknown"
+
+        benchmark = MMStar.miniature(world, without_images=blind)
+        evaluate(benchmark, ScriptedEngine(answer, model), tmp_path / label / "mmstar", label=label)
+    runs = [f"{label}/mmstar" for label in ("blind", "seeing", "text")]
+    assert main(["compare", *runs[:2], "--text-only", runs[2], "--format", "json"]) == 0
+    found = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["leakage"]}
+    share = {model: 100 * len(ids) / len(right) for model, ids in known.items()}
+    assert found["accuracy"]["gain"]["value"] == pytest.approx(100 - share["vlm"])
+    assert found["accuracy"]["leakage"]["value"] == pytest.approx(share["vlm"] - share["llm"])
+    assert 0 <= found["accuracy"]["leakage"]["low"] < found["accuracy"]["leakage"]["high"]
+    assert main(["compare", *runs[:2], "--text-only", runs[2]]) == 0
+    assert "if text is the language model of seeing" in " ".join(capsys.readouterr().out.split())
+    for wrong, said in (
+        ((runs[1], runs[0], runs[2]), "seeing should be a run without images"),
+        ((runs[0], runs[1], runs[0]), "blind is of vlm itself"),
+        ((runs[2], runs[1], runs[0]), "are of two models, llm and vlm"),
+    ):
+        assert main(["compare", *wrong[:2], "--text-only", wrong[2]]) == 1
+        assert said in capsys.readouterr().err
