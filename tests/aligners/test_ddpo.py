@@ -142,14 +142,14 @@ def test_swapped_pairs_flip_the_margin(world, llava, tmp_path):
 
 
 def test_padding_changes_nothing(world, llava, tmp_path):
-    _, pairs, images = world
+    _, pairs, _ = world
     model, _, encoder = llava
     alone = []
     for pair in pairs[:4]:
         model, _ = build_tiny("llava")
-        alone.append(loss_and_metrics(model, encoder, [pair], images, dpo_settings("ddpo-paper"), tmp_path)[0].item())
+        alone.append(loss_and_metrics(model, encoder, [pair], dpo_settings("ddpo-paper"), tmp_path)[0].item())
     model, _ = build_tiny("llava")
-    together, _ = loss_and_metrics(model, encoder, pairs[:4], images, dpo_settings("ddpo-paper"), tmp_path)
+    together, _ = loss_and_metrics(model, encoder, pairs[:4], dpo_settings("ddpo-paper"), tmp_path)
     assert together.item() == pytest.approx(sum(alone) / 4, abs=1e-5)
 
 

@@ -59,13 +59,18 @@ def served(folder: Path, **surroundings: str) -> Iterator[tuple[subprocess.Popen
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "evalkit", "dashboard", str(folder), "--port", str(port), "--no-browser"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    program = subprocess.Popen(command, env=os.environ | surroundings, **quiet)
+    program = subprocess.Popen(command, env=os.environ | surroundings, preexec_fn=_with_hangup, **quiet)
     try:
         assert _wait_until(lambda: _answers(port), 90)
         yield program, port
     finally:
         program.terminate()
         program.wait(30)
+
+
+def _with_hangup() -> None:
+    """A program under `nohup` hands an ignored SIGHUP on to what it starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _answers(port: int) -> bool:

@@ -54,12 +54,15 @@ def test_nouns_are_lemmas() -> None:
         ((BOTH, CAT, DOG), 0.7, ""),
         ((BOTH, CAT), 0.5, CAT),  # one of two is no majority
         ((CAT, DOG, DOG), 0.5, ""),  # what only the others say is not added
-        (("Yes.", "No.", "No."), 0.5, "Yes."),  # no nouns
         (("There are cats.", CAT, DOG), 0.5, "There are cats."),
     ],
 )
 def test_sentences_with_nouns_that_samples_agree_on_are_kept(texts, agreement, expected) -> None:
     assert supported_part(texts, agreement) == expected
+
+
+def test_a_sentence_without_nouns_is_kept(nltk_data) -> None:
+    assert supported_part(("Yes.", "No.", "No."), 0.5) == "Yes."
 
 
 def test_samples_are_put_in_order_and_in_groups_of_their_own() -> None:

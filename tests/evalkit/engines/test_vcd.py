@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from tiny_models import build_tiny
 
+from evalkit.engines.model.prefixes.ready import prepared
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.engines.vcd import VCD, Contrast, VCDEngine, contrast, noised, signal_share, with_noised_twins
 from evalkit.errors import EngineError, UsageError
@@ -98,7 +99,7 @@ def test_every_token_is_contrasted_with_a_cache_of_its_own(tiny, prompts: list[P
     """Step by step without a cache: the twin reads the noised image at every token."""
     engine = engine_of(tiny, 1, alpha=2.0, noise_step=900)
     (response,) = engine.generate(prompts[:1], GREEDY)
-    ready = engine._prepare(prompts[:1], None)
+    ready = prepared(engine.encoder, engine.model, prompts[:1], None)
     twins = with_noised_twins(ready.encoded, prompts[:1], GREEDY, 900)
     ids, mask = twins.inputs["input_ids"], twins.inputs["attention_mask"]
     chosen: list[int] = []
