@@ -196,8 +196,9 @@ def test_stop_finishes_what_runs_and_drops_what_waits(
         reader.join(0.01)
     script.hold = False
     reader.join()
-    assert sorted(found) == ["p0", "p1", "p2", "p3"]
     assert len(script.requests) == 4
+    assert len(set(found)) == len(found) == 4  # which four were running is up to the threads that hand them over
+    assert set(found) <= {prompt.id for prompt in prompts[:8]}
 
 
 # --- probabilities ----------------------------------------------------------------------------------------------------
