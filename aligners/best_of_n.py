@@ -105,9 +105,9 @@ class BestOfNEngine:
             if self._stopping:
                 return
             some = prompts[start : start + PROMPTS_AT_ONCE]
-            found = list(self._engine.generate(some, drawn))
-            if len(found) == drawn.n * len(some):  # else the engine was stopped: nothing to choose from
-                yield from self._best(some, found, sampling.n)
+            candidates = list(self._engine.generate(some, drawn))
+            if len(candidates) == drawn.n * len(some):  # else the engine was stopped: nothing to choose from
+                yield from self._best(some, candidates, sampling.n)
 
     def rewards(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
         """Implicit reward of each response (none failed or empty) to its prompt, by id."""
@@ -120,10 +120,10 @@ class BestOfNEngine:
             for ours, theirs in zip(policy, reference, strict=True)
         ]
 
-    def _best(self, prompts: Sequence[Prompt], found: Sequence[Response], n: int) -> Iterator[Response]:
-        ranked = [response for response in found if response.text]
+    def _best(self, prompts: Sequence[Prompt], candidates: Sequence[Response], n: int) -> Iterator[Response]:
+        ranked = [response for response in candidates if response.text]
         rewards = dict(zip(map(_key, ranked), self.rewards(prompts, ranked) if ranked else [], strict=True))
-        by_key = {_key(response): response for response in found}
+        by_key = {_key(response): response for response in candidates}
         for prompt in prompts:
             for sample in range(n):
                 mine = [by_key[prompt.id, sample * self.settings.n + i] for i in range(self.settings.n)]

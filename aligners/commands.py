@@ -262,12 +262,12 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
     for reason, count in result.skipped.items():
         print(f"left out: {count} {reason}")
     print(f"{result.checkpoint}: {result.rollouts} rollouts, {result.seconds:.0f} s")
-    found, count = result.reward_model.accuracy, result.reward_model.held_out
-    if found.value is None:
+    accuracy, count = result.reward_model.accuracy, result.reward_model.held_out
+    if accuracy.value is None:
         print("reward model: its accuracy is not known, no comparison was held out")
     else:
-        bounds = "" if found.low is None else f", {found.low:.1f} to {found.high:.1f}"
-        print(f"reward model: {found.value:.1f} % of {count} held-out comparisons right{bounds}")
+        bounds = "" if accuracy.low is None else f", {accuracy.low:.1f} to {accuracy.high:.1f}"
+        print(f"reward model: {accuracy.value:.1f} % of {count} held-out comparisons right{bounds}")
     return 0
 
 

@@ -33,10 +33,10 @@ def changed(base: S, overrides: Mapping[str, Any]) -> S:
     known = {field.name for field in fields(base)} - {"name"}
     if unknown := sorted(set(overrides) - known):
         raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    given = dict(overrides)
-    if "learning_rate" in given and "lora_learning_rate" in known:
-        given.setdefault("lora_learning_rate", None)
-    return replace(base, **given)
+    values = dict(overrides)
+    if "learning_rate" in values and "lora_learning_rate" in known:
+        values.setdefault("lora_learning_rate", None)
+    return replace(base, **values)
 
 
 # --- DPO ----------------------------------------------------------------------------------------------------------
@@ -277,8 +277,8 @@ def ppo_json(settings: FactRlhfSettings) -> dict[str, Any]:
             key = f"training_{field.name}" if field.name in _OF_TRAINING else field.name
             flat[key] = getattr(settings, field.name)
     flat["micro_batch_size"] = settings.responses_at_once
-    found: dict[str, Any] = json.loads(json.dumps(_without_unset(flat)))
-    return found
+    plain: dict[str, Any] = json.loads(json.dumps(_without_unset(flat)))
+    return plain
 
 
 def _without_unset(whole: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,10 +125,10 @@ class MHumanEval(Benchmark):
     @cached_property
     def _readings(self) -> Mapping[tuple[str, str], Mapping[str, list[Segment]]]:
         """(item, hash of the response) -> annotator -> segments."""
-        found: dict[tuple[str, str], dict[str, list[Segment]]] = defaultdict(lambda: defaultdict(list))
+        readings: dict[tuple[str, str], dict[str, list[Segment]]] = defaultdict(lambda: defaultdict(list))
         for segment in read_segments(self.segments):
-            found[segment.item, segment.response_sha256][segment.annotator].append(segment)
-        return found
+            readings[segment.item, segment.response_sha256][segment.annotator].append(segment)
+        return readings
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
@@ -150,8 +150,8 @@ class MHumanEval(Benchmark):
     def settings(self) -> Mapping[str, str]:
         """Who labelled, and a hash of what they said."""
         rows = [segment for readings in self._readings.values() for own in readings.values() for segment in own]
-        told = sorted(f"{s.item}\t{s.response_sha256}\t{s.annotator}\t{s.start}\t{s.end}\t{s.type}" for s in rows)
-        digest = hashlib.sha256("\n".join(told).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        lines = sorted(f"{s.item}\t{s.response_sha256}\t{s.annotator}\t{s.start}\t{s.end}\t{s.type}" for s in rows)
+        digest = hashlib.sha256("\n".join(lines).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
         return {"labels": digest, "annotators": str(len({s.annotator for s in rows}))}
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:

@@ -267,11 +267,11 @@ class MMStar(Benchmark):
 
     def _image(self, index: str, row: Row) -> ImageFile | None:
         """The image inside the table, extracted under a name that follows from its content, else the folder's file."""
-        told = row.fields.get("image")
-        if told is None or told == "":
+        image = row.fields.get("image")
+        if image is None or image == "":
             return None if self.images is None else ImageFile(self.images, f"{index}.jpg")
         where = f"{row.where}: 'image'"
-        data = embedded_bytes(told, where) if isinstance(told, dict) else certain_bytes(told, where)
+        data = embedded_bytes(image, where) if isinstance(image, dict) else certain_bytes(image, where)
         if data is None:
             raise DataError(f"{where} holds no bytes")
         return store_embedded(data, self.images or cache_folder() / "mmstar", where)

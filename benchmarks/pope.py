@@ -239,14 +239,14 @@ class POPE(Benchmark):
 def find_list(folder: Path, split: str) -> Path:
     """The question file of a split; both spellings of its ending are in use."""
     candidates = [folder / f"coco_pope_{split}{ending}" for ending in (".json", ".jsonl")]
-    found = [path for path in candidates if path.is_file()]
-    if len(found) > 1:
+    existing = [path for path in candidates if path.is_file()]
+    if len(existing) > 1:
         raise DataError(
-            f"pope: two editions of the split {split!r} in one folder: {found[0]}, {found[1]}; move one away"
+            f"pope: two editions of the split {split!r} in one folder: {existing[0]}, {existing[1]}; move one away"
         )
-    if not found:
+    if not existing:
         raise DataError(f"{candidates[0]}: no such file (nor .jsonl)")
-    return found[0]
+    return existing[0]
 
 
 def read_questions(split: str, path: Path, images: Path | None) -> list[Item]:

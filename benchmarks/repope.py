@@ -156,8 +156,8 @@ class RePOPE(Benchmark):
             asked = sum(item.groups["split"] == split for item in self._items)
             counts = [s.score.counts for s in samples if s.item.groups["split"] == split and s.score.counts is not None]
             if len(counts) < asked and not self.partial:
-                told = f"{asked - len(counts)} of {asked} questions have no score; set repope.partial=true"
-                figures[split] = {"withheld": told}
+                reason = f"{asked - len(counts)} of {asked} questions have no score; set repope.partial=true"
+                figures[split] = {"withheld": reason}
             else:
                 sums = sum_counts(counts)
                 figures[split] = {

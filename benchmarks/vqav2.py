@@ -66,11 +66,11 @@ def accuracy(response: str, answers: list[str], always_normalise: bool = False) 
     """
     if not answers:
         raise ValueError("no answers to compare with")
-    given, truths = _stripped(response), [_stripped(answer) for answer in answers]
+    said, truths = _stripped(response), [_stripped(answer) for answer in answers]
     if always_normalise or len(set(answers)) > 1:
-        given, truths = normalise(given), [normalise(truth) for truth in truths]
-    matches = truths.count(given)
-    others = (matches - (truth == given) for truth in truths)
+        said, truths = normalise(said), [normalise(truth) for truth in truths]
+    matches = truths.count(said)
+    others = (matches - (truth == said) for truth in truths)
     return sum(min(1.0, count / 3) for count in others) / len(truths)
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.markup.samples import notice
 from dashboard.reading.cache import open_run
-from dashboard.reading.runs import Found, find
+from dashboard.reading.runs import Contents, find
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
@@ -14,24 +14,24 @@ from evalkit.reports.pages.thumbnails import thumbnail
 from evalkit.runs.run import Run, RunSummary
 
 
-def start(title: str) -> Found:
+def start(title: str) -> Contents:
     """Head of a page: its title, and what could not be read."""
     st.title(title, anchor=False)
-    found = find(Shown.from_environment())
-    if found.problems:
-        noun = "folder" if len(found.problems) == 1 else "folders"
-        with st.expander(f"{len(found.problems)} {noun} could not be read", icon=":material/warning:"):
-            for problem in found.problems:
+    contents = find(Shown.from_environment())
+    if contents.problems:
+        noun = "folder" if len(contents.problems) == 1 else "folders"
+        with st.expander(f"{len(contents.problems)} {noun} could not be read", icon=":material/warning:"):
+            for problem in contents.problems:
                 st.html(notice(problem, "error"))
-    return found
+    return contents
 
 
-def explain_empty(found: Found) -> None:
+def explain_empty(contents: Contents) -> None:
     """What to do where there is no scored run."""
     folders = ", ".join(str(folder) for folder in Shown.from_environment().folders)
     st.html(notice(f"No scored run at or below {folders}. `evalkit run --output-path {folders}` makes one."))
-    if found.unfinished:
-        st.html(notice(f"{len(found.unfinished)} not scored yet: see the page Live."))
+    if contents.unfinished:
+        st.html(notice(f"{len(contents.unfinished)} not scored yet: see the page Live."))
 
 
 def put(html: str) -> None:
@@ -82,9 +82,9 @@ def choose_several(label: str, parameter: str, options: Sequence[str], default: 
     return values
 
 
-def choose_run(found: Found) -> tuple[RunSummary, Run] | None:
+def choose_run(contents: Contents) -> tuple[RunSummary, Run] | None:
     """A run and its records; None, with the reason said, where it cannot be read."""
-    info = found.run(choose("Run", "run", [run.name for run in found.runs]))
+    info = contents.run(choose("Run", "run", [run.name for run in contents.runs]))
     run = opened(info)
     return None if run is None else (info, run)
 

@@ -227,11 +227,11 @@ class Benchmark(ABC):
         Raises:
             DataError: if an id belongs to no item, or (unless `partial`) an item has no response.
         """
-        told = {str(key): said.answer for key, said in spoken(replies or {}, f"{self.name}: replies").items()}
+        reply_of = {str(key): said.answer for key, said in spoken(replies or {}, f"{self.name}: replies").items()}
         samples = []
         for item, said in answered(self.items(), responses, partial, self.name):
             response = Response(item.id, said.answer, failure=said.failure)
-            score = failed(said) if said.answer is None else self.score(item, said.answer, told.get(item.id))
+            score = failed(said) if said.answer is None else self.score(item, said.answer, reply_of.get(item.id))
             samples.append(Sample(item, Prompt(item.id, ""), response, score))
         samples = list(self.settle(samples))
         scores = {sample.item.id: sample.score for sample in samples}

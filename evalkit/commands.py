@@ -85,18 +85,18 @@ def handle_assets(options: argparse.Namespace) -> int:
     chosen = matching(options.names)
     width = max(len(wanted.name) for wanted in chosen)
     for wanted in chosen:
-        found = state(wanted)
-        here = found.state in ("mirror", "cache")
+        local = state(wanted)
+        here = local.state in ("mirror", "cache")
         if options.action == "fetch":
             try:
-                print(f"{wanted.name}: {found.path if here else fetch(wanted)}")
+                print(f"{wanted.name}: {local.path if here else fetch(wanted)}")
             except AssetError as error:
                 failed = True
                 print(f"evalkit: {error}", file=sys.stderr)
             continue
         failed |= options.action == "verify" and not here
         size = "?" if wanted.size is None else f"{wanted.size:,}"
-        print(f"{wanted.name:<{width}}  {found.state:<12}  {size:>10}  {wanted.licence}")
+        print(f"{wanted.name:<{width}}  {local.state:<12}  {size:>10}  {wanted.licence}")
     if options.action == "list" and not options.names:
         for folder in folders():
             print(f"{folder.name}: {folder.how} ({folder.licence})")

@@ -56,12 +56,12 @@ class ImageFile:
         try:
             folder = os.path.realpath(self.folder)
             path = Path(os.path.realpath(os.path.join(folder, self.name)))
-            found = path.is_file()
+            exists = path.is_file()
         except (OSError, ValueError) as error:  # a name too long, a NUL, links in a circle
             raise DataError(f"image {self.name[:200]!r} cannot be found in {self.folder}: {_reason(error)}") from error
         if not path.is_relative_to(folder):
             raise DataError(f"image {self.name!r} leads out of the image folder {self.folder}")
-        if not found:
+        if not exists:
             raise DataError(f"image {self.name!r} is missing: no file {self.folder / self.name}")
         return path
 

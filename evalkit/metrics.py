@@ -72,8 +72,8 @@ class Metric:
         try:
             tree = ast.parse(self.formula, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            told = error.msg if isinstance(error, SyntaxError) else error
-            raise DataError(f"metric {self.name!r}: formula {self.formula!r} cannot be read: {told}") from error
+            reason = error.msg if isinstance(error, SyntaxError) else error
+            raise DataError(f"metric {self.name!r}: formula {self.formula!r} cannot be read: {reason}") from error
         for node in ast.walk(tree):
             if not isinstance(node, ast.BinOp | ast.Name | ast.Constant | ast.operator | ast.Load):
                 raise DataError(

@@ -83,18 +83,20 @@ def _show_artifacts(pairs: "Sequence[Pair]", hard_subset: Path | None) -> None:
     from aligners.preference.artifacts import find_artifacts
     from aligners.preference.pairs import write_pairs
 
-    found = find_artifacts(pairs)
+    artifacts = find_artifacts(pairs)
     print("\nfrom the texts alone, on pairs of images or prompts that were not seen (50 is chance):")
-    print(f"  all cues   {found.accuracy.text()} % of pairs right")
-    for cue, accuracy in found.by_cue.items():
+    print(f"  all cues   {artifacts.accuracy.text()} % of pairs right")
+    for cue, accuracy in artifacts.by_cue.items():
         print(f"  {cue:<10} {accuracy.text()} %")
-    print(f"  the longer response is the chosen one in {found.longer.text()} % of pairs")
-    print("what tells most (in chosen, in rejected; a length: its mean):" if found.found else "no artifact is shown")
-    for telling in found.telling if found.found else ():
+    print(f"  the longer response is the chosen one in {artifacts.longer.text()} % of pairs")
+    print(
+        "what tells most (in chosen, in rejected; a length: its mean):" if artifacts.found else "no artifact is shown"
+    )
+    for telling in artifacts.telling if artifacts.found else ():
         side = "chosen" if telling.weight > 0 else "rejected"
         print(f"  {telling.feature:<32} {telling.chosen:6.1f} {telling.rejected:6.1f}   speaks for {side}")
-    print(f"hard subset: {len(found.hard):,} of {found.pairs:,} pairs are not told by the texts")
+    print(f"hard subset: {len(artifacts.hard):,} of {artifacts.pairs:,} pairs are not told by the texts")
     if hard_subset is not None:
-        hard = (pair for pair in pairs if pair.id in found.hard)
+        hard = (pair for pair in pairs if pair.id in artifacts.hard)
         write_pairs(hard_subset, (replace(p, image=p.image and str((p.folder / p.image).resolve())) for p in hard))
         print(f"written to {hard_subset}; compare methods on it and overall")

@@ -54,17 +54,17 @@ def stage_lines(options: argparse.Namespace, settings: Any, work: Any) -> list[s
     if share % micro:
         raise UsageError(f"{share} rows a device cannot be divided into micro-batches of {micro}")
     while True:
-        found = estimate(
+        plan = estimate(
             config, settings, work, lora=wants_lora(model, settings),
             checkpointing=wants_checkpointing(model, settings),
             bf16=settings.bf16 is not False, micro_batch=micro,
         )  # fmt: skip
         limit = options.device_memory
-        if limit is None or found.peak <= limit * GB:
-            return plan_lines(found, work, options.tokens_per_second)
+        if limit is None or plan.peak <= limit * GB:
+            return plan_lines(plan, work, options.tokens_per_second)
         if micro == 1 or settings.micro_batch_size:
-            need = f"does not fit: {found.peak / GB:.1f} GB of {limit:g} GB"
-            return [*plan_lines(found, work, options.tokens_per_second), need]
+            need = f"does not fit: {plan.peak / GB:.1f} GB of {limit:g} GB"
+            return [*plan_lines(plan, work, options.tokens_per_second), need]
         micro = next(size for size in range(micro // 2, 0, -1) if micro % size == 0)
 
 

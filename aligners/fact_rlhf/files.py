@@ -43,17 +43,17 @@ def _rows(path: Path, image_folder: Path, read: Callable[[Mapping[str, Json], in
     rows = parse_json(read_text(path), str(path), whole_file=True)
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a JSON list of rows")
-    found: list[T] = []
+    rows_read: list[T] = []
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: expected an object, got {row!r:.60}")
         try:
-            found.append(read(row, number, image_folder))
+            rows_read.append(read(row, number, image_folder))
         except KeyError as error:
             raise DataError(f"{path}: row {number}: {error} is missing; found: {', '.join(sorted(row))}") from error
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError(f"{path}: row {number}: {error}") from error
-    return found
+    return rows_read
 
 
 def _comparison(row: Mapping[str, Json], number: int, image_folder: Path) -> Comparison:

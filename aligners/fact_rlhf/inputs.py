@@ -71,10 +71,10 @@ def reward_scorer(
     def score(rollouts: Rollouts) -> Tensor:
         ratings = []
         for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
-            found = facts_of(facts, prompt.image.name, prompt.kind) if facts is not None else None
-            if found is not None:
-                found = tuple(shuffled(found, seed=rollouts.seed, key=prompt.id))
-            ratings.append(Rating(prompt.id, prompt.image, (Turn("user", prompt.text),), text, found))
+            known = facts_of(facts, prompt.image.name, prompt.kind) if facts is not None else None
+            if known is not None:
+                known = tuple(shuffled(known, seed=rollouts.seed, key=prompt.id))
+            ratings.append(Rating(prompt.id, prompt.image, (Turn("user", prompt.text),), text, known))
         return rewards_of(model, encoder, ratings, batch_size)
 
     return score
@@ -92,12 +92,12 @@ def fact_rlhf_reward(scorer: Callable[[Rollouts], Tensor], settings: FactRlhfSet
             for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True)
         ]
         share = length_share(lengths.float(), settings.response_limit, multipliers)
-        found = response_rewards(scorer(rollouts), cut.has_end, share, torch.tensor(bonus), settings)
+        rewards = response_rewards(scorer(rollouts), cut.has_end, share, torch.tensor(bonus), settings)
         return {
-            TOTAL: found.total,
-            "model_score": found.score,
-            "length_reward": found.length,
-            "correct_reward": found.correct,
+            TOTAL: rewards.total,
+            "model_score": rewards.score,
+            "length_reward": rewards.length,
+            "correct_reward": rewards.correct,
         }
 
     return reward

@@ -43,7 +43,7 @@ def supervised_settings(settings: FactRlhfSettings) -> TrainingSettings:
 
 def _shared(settings: FactRlhfSettings) -> dict[str, Any]:
     """What is trained and held, the same in every stage."""
-    found = {name: getattr(settings, name) for name in ModelSettings.__dataclass_fields__}
+    shared = {name: getattr(settings, name) for name in ModelSettings.__dataclass_fields__}
     if settings.micro_batch_size is not None:
-        found["micro_batch_size"] = min(settings.micro_batch_size, settings.reward_batch_size)
-    return found
+        shared["micro_batch_size"] = min(settings.micro_batch_size, settings.reward_batch_size)
+    return shared

@@ -105,11 +105,11 @@ def read_answered(path: Path, image_folder: Path) -> list[tuple[RolloutPrompt, s
         DataError: if the file is not of that form (the row is named).
     """
     prompts = read_rollout_prompts(path, image_folder)
-    found = []
+    answered = []
     for number, (prompt, row) in enumerate(zip(prompts, parse_json(read_text(path), str(path)), strict=True)):
         turns = row["conversations"]
         answer = turns[1]["value"].strip() if len(turns) > 1 and turns[1]["from"] == "gpt" else ""
         if not answer:
             raise DataError(f"{path}: row {number}: no answer to learn: the second turn must come from 'gpt'")
-        found.append((prompt, answer))
-    return found
+        answered.append((prompt, answer))
+    return answered

@@ -45,18 +45,18 @@ def read_instructions(path: Path) -> list[Instruction]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such prompts file")
-    found: dict[str, Instruction] = {}
+    instructions: dict[str, Instruction] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 instruction = _instruction(line, path, number)
-                if instruction.id in found:
+                if instruction.id in instructions:
                     raise DataError(f"{path}:{number}: id {instruction.id!r} occurs twice")
-                found[instruction.id] = instruction
-    if not found:
+                instructions[instruction.id] = instruction
+    if not instructions:
         raise DataError(f"{path}: no prompts in it")
-    _check_images(path, list(found.values()))
-    return list(found.values())
+    _check_images(path, list(instructions.values()))
+    return list(instructions.values())
 
 
 def _instruction(line: str, path: Path, number: int) -> Instruction:

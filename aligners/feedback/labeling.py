@@ -48,12 +48,12 @@ class ImageQuestion:
 
 def image_questions(candidates: Sequence[Candidate], divided: Mapping[str, Divided]) -> list[ImageQuestion]:
     """Every question about every image, once, in order of first appearance."""
-    found: dict[str, ImageQuestion] = {}
+    questions: dict[str, ImageQuestion] = {}
     for candidate in candidates:
         for claim in divided[candidate.id].claims:
             key = question_id(candidate, claim)
-            found.setdefault(key, ImageQuestion(key, candidate.prompt_id, candidate.image, claim.question))
-    return list(found.values())
+            questions.setdefault(key, ImageQuestion(key, candidate.prompt_id, candidate.image, claim.question))
+    return list(questions.values())
 
 
 def question_id(candidate: Candidate, claim: Claim) -> str:

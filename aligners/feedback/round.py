@@ -85,7 +85,7 @@ def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None)
         "claims",
         [candidate.id for candidate in candidates],
         lambda missing: (
-            found.as_row() for found in work.splitter.split([one for one in candidates if one.id in missing])
+            split.as_row() for split in work.splitter.split([one for one in candidates if one.id in missing])
         ),
         progress,
     )
@@ -138,12 +138,12 @@ def make_pairs(labelled: Sequence[Labelled], preset: RlaifSettings, seed: int) -
         pairs_per_image=preset.pairs_per_image,
         seed=seed,
     )
-    found: dict[str, Json] = dict(counts)
+    numbers: dict[str, Json] = dict(counts)
     if preset.balance_lengths:
         pairs, balance = balance_pairs(pairs)
-        found |= {"pairs_balanced": len(pairs), "balance_ratio": balance.ratio}
+        numbers |= {"pairs_balanced": len(pairs), "balance_ratio": balance.ratio}
     kept, defects = drop_defective(pairs)
-    return kept, {**found, "pairs_defective": sum(defects.values()), "pairs": len(kept)}
+    return kept, {**numbers, "pairs_defective": sum(defects.values()), "pairs": len(kept)}
 
 
 # --- candidates ---------------------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ def held_out(
         engine = open_engine(checkpoint)
         try:
             prompts = [instruction.ask() for instruction in instructions]
-            found = engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens))
-            responses = {r.prompt_id: STANDARD.take_off(r.text).answer for r in found if r.text is not None}
+            outputs = engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens))
+            responses = {r.prompt_id: STANDARD.take_off(r.text).answer for r in outputs if r.text is not None}
         finally:
             engine.close()
         candidates = [

@@ -67,9 +67,9 @@ def measure(model: Any, processor: Any, n_scenes: int, seed: int) -> Quality:
 
 def summarise(scenes: Sequence[Scene], responses: Sequence[str], object_answers: float) -> Quality:
     """Quality from one response a scene and the share of right answers (percent)."""
-    made = [claims(response) for response in responses]
-    false = [[claim for claim in row if not is_true(claim, scene)] for row, scene in zip(made, scenes, strict=True)]
-    n_claims = sum(map(len, made))
+    claimed = [claims(response) for response in responses]
+    false = [[claim for claim in row if not is_true(claim, scene)] for row, scene in zip(claimed, scenes, strict=True)]
+    n_claims = sum(map(len, claimed))
     n_false = sum(map(len, false))
     n_present = sum(len(scene.nouns) for scene in scenes)
     return Quality(

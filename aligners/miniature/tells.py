@@ -91,9 +91,9 @@ def check_tells(tells: Tells) -> None:
 def _mentions(scenes: Sequence[Scene], captions: Sequence[str]) -> Iterable[Mention]:
     for index, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
         ends = np.cumsum([len(sentence) + 1 for sentence in split_sentences(caption)])
-        for found in find_nouns(caption):
-            sentence = int(np.searchsorted(ends, found.start, side="right"))
-            yield Mention(index, found.noun, found.noun not in scene.nouns, sentence, found.start, found.end)
+        for naming in find_nouns(caption):
+            sentence = int(np.searchsorted(ends, naming.start, side="right"))
+            yield Mention(index, naming.noun, naming.noun not in scene.nouns, sentence, naming.start, naming.end)
 
 
 def _place(caption: str) -> str:
@@ -102,7 +102,7 @@ def _place(caption: str) -> str:
 
 def _object_features(scenes: Sequence[Scene], captions: Sequence[str], mention: Mention) -> dict[str, float]:
     caption = captions[mention.caption]
-    place, nouns = _place(caption), {found.noun for found in find_nouns(caption)}
+    place, nouns = _place(caption), {naming.noun for naming in find_nouns(caption)}
     features = {f"noun {mention.noun}": 1.0, f"place {place}": 1.0, f"noun {mention.noun} in {place}": 1.0}
     features |= {f"with {noun}": 1.0 for noun in nouns - {mention.noun}}
     features[f"{len(nouns)} nouns"] = 1.0
@@ -115,8 +115,8 @@ def _text_features(captions: Sequence[str], mention: Mention) -> dict[str, float
     sentence = sentences[min(mention.sentence, len(sentences) - 1)]
     before = caption[: mention.start].split()[-3:]
     opening = _OPENING.match(sentence)
-    named = [found.noun for found in find_nouns(caption)]
-    position = sum(found.start < mention.start for found in find_nouns(caption))
+    named = [naming.noun for naming in find_nouns(caption)]
+    position = sum(naming.start < mention.start for naming in find_nouns(caption))
     features = {
         f"opening {opening[0] if opening else ''}": 1.0,
         f"sentence {min(mention.sentence, 8)}": 1.0,
@@ -194,7 +194,7 @@ def _in_order(sentences: Sequence[str]) -> Sequence[str]:
     kept: list[str] = []
     last = ""
     for sentence in sentences:
-        nouns = [found.noun for found in find_nouns(sentence)]
+        nouns = [naming.noun for naming in find_nouns(sentence)]
         if kept and nouns and nouns[0] < last:
             continue
         kept.append(sentence)
@@ -221,7 +221,7 @@ RULES: Mapping[str, Rule] = {
 
 def rates(scenes: Sequence[Scene], captions: Sequence[str]) -> tuple[float, float]:
     """(recall, CHAIR_s) in percent."""
-    named = [{found.noun for found in find_nouns(caption)} for caption in captions]
+    named = [{naming.noun for naming in find_nouns(caption)} for caption in captions]
     covered = sum(len(nouns & scene.nouns) for nouns, scene in zip(named, scenes, strict=True))
     false = sum(bool(nouns - scene.nouns) for nouns, scene in zip(named, scenes, strict=True))
     return 100 * covered / sum(len(scene.nouns) for scene in scenes), 100 * false / len(scenes)

@@ -143,21 +143,21 @@ def _traced(
             kept = memory.live - before
             memory.peak = memory.live
             loss.backward()  # type: ignore[no-untyped-call]
-            made = sum(p.grad.untyped_storage().nbytes() for p in model.parameters() if p.grad is not None)
-            return StepMemory(kept, max(0, memory.peak - before - kept - made))
+            gradients = sum(p.grad.untyped_storage().nbytes() for p in model.parameters() if p.grad is not None)
+            return StepMemory(kept, max(0, memory.peak - before - kept - gradients))
 
 
 def _materialise(model: nn.Module) -> None:
     """Put tensors of the current mode in the place of the parameters and buffers, shared ones once."""
-    made: dict[int, Tensor] = {}
+    replaced: dict[int, Tensor] = {}
     for module in model.modules():
         for name, old in module._parameters.items():
             if old is not None:
                 new = nn.Parameter(torch.empty(old.shape, dtype=old.dtype), requires_grad=old.requires_grad)
-                module._parameters[name] = made.setdefault(id(old), new)  # type: ignore[assignment]
+                module._parameters[name] = replaced.setdefault(id(old), new)  # type: ignore[assignment]
         for name, buffer in module._buffers.items():
             if buffer is not None:
-                module._buffers[name] = made.setdefault(id(buffer), torch.empty(buffer.shape, dtype=buffer.dtype))
+                module._buffers[name] = replaced.setdefault(id(buffer), torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def _positions(config: Any, rows: int, tokens: int) -> Tensor:

@@ -117,11 +117,11 @@ def find_artifacts(pairs: Sequence[Pair]) -> Artifacts:
 
 def _accuracy(margins: Array, groups: Sequence[str], widened: bool = True) -> Interval:
     rows = [{"right": 1.0 if m > 0 else 0.5 if m == 0 else 0.0, "pairs": 1.0} for m in margins.tolist()]
-    found = interval(ACCURACY, rows, groups)
-    if not widened or found.value is None or found.low is None or found.high is None:
-        return found
-    low, high = (found.value + WIDENED * (limit - found.value) for limit in (found.low, found.high))
-    return Interval(found.value, max(0.0, low), min(100.0, high), found.method)
+    accuracy = interval(ACCURACY, rows, groups)
+    if not widened or accuracy.value is None or accuracy.low is None or accuracy.high is None:
+        return accuracy
+    low, high = (accuracy.value + WIDENED * (limit - accuracy.value) for limit in (accuracy.low, accuracy.high))
+    return Interval(accuracy.value, max(0.0, low), min(100.0, high), accuracy.method)
 
 
 def _fold(group: str) -> int:
@@ -140,18 +140,18 @@ def features(text: str, cues: Iterable[Cue] = CUES) -> dict[str, float]:
     {'no': 1.0, 'dog': 1.0, '.': 1.0, 'no dog': 1.0, 'dog .': 1.0}
     """
     tokens = _tokens(text)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     if "words" in cues:
-        found |= dict.fromkeys([*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))], 1.0)
+        values |= dict.fromkeys([*tokens, *(f"{a} {b}" for a, b in pairwise(tokens))], 1.0)
     if "places" in cues and tokens:
-        found |= {f"first word: {tokens[0]}": 1.0, f"last word: {_last_word(tokens)}": 1.0}
+        values |= {f"first word: {tokens[0]}": 1.0, f"last word: {_last_word(tokens)}": 1.0}
         for index, token in enumerate(tokens):
-            found[f"{('first', 'second', 'last')[3 * index // len(tokens)]} third: {token}"] = 1.0
+            values[f"{('first', 'second', 'last')[3 * index // len(tokens)]} third: {token}"] = 1.0
     if "length" in cues:
-        found["length: words"] = LENGTH_SCALE * math.log1p(len(tokens))
-        found["length: characters"] = LENGTH_SCALE * math.log1p(len(text))
-        found["length: sentences"] = float(len(sentence_ends(text)))
-    return found
+        values["length: words"] = LENGTH_SCALE * math.log1p(len(tokens))
+        values["length: characters"] = LENGTH_SCALE * math.log1p(len(text))
+        values["length: sentences"] = float(len(sentence_ends(text)))
+    return values
 
 
 def _last_word(tokens: Sequence[str]) -> str:
@@ -203,8 +203,8 @@ def _table(pairs: Sequence[Pair], cues: Sequence[Cue]) -> _Table:
     index = {name: column for column, name in enumerate(names)}
     entries = [
         (row, index[name], value)
-        for row, found in enumerate(differences)
-        for name, value in found.items()
+        for row, difference in enumerate(differences)
+        for name, value in difference.items()
         if name in index
     ]
     rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
@@ -271,11 +271,11 @@ def _telling(table: _Table) -> tuple[Telling, ...]:
     spread = np.sqrt(np.bincount(table.columns, table.values**2, len(table.names)) / table.pairs)
     order = np.argsort(-np.abs(weights) * spread, kind="stable")[:TELLING]
     chosen, rejected = table.means
-    found = []
+    tells = []
     for column in order.tolist():
         name = table.names[column]
-        found.append(Telling(name, float(weights[column]), _shown(name, chosen[name]), _shown(name, rejected[name])))
-    return tuple(found)
+        tells.append(Telling(name, float(weights[column]), _shown(name, chosen[name]), _shown(name, rejected[name])))
+    return tuple(tells)
 
 
 def _shown(name: str, mean: float) -> float:

@@ -138,7 +138,7 @@ def order_confidence(chosen: Sequence[float], rejected: Sequence[float], *, min_
 
 def _false_claims(probabilities: Sequence[float]) -> list[float]:
     """P(0), P(1), ... of the number of false claims."""
-    found = [1.0]
+    distribution = [1.0]
     for p in probabilities:
-        found = [a * (1 - p) + b * p for a, b in zip([*found, 0.0], [0.0, *found], strict=True)]
-    return found
+        distribution = [a * (1 - p) + b * p for a, b in zip([*distribution, 0.0], [0.0, *distribution], strict=True)]
+    return distribution

@@ -73,9 +73,9 @@ def _pairs_of(row: Row, number: int, image_folder: Path, relative_to: Path) -> l
     """The pairs of a row in any form; several for rated completions."""
     if is_vlfeedback(row.fields):
         image = _image(row, image_folder, relative_to)
-        found = vlfeedback_texts(row)
+        rated = vlfeedback_texts(row)
         name = str(row.fields.get("id") or _hash(row.fields["prompt"]))
-        return [Pair(f"{name}-{part}", image, t["question"], t["chosen"], t["rejected"]) for part, t in found]
+        return [Pair(f"{name}-{part}", image, t["question"], t["chosen"], t["rejected"]) for part, t in rated]
     if is_povid(row.fields):
         texts = povid_texts(row)
         name = str(row.fields.get("id") or _hash(*texts.values()))
@@ -90,11 +90,11 @@ def _study_pairs(path: Path) -> list[Pair]:
     Raises:
         DataError: if it holds marks, or nothing was corrected or preferred yet.
     """
-    found = pairs_of(read_study(path))
-    if not found.rows:
-        told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
-        raise DataError(f"{path}: the study has no pair yet{f' ({told})' if told else ''}")
-    return [Pair(**row, folder=path.resolve()) for row in found.rows]
+    exported = pairs_of(read_study(path))
+    if not exported.rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in exported.left_out.items())
+        raise DataError(f"{path}: the study has no pair yet{f' ({reasons})' if reasons else ''}")
+    return [Pair(**row, folder=path.resolve()) for row in exported.rows]
 
 
 def _with_file(pair: Pair, image_folder: Path, path: Path) -> Pair:

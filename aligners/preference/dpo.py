@@ -147,14 +147,14 @@ def dpo_objective(
         policy = sequence_logps(logps, mask, batch.weights, average=settings.average)
         reference = sequence_logps(batch.reference, mask, batch.weights, average=settings.average)
         half = len(policy) // 2
-        found = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], settings.beta)
+        loss = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], settings.beta)
         mean_chosen = sequence_logps(logps[:half], mask[:half], average=True)
         lengths = mask.sum(-1).float()
         metrics = {
-            "accuracy": found.accuracies,
-            "margin": found.margins,
-            "chosen_reward": found.chosen_rewards,
-            "rejected_reward": found.rejected_rewards,
+            "accuracy": loss.accuracies,
+            "margin": loss.margins,
+            "chosen_reward": loss.chosen_rewards,
+            "rejected_reward": loss.rejected_rewards,
             "chosen_nll": -mean_chosen.detach(),
             "chosen_tokens": lengths[:half],
             "rejected_tokens": lengths[half:],
@@ -162,6 +162,6 @@ def dpo_objective(
             "log_ratio": ((logps.detach() - batch.reference) * mask).sum(-1).view(2, -1).sum(0)
             / lengths.view(2, -1).sum(0),
         }
-        return with_nll(found.losses, mean_chosen, settings.nll_weight), metrics
+        return with_nll(loss.losses, mean_chosen, settings.nll_weight), metrics
 
     return objective

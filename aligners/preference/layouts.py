@@ -24,8 +24,8 @@ def response_logps(model: Any, batch: PairBatch, layout: Layout) -> tuple[Tensor
     Returns:
         (token_logps, response_mask): nats (2n, L) and bool (2n, L); rows are chosen 1..n, rejected 1..n.
     """
-    found = model(**batch.inputs, score_labels=batch.labels, share_images=layout is Layout.SHARED_IMAGES)
-    rows, mask = pad_responses(found["token_logps"], batch.lengths)
+    outputs = model(**batch.inputs, score_labels=batch.labels, share_images=layout is Layout.SHARED_IMAGES)
+    rows, mask = pad_responses(outputs["token_logps"], batch.lengths)
     order = torch.tensor(batch.order, device=rows.device)
     return rows[order], mask[order]
 
@@ -47,8 +47,8 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
             plain = _plain(model, encoder, pairs)
             limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
             for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
-                found = _attempt(model, encoder, pairs, layout)
-                if found is not None and (found - plain).abs().mean() <= limit:
+                logps = _attempt(model, encoder, pairs, layout)
+                if logps is not None and (logps - plain).abs().mean() <= limit:
                     return layout
             return Layout.SEPARATE
     finally:

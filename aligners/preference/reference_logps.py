@@ -73,8 +73,8 @@ def reference_logps(
         return stored
     begin = time.perf_counter()
     with torch.autocast(bare(model).device.type, torch.bfloat16, enabled=bf16):
-        found = _computed(model, encoder, pairs, layout, batch_size, progress)
-    result = ReferenceLogps(tuple(found), time.perf_counter() - begin)
+        computed = _computed(model, encoder, pairs, layout, batch_size, progress)
+    result = ReferenceLogps(tuple(computed), time.perf_counter() - begin)
     if _rank() == 0:
         _write(path, result)
     return result
@@ -108,26 +108,26 @@ def _computed(
     mine = chunks[_rank() :: _world()]
     was_training = model.training
     model.eval()
-    found: dict[int, PairLogps] = {}
+    by_pair: dict[int, PairLogps] = {}
     with scoring(model):
         for done, chunk in enumerate(mine, start=1):
             batch = move(encoder.batch([pairs[i] for i in chunk], layout), model.device)
             logps, mask = response_logps(model, batch, layout)
             rows = [row[kept].float().cpu() for row, kept in zip(logps, mask, strict=True)]
             for position, index in enumerate(chunk):
-                found[index] = PairLogps(rows[position], rows[len(chunk) + position])
+                by_pair[index] = PairLogps(rows[position], rows[len(chunk) + position])
             if progress:
                 progress("reference", min(done * batch_size, len(pairs)), len(mine) * batch_size)
     model.train(was_training)
-    whole = _gathered(found)
+    whole = _gathered(by_pair)
     return [whole[index] for index in range(len(pairs))]
 
 
-def _gathered(found: dict[int, PairLogps]) -> dict[int, PairLogps]:
+def _gathered(own: dict[int, PairLogps]) -> dict[int, PairLogps]:
     if _world() == 1:
-        return found
+        return own
     shares: list[Any] = [None] * _world()
-    torch.distributed.all_gather_object(shares, found)
+    torch.distributed.all_gather_object(shares, own)
     return {index: logps for share in shares for index, logps in share.items()}
 
 
@@ -160,5 +160,5 @@ def _read(path: Path, pairs: Sequence[TokenPair]) -> ReferenceLogps | None:
     if lengths != expected:
         return None
     rows = list(flat.split(lengths))
-    found = (PairLogps(chosen, rejected) for chosen, rejected in zip(rows[::2], rows[1::2], strict=True))
-    return ReferenceLogps(tuple(found), seconds)
+    stored = (PairLogps(chosen, rejected) for chosen, rejected in zip(rows[::2], rows[1::2], strict=True))
+    return ReferenceLogps(tuple(stored), seconds)

@@ -132,8 +132,8 @@ def split_held_out(
 
 def ratings_of(comparison: Comparison, facts: Facts | None, *, seed: int, use: str) -> tuple[Rating, Rating]:
     """Both responses as the reward model gets them; facts in an order drawn for this `use`."""
-    found = facts_of(facts, comparison.image.name) if facts is not None else None
-    order = tuple(shuffled(found, seed=seed, key=f"{comparison.id}:{use}")) if found else None
+    known = facts_of(facts, comparison.image.name) if facts is not None else None
+    order = tuple(shuffled(known, seed=seed, key=f"{comparison.id}:{use}")) if known else None
     first, second = (
         Rating(comparison.id, comparison.image, comparison.turns, response.strip(), order)
         for response in comparison.responses

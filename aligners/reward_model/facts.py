@@ -60,8 +60,8 @@ def facts_of(
     None if the file has none: the caller counts and reports such rows, or refuses them.
     """
     name = Path(image).name
-    found = facts.get(f"aok_{name}" if kind in MULTIPLE_CHOICE else name)
-    return tuple(found) if found else None
+    known = facts.get(f"aok_{name}" if kind in MULTIPLE_CHOICE else name)
+    return tuple(known) if known else None
 
 
 def shuffled(facts: Sequence[str], *, seed: int, key: str) -> list[str]:

@@ -204,12 +204,12 @@ def _new_model(backbone: Any, settings: TrainingSettings) -> RewardModel:
 def _objective(centre_weight: float) -> Any:
     def objective(model: Any, batch: RatingBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         rewards = model(batch.inputs)[batch.pairs]  # (P, 2)
-        found = reward_model_loss(rewards, batch.choice, centre_weight)
+        comparison = reward_model_loss(rewards, batch.choice, centre_weight)
         rows = rewards.detach()
         preferred = rows.gather(1, batch.choice[:, None])[:, 0]
         other = rows.gather(1, 1 - batch.choice[:, None])[:, 0]
         metrics = {"accuracy": (preferred > other).float(), "margin": preferred - other, "reward": rows.mean(1)}
-        return found.loss, metrics
+        return comparison.loss, metrics
 
     return objective
 
@@ -233,10 +233,10 @@ def _freeze(unused: nn.Module | None, backbone: Any) -> None:
 @torch.no_grad()
 def rewards_of(model: RewardModel, encoder: RatingEncoder, ratings: Sequence[Rating], batch_size: int = 32) -> Tensor:
     """Rewards of ratings, on the CPU, (N,)."""
-    found = [
+    batches = [
         model(encoder.encode(ratings[start : start + batch_size])).cpu() for start in range(0, len(ratings), batch_size)
     ]
-    return torch.cat(found) if found else torch.zeros(0)
+    return torch.cat(batches) if batches else torch.zeros(0)
 
 
 def measure(

@@ -61,13 +61,13 @@ def _reward(sampled: Sampled, finder: MentionFinder, weights: ChairWeights) -> R
             f"the CHAIR reward needs a column 'objects' (list of reference objects); "
             f"columns here: {', '.join(sorted(sampled.reference)) or 'none'}"
         )
-    found = score_caption(sampled.response, objects, finder)
-    assert found.counts is not None  # scoring a caption cannot fail
-    total = found.counts["reference_objects"]
+    score = score_caption(sampled.response, objects, finder)
+    assert score.counts is not None  # scoring a caption cannot fail
+    total = score.counts["reference_objects"]
     parts = {
-        "hallucinated": float(found.counts["hallucinated_mentions"]),
-        "covered": found.counts["covered_objects"] / total if total else 1.0,
-        "wrong_counts": float(wrong_counts(sampled.response, found, sampled.reference.get("counts") or {})),
+        "hallucinated": float(score.counts["hallucinated_mentions"]),
+        "covered": score.counts["covered_objects"] / total if total else 1.0,
+        "wrong_counts": float(wrong_counts(sampled.response, score, sampled.reference.get("counts") or {})),
         "words": float(len(sampled.response.split())),
     }
     value = weights.covered * parts["covered"] - sum(

@@ -38,19 +38,19 @@ def trl_reward(
         image_of: (columns of a row) -> image file, for rewards that look at the image; TRL itself passes it decoded.
     """
 
-    def call(prompts: Sequence[Any], completions: Sequence[Any], **given: Any) -> list[float | None]:
-        columns = {key: values for key, values in given.items() if key not in _NOT_COLUMNS}
+    def call(prompts: Sequence[Any], completions: Sequence[Any], **fields: Any) -> list[float | None]:
+        columns = {key: values for key, values in fields.items() if key not in _NOT_COLUMNS}
         rows = [{key: values[i] for key, values in columns.items()} for i in range(len(completions))]
         sampled = [
             Sampled(_text_of(prompt), _text_of(completion), image_of(row) if image_of else None, row)
             for prompt, completion, row in zip(prompts, completions, rows, strict=True)
         ]
-        found = reward(sampled)
-        log = given.get("log_metric")
+        rewards = reward(sampled)
+        log = fields.get("log_metric")
         if log is not None:
-            for part, value in means(found).items():
+            for part, value in means(rewards).items():
                 log(f"{name}/{part}", value)
-        return [one.total for one in found]
+        return [one.total for one in rewards]
 
     call.__name__ = name
     return call
@@ -74,12 +74,14 @@ def rollout_reward(reward: RewardFunction, references: Mapping[str, Mapping[str,
             Sampled(prompt.text, text, None, references[prompt.id])
             for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True)
         ]
-        found = reward(sampled)
-        totals = [one.total for one in found if one.total is not None]
-        if len(totals) < len(found):
-            raise DataError(f"{len(found) - len(totals)} of {len(found)} responses earn nothing that could be counted")
-        names = sorted({name for one in found for name in one.parts})
-        parts = {name: torch.tensor([one.parts.get(name, float("nan")) for one in found]) for name in names}
+        rewards = reward(sampled)
+        totals = [one.total for one in rewards if one.total is not None]
+        if len(totals) < len(rewards):
+            raise DataError(
+                f"{len(rewards) - len(totals)} of {len(rewards)} responses earn nothing that could be counted"
+            )
+        names = sorted({name for one in rewards for name in one.parts})
+        parts = {name: torch.tensor([one.parts.get(name, float("nan")) for one in rewards]) for name in names}
         return {TOTAL: torch.tensor(totals), **parts}
 
     return call
@@ -96,8 +98,8 @@ def verl_reward(reward: RewardFunction) -> Callable[..., dict[str, float]]:
         data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None = None
     ) -> dict[str, float]:
         prompt = str((extra_info or {}).get("prompt", ""))
-        (found,) = reward([Sampled(prompt, solution_str, None, _reference(ground_truth))])
-        return {"score": found.total or 0.0, "scored": float(found.total is not None), **found.parts}
+        (earned,) = reward([Sampled(prompt, solution_str, None, _reference(ground_truth))])
+        return {"score": earned.total or 0.0, "scored": float(earned.total is not None), **earned.parts}
 
     return compute_score
 
@@ -114,17 +116,17 @@ def openrlhf_reward(reward: RewardFunction) -> Callable[..., dict[str, Any]]:
             if not query.startswith(prompt):
                 raise DataError(f"a query does not begin with its prompt: {query[:60]!r}")
             sampled.append(Sampled(prompt, query[len(prompt) :].strip(), None, _reference(label)))
-        found = reward(sampled)
-        totals = torch.tensor([one.total if one.total is not None else 0.0 for one in found])
-        return {"rewards": totals, "scores": totals, "extra_logs": _columns(found)}
+        rewards = reward(sampled)
+        totals = torch.tensor([one.total if one.total is not None else 0.0 for one in rewards])
+        return {"rewards": totals, "scores": totals, "extra_logs": _columns(rewards)}
 
     return reward_func
 
 
-def _columns(found: Sequence[Reward]) -> dict[str, Any]:
-    names = sorted({name for one in found for name in one.parts})
-    logs = {name: torch.tensor([one.parts.get(name, float("nan")) for one in found]) for name in names}
-    return logs | {"scored": torch.tensor([float(one.total is not None) for one in found])}
+def _columns(rewards: Sequence[Reward]) -> dict[str, Any]:
+    names = sorted({name for one in rewards for name in one.parts})
+    logs = {name: torch.tensor([one.parts.get(name, float("nan")) for one in rewards]) for name in names}
+    return logs | {"scored": torch.tensor([float(one.total is not None) for one in rewards])}
 
 
 def _reference(value: Any) -> Mapping[str, Any]:

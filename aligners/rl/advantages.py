@@ -26,7 +26,7 @@ def with_values(
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantages, and the returns that the value model learns."""
     mask = response_mask if settings.masked else None
-    found = gae_advantages(
+    estimates = gae_advantages(
         shape_rewards(rewards, kl, settings.kl_coefficient, mask),
         values,
         gamma=settings.gamma,
@@ -34,7 +34,7 @@ def with_values(
         reward_scale=settings.reward_scale,
         mask=mask,
     )
-    return found.advantages, found.returns
+    return estimates.advantages, estimates.returns
 
 
 def leave_one_out(

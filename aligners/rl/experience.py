@@ -52,10 +52,10 @@ def experience_of(
     cut = rollouts.cut
     width = cut.ids.shape[1]
     with torch.no_grad(), autocast(models.policy, settings):
-        found = [models(batch, settings.temperature, entropy=True) for batch in batches]
-        logps = torch.cat([widen(part.logps, width) for part in found]).cpu()
-        values = torch.cat([widen(part.values, width) for part in found]).cpu()
-        entropy = torch.cat([widen(part.entropies, width) for part in found if part.entropies is not None]).cpu()
+        outputs = [models(batch, settings.temperature, entropy=True) for batch in batches]
+        logps = torch.cat([widen(part.logps, width) for part in outputs]).cpu()
+        values = torch.cat([widen(part.values, width) for part in outputs]).cpu()
+        entropy = torch.cat([widen(part.entropies, width) for part in outputs if part.entropies is not None]).cpu()
         reference_logps = torch.cat(
             [widen(batch_logps(reference, batch, settings.temperature), width) for batch in batches]
         ).cpu()

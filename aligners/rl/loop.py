@@ -96,12 +96,12 @@ def train_ppo(
         batches = scoring_batches(rollouts, encoder, settings.responses_at_once)
         experience = experience_of(rollouts, batches, models, reference, reward, settings)
         rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
-        found = update(experience, models, optimizer, settings, rng)
+        means = update(experience, models, optimizer, settings, rng)
         return {
             "step": number + 1,
-            "loss": found["policy_loss"] + settings.value_weight * found.get("value_loss", 0.0),
+            "loss": means["policy_loss"] + settings.value_weight * means.get("value_loss", 0.0),
             **experience.log,
-            **found,
+            **means,
             "learning_rate": rate * settings.learning_rate,
             "responses": len(rollouts.prompts),
             "failed_prompts": rollouts.failed,
@@ -225,17 +225,17 @@ def _shares(batches: Sequence[ScoringBatch], experience: Experience) -> list[flo
 def _loss(
     batch: ScoringBatch, experience: Experience, models: ActorCritic, settings: FactRlhfSettings
 ) -> tuple[dict[str, float], Tensor]:
-    found = models(batch, settings.temperature)
-    width = found.logps.shape[1] if experience.mask is not None else experience.old_logps.shape[1]
+    outputs = models(batch, settings.temperature)
+    width = outputs.logps.shape[1] if experience.mask is not None else experience.old_logps.shape[1]
     rows = torch.tensor(batch.rows)
-    device = found.logps.device
+    device = outputs.logps.device
 
     def here(values: Tensor) -> Tensor:
         return values[rows, :width].to(device)
 
     mask = here(experience.mask) if experience.mask is not None else None
     policy = policy_loss(
-        widen(found.logps, width), here(experience.old_logps), here(experience.advantages), settings.clip, mask
+        widen(outputs.logps, width), here(experience.old_logps), here(experience.advantages), settings.clip, mask
     )
     parts = {
         "policy_loss": policy.loss.item(),
@@ -245,7 +245,7 @@ def _loss(
     if models.head is None:
         return parts, policy.loss
     value = value_loss(
-        widen(found.values, width), here(experience.old_values), here(experience.returns), settings.value_clip, mask
+        widen(outputs.values, width), here(experience.old_values), here(experience.returns), settings.value_clip, mask
     )
     parts |= {"value_loss": value.loss.item(), "value_clip_fraction": value.clip_fraction.item()}
     return parts, policy.loss + settings.value_weight * value.loss

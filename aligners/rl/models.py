@@ -31,8 +31,8 @@ class ActorCritic(nn.Module):
         values = torch.zeros_like(logps)
         if self.head is not None:
             states = hidden if self.critic is None else last_hidden(self.critic, batch.inputs)
-            found = self.head(response_positions(states, batch.labels).to(self.head.weight.dtype)).squeeze(-1)
-            values = pad_responses(found, batch.lengths)[0].to(logps.device)
+            estimates = self.head(response_positions(states, batch.labels).to(self.head.weight.dtype)).squeeze(-1)
+            values = pad_responses(estimates, batch.lengths)[0].to(logps.device)
         return Outputs(logps, values, batch_entropies(self.policy, batch, temperature, hidden) if entropy else None)
 
 

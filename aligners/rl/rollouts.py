@@ -73,8 +73,8 @@ class Rollouts:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each response, the end token included."""
-        found: list[int] = self.cut.mask.sum(-1).tolist()
-        return found
+        counts: list[int] = self.cut.mask.sum(-1).tolist()
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,18 @@ def sample_rollouts(
     engine = TransformersEngine.from_live(policy, processor, name="policy", batch_size=settings.batch_size)
     sampling = Sampling(settings.temperature, max_new_tokens=settings.limit, n=settings.samples, seed=seed)
     asked = [as_prompt(prompt, str(number)) for number, prompt in enumerate(prompts)]
-    found: dict[tuple[int, int], list[int]] = {}
+    token_ids: dict[tuple[int, int], list[int]] = {}
     for response in engine.generate(asked, sampling):
         if response.failure is None and response.token_ids is not None:
             end = [settings.end_id] if response.finish == "stop" else []
-            found[int(response.prompt_id), response.sample] = [*response.token_ids, *end]
-    complete = [number for number in range(len(prompts)) if all((number, k) in found for k in range(settings.samples))]
+            token_ids[int(response.prompt_id), response.sample] = [*response.token_ids, *end]
+    complete = [
+        number for number in range(len(prompts)) if all((number, k) in token_ids for k in range(settings.samples))
+    ]
     if not complete:
         raise TrainingError(f"none of {len(prompts)} prompts could be answered")
     keys = [(number, sample) for number in complete for sample in range(settings.samples)]
-    rows = [found[key] for key in keys]
+    rows = [token_ids[key] for key in keys]
     width = settings.limit if settings.full_width else max(map(len, rows))
     pad_id = engine.encoder.pad_id
     ids = torch.tensor([row[:width] + [pad_id] * (width - len(row)) for row in rows])
@@ -163,8 +165,8 @@ def as_prompt(prompt: RolloutPrompt, name: str | None = None) -> Prompt:
 
 def question_mark_ids(tokenizer: Any) -> tuple[int, ...]:
     """Tokens of a question mark, with and without a space before it, where they are single tokens."""
-    found = [tokenizer(text, add_special_tokens=False).input_ids for text in ("?", " ?")]
-    return tuple(dict.fromkeys(ids[-1] for ids in found if ids))
+    encoded = [tokenizer(text, add_special_tokens=False).input_ids for text in ("?", " ?")]
+    return tuple(dict.fromkeys(ids[-1] for ids in encoded if ids))
 
 
 def scoring_batches(rollouts: Rollouts, encoder: PromptEncoder, size: int) -> list[ScoringBatch]:

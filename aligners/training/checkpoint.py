@@ -138,5 +138,5 @@ def _places(folder: Path) -> dict[str, tuple[Path, str]]:
 
 def _tensor(path: Path, name: str) -> torch.Tensor:
     with safe_open(path, "pt") as file:
-        found: torch.Tensor = file.get_tensor(name)
-    return found
+        tensor: torch.Tensor = file.get_tensor(name)
+    return tensor

@@ -87,11 +87,11 @@ class Watch:
             for name, values in metrics.items():
                 sums[name] = sums.get(name, 0.0) + values.float().mean().item() * len(some)
         model.train(was_training)
-        found = {f"{PREFIX}{name}": value / len(rows) for name, value in sums.items()}
-        self._losses.append(found[f"{PREFIX}loss"])
+        means = {f"{PREFIX}{name}": value / len(rows) for name, value in sums.items()}
+        self._losses.append(means[f"{PREFIX}loss"])
         if self._held_out.select == "best" and first and self._losses[-1] <= min(self._losses):
             self._keep(unwrapped)
-        return found
+        return means
 
     def reason_to_stop(self) -> str | None:
         """In words, once the held-out loss has not fallen for as many measurements as the settings allow."""

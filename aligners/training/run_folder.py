@@ -62,15 +62,15 @@ class TrainingLog:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Lines of a training.jsonl; a torn last line is left out, an absent file has none."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = []
+    rows = []
     for number, line in enumerate(lines, start=1):
         try:
             row, _ = unsealed(line.encode("utf-8"))
-            found.append({name: value for name, value in row.items() if name != SUM})
+            rows.append({name: value for name, value in row.items() if name != SUM})
         except ValueError as error:
             if number < len(lines):
                 raise TrainingError(f"{path}:{number}: cannot be read: {error}") from error
-    return found
+    return rows
 
 
 def settings_hash(settings: Mapping[str, Json]) -> str:
@@ -122,13 +122,13 @@ def claim_folder(folder: Path, identity: Mapping[str, Json]) -> None:
 
 def last_complete_step(folder: Path) -> tuple[int, Path] | None:
     """(step, folder) of the newest training checkpoint that was written to its end."""
-    found = []
+    complete = []
     for path in steps_folder(folder).glob("checkpoint-*"):
         try:  # the state is the last file of a checkpoint
-            found.append((int(json.loads((path / "trainer_state.json").read_text())["global_step"]), path))
+            complete.append((int(json.loads((path / "trainer_state.json").read_text())["global_step"]), path))
         except (OSError, ValueError, KeyError):
             continue
-    return max(found, default=None)
+    return max(complete, default=None)
 
 
 def keep_steps(folder: Path, keep: int) -> None:

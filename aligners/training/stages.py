@@ -95,15 +95,15 @@ class Stages:
             return self._reread(name, path, keys)
         begin = time.perf_counter()
         with Journal(path) as journal:
-            found = {row["id"]: row for row in journal.rows if row.get("failure") is None}
-            missing = set(keys) - found.keys()
+            by_id = {row["id"]: row for row in journal.rows if row.get("failure") is None}
+            missing = set(keys) - by_id.keys()
             if progress:
                 progress(name, len(keys) - len(missing), len(keys))
             for row in work(set(missing)) if missing else ():
                 if row["id"] in missing:
                     missing.discard(row["id"])
                     journal.append(row)
-                    found[row["id"]] = row
+                    by_id[row["id"]] = row
                     if progress:
                         progress(name, len(keys) - len(missing), len(keys))
         if missing:
@@ -111,7 +111,7 @@ class Stages:
                 f"{path}: the stage ended without {len(missing)} of {len(keys)} rows, e.g. {min(missing)!r}; "
                 "the same call continues"
             )
-        rows = [found[key] for key in keys]
+        rows = [by_id[key] for key in keys]
         self.finish(name, begin, rows=len(rows), failures=_failures(rows), content=content_hash(rows))
         return rows
 
@@ -122,8 +122,8 @@ class Stages:
         write_json(self.folder / MANIFEST, self._manifest)
 
     def _reread(self, name: str, path: Path, keys: Sequence[str]) -> list[Row]:
-        found = {row["id"]: row for row in read_journal(path)}
-        rows = [found[key] for key in keys if key in found]
+        by_id = {row["id"]: row for row in read_journal(path)}
+        rows = [by_id[key] for key in keys if key in by_id]
         if content_hash(rows) != self.finished[name]["content"]:
             raise RecordError(
                 f"{path} is not what this stage wrote when it was finished; remove {self.folder} and run again"

@@ -158,14 +158,14 @@ def _halve(
 
 def fingerprint(model: Any) -> dict[str, tuple[float, float]]:
     """Sum and norm of each trained parameter, or of this process's part of it."""
-    found = {}
+    sums = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             value = parameter.detach()
             value = value.to_local() if hasattr(value, "to_local") else value
             norm = torch.linalg.vector_norm(value, dtype=torch.float64)
-            found[name] = (value.sum(dtype=torch.float64).item(), norm.item())
-    return found
+            sums[name] = (value.sum(dtype=torch.float64).item(), norm.item())
+    return sums
 
 
 def _changed(trainer: Any, before: Mapping[str, tuple[float, float]]) -> bool:

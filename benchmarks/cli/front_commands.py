@@ -79,16 +79,16 @@ def show_fronts(options: argparse.Namespace) -> int:
     if options.greedy is not None:
         named |= greedy_row(base, labels[0], load_run(options.greedy), words(options.allow))
     own = {run.path: fronts_of(run, options) for run in (base, *named.values())}
-    found = [(front, place(front, labels[0], named)) for front in own[base.path]]
+    fronts = [(front, place(front, labels[0], named)) for front in own[base.path]]
     for label, run in named.items():
-        beside = [placed_json(placed) for _, many in found for placed in many if placed.other == label]
+        beside = [placed_json(placed) for _, many in fronts for placed in many if placed.other == label]
         write_fronts(run.folder, str(run.signature), own[run.path], beside)
-    report = fronts_report(labels[0], str(base.signature), found, options.format, terminal_width())
+    report = fronts_report(labels[0], str(base.signature), fronts, options.format, terminal_width())
     print(report)
     if options.output is not None:
-        write_output(options.output, fronts_report(labels[0], str(base.signature), found, options.format) + "\n")
+        write_output(options.output, fronts_report(labels[0], str(base.signature), fronts, options.format) + "\n")
     if options.plot is not None:
-        front, placed = found[0]
+        front, placed = fronts[0]
         write_picture(options.plot, front, labels[0], placed, options.metric)
         print(f"drawn in {options.plot}", file=sys.stderr)
     return 0

@@ -36,10 +36,10 @@ def import_logs(options: argparse.Namespace) -> int:
     summaries = []
     for path in options.logs:
         benchmark = Logged(path, options.metric, options.task, options.lower_is_better)
-        given = {"log": str(path.resolve()), "metric": benchmark.read.metric, "task": benchmark.name}
+        settings = {"log": str(path.resolve()), "metric": benchmark.read.metric, "task": benchmark.name}
         if options.lower_is_better:
-            given["lower_is_better"] = "true"
-        origin = {"name": LOGGED, "options": given, "world": None}
+            settings["lower_is_better"] = "true"
+        origin = {"name": LOGGED, "options": settings, "world": None}
         work = plan(benchmark, Sampling(), origin=origin, decoding_known=False)
         run_dir = options.output_path / folder_name(options.label) / folder_name(benchmark.name)
         model = {"engine": "import", "model": options.label, "harness": benchmark.read.harness}

@@ -138,10 +138,10 @@ def show_report(options: argparse.Namespace) -> int:
 
 
 def _hub_datasets(words: Sequence[str]) -> dict[str, str]:
-    found = dict(word.split("=", 1) for word in words if word.count("=") == 1 and word.count("/") == 1)
-    if len(found) != len(words):
+    datasets = dict(word.split("=", 1) for word in words if word.count("=") == 1 and word.count("/") == 1)
+    if len(datasets) != len(words):
         raise UsageError("--hub-dataset: expected BENCHMARK=ORG/NAME, each benchmark once")
-    return found
+    return datasets
 
 
 def examine(options: argparse.Namespace) -> int:
@@ -154,17 +154,17 @@ def examine(options: argparse.Namespace) -> int:
 
     names = [name if ":" in name else name.replace("-", "_") for name in options.benchmarks]
     if options.checkpoint or options.run:
-        found = list(run_checks(options.run)) if options.run else []
-        found += list(checkpoint_checks(options.checkpoint)) if options.checkpoint else []
-        _show(found)
-        return EXIT_ABORTED if any(check.state == "missing" for check in found) else 0
+        named = list(run_checks(options.run)) if options.run else []
+        named += list(checkpoint_checks(options.checkpoint)) if options.checkpoint else []
+        _show(named)
+        return EXIT_ABORTED if any(check.state == "missing" for check in named) else 0
     wanted_files = {name: files_of(name) for name in names or BENCHMARKS}
     checks = list(environment()) if not names else []
     if options.base_url:
         checks.append(endpoint(options.base_url, options.model))
     lacking = any(check.name == "endpoint" and check.state == "missing" for check in checks)
     states = [state(wanted).state for wanted in all_assets().values()]
-    here = sum(found in ("mirror", "cache") for found in states)
+    here = sum(place in ("mirror", "cache") for place in states)
     checks.append(
         Check("assets", "ok" if here else "note", f"{here} of {len(states)} official files here (evalkit assets list)")
     )
@@ -242,8 +242,8 @@ def _calibrate_on_people(run: "Run", rating: "Rating", folder: Path) -> int:
     print(agreement(judge, people, bool))
     answers = {name: state.answers for name, state in read_states(study).items()}
     among = next(row for row in reliability(study, answers) if row.what == "hallucinates")
-    told = among.alpha.text(2) if among.units else "- (no response was seen by two)"
-    print(f"people           alpha {told} among annotators, over {among.units} responses that two or more have seen")
+    alpha = among.alpha.text(2) if among.units else "- (no response was seen by two)"
+    print(f"people           alpha {alpha} among annotators, over {among.units} responses that two or more have seen")
     print(f"judge: {run.signature.long()}", file=sys.stderr)
     return 0
 
@@ -253,10 +253,10 @@ def _rating(run: "Run") -> "Rating":
     from benchmarks.cli.registry import benchmark_class
     from evalkit.benchmark import Rating
 
-    told = run.manifest.get("rating")
-    if isinstance(told, dict):
+    rating = run.manifest.get("rating")
+    if isinstance(rating, dict):
         try:
-            return Rating(**told)
+            return Rating(**rating)
         except TypeError as error:
             raise RecordError(f"{run.path}: 'rating' of the manifest cannot be read: {error}") from error
     return benchmark_class(run.benchmark).rating if run.benchmark in BENCHMARKS else Rating()

@@ -74,17 +74,17 @@ def benchmark_of(options: argparse.Namespace, name: str) -> "tuple[Benchmark, di
 
     name = name.replace("-", "_") if name.replace("-", "_") in BENCHMARKS else name
     known = options_of(name)
-    given = located(name, Path(options.data)) if options.data and not options.world else {}
-    given |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
+    settings = located(name, Path(options.data)) if options.data and not options.world else {}
+    settings |= {key: getattr(options, key) for key in SHORTHANDS if getattr(options, key) and key in known}
     made_elsewhere = bool(getattr(options, "responses", None)) and not options.world
-    if made_elsewhere and "without_images" in known and "images" not in given:
-        given["without_images"] = "true"
+    if made_elsewhere and "without_images" in known and "images" not in settings:
+        settings["without_images"] = "true"
     published = chosen(options)
-    given |= published.options(name) if published is not None else {}
-    given |= _task_settings(options.set, name)
+    settings |= published.options(name) if published is not None else {}
+    settings |= _task_settings(options.set, name)
     world = options.world.resolve() if options.world else None
-    origin = {"name": name, "options": given, "world": str(world) if world else None}
-    return build(name, given, world), origin
+    origin = {"name": name, "options": settings, "world": str(world) if world else None}
+    return build(name, settings, world), origin
 
 
 def rebuild(options: argparse.Namespace) -> "Callable[[str, Mapping[str, Any]], Benchmark]":

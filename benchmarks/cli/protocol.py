@@ -33,8 +33,8 @@ def chosen(options: argparse.Namespace) -> Protocol | None:
 
 def decoding(options: argparse.Namespace, benchmark: str, own: Sampling) -> Sampling:
     """A benchmark's decoding settings under the protocol."""
-    found = chosen(options)
-    return own if found is None else Sampling(**(own.as_dict() | found.decoding(benchmark)))
+    settings = chosen(options)
+    return own if settings is None else Sampling(**(own.as_dict() | settings.decoding(benchmark)))
 
 
 def obeyed(options: argparse.Namespace, benchmarks: list[str]) -> list[str]:
@@ -43,22 +43,22 @@ def obeyed(options: argparse.Namespace, benchmarks: list[str]) -> list[str]:
     Raises:
         UsageError: if the engine cannot be told.
     """
-    found = chosen(options)
-    if found is None:
+    settings = chosen(options)
+    if settings is None:
         return []
-    told = [f"evalkit: {found.told(benchmarks)}"]
-    if options.engine == "replay" or not found.engine:
-        return told
+    lines = [f"evalkit: {settings.told(benchmarks)}"]
+    if options.engine == "replay" or not settings.engine:
+        return lines
     if options.engine not in OWN_WEIGHTS and ":" not in options.engine:
         raise UsageError(
-            f"--protocol {found.name} sets {', '.join(found.engine)}, which the {options.engine} engine leaves to the "
-            "server: convert the checkpoint with these settings (`evalkit convert`), serve that, and give the decoding "
-            "settings as options"
+            f"--protocol {settings.name} sets {', '.join(settings.engine)}, which the {options.engine} engine leaves "
+            "to the server: convert the checkpoint with these settings (`evalkit convert`), serve that, and give the "
+            "decoding settings as options"
         )
-    given = key_values(options.engine_args, "--engine-args")
-    for name, value in found.engine.items():
+    by_user = key_values(options.engine_args, "--engine-args")
+    for name, value in settings.engine.items():
         if name == "dtype":
             options.dtype = options.dtype or value
-        elif name not in given:
+        elif name not in by_user:
             options.engine_args.append(f"{name}={value}")
-    return told
+    return lines

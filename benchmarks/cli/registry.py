@@ -23,12 +23,12 @@ def benchmark_class(name: str) -> type[Benchmark]:
     if not colon:
         raise UsageError(f"unknown benchmark {name!r}; known: {', '.join(BENCHMARKS)} (or package.module:Class)")
     try:
-        found = getattr(import_module(module), attribute)
+        named = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"benchmark {name!r} cannot be imported: {error}") from error
-    if not isinstance(found, type):
+    if not isinstance(named, type):
         raise UsageError(f"{name!r} is not a benchmark: it is not a class")
-    return adopted_class(found)
+    return adopted_class(named)
 
 
 def files_of(name: str) -> Sequence[DataFile]:

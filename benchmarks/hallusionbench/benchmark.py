@@ -304,8 +304,8 @@ class HallusionBench(Judged):
         rows = [row for row in self._answered(samples, 0).values() if row is not None]
         missing = len(self._items) - len(rows)
         if missing and not self.partial:
-            told = f"{missing} of {len(self._items)} questions have no score; set hallusionbench.partial=true"
-            return {"withheld": told}
+            reason = f"{missing} of {len(self._items)} questions have no score; set hallusionbench.partial=true"
+            return {"withheld": reason}
         return {"labels": self.labels, **official_figures(rows)}
 
     def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
@@ -317,15 +317,15 @@ class HallusionBench(Judged):
             ("always unclear", None, None),
             ("No with a figure, unclear without", "no", None),
         ):
-            given = {item.id: with_figure if self.needs_image(item) else without for item in items}
-            rows[name] = self._figures_of(items, given)
+            answers = {item.id: with_figure if self.needs_image(item) else without for item in items}
+            rows[name] = self._figures_of(items, answers)
         return rows
 
-    def _figures_of(self, items: Sequence[Item], given: Mapping[str, str | None]) -> dict[str, float | None]:
+    def _figures_of(self, items: Sequence[Item], answers: Mapping[str, str | None]) -> dict[str, float | None]:
         """Metrics of answers yes, no, or None for unclear, that all are the same within a pair."""
         samples = []
         for item in items:
-            answer = given[item.id]
+            answer = answers[item.id]
             code: Code = "2" if answer is None else "1" if answer == item.reference["truth"] else "0"
             answered, true_yes = Answered(self._questions[item.id], code), item.reference["truth"] == "yes"
             counts = {
@@ -335,7 +335,7 @@ class HallusionBench(Judged):
                 "true_yes": int(true_yes),
                 "said_yes": int(answered.right == true_yes),
             }
-            same = answer == given.get(item.reference["original"])
+            same = answer == answers.get(item.reference["original"])
             score = Score(counts, details={"code": code, "same": same})
             samples.append(Sample(item, Prompt(item.id, ""), Response(item.id, ""), score))
         sums = sum_counts(sample.score.counts or {} for sample in self.settle(samples))
@@ -378,10 +378,10 @@ def _count_causes(rows: Mapping[int, Answered | None], added: dict[int, dict[str
         original = first.get(row.question.pair)
         if row.question.figure_id != "0" and (original is None or row.same is None):
             continue
-        found = cause(row, original)
-        if found is not None:
+        diagnosis = cause(row, original)
+        if diagnosis is not None:
             counts = added.setdefault(place, {})
-            counts |= {"diagnosed": 1, found: 1}
+            counts |= {"diagnosed": 1, diagnosis: 1}
 
 
 def _with(sample: Sample, counts: Mapping[str, float] | None) -> Sample:

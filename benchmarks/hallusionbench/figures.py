@@ -123,8 +123,8 @@ def official_figures(rows: Sequence[Answered]) -> dict[str, Json]:
     hard = all_right([row for row in rows if row.question.visual_input == "2"], lambda row: row.question.pair)
     figures = all_right(rows, lambda row: row.question.figure)
     right = sum(row.right for row in rows)
-    told = Counter(causes(rows))
-    wrong = sum(count for name, count in told.items() if name is not None)
+    by_cause = Counter(causes(rows))
+    wrong = sum(count for name, count in by_cause.items() if name is not None)
     return {
         "questions": len(rows),
         "pairs": pairs["groups"],
@@ -138,9 +138,9 @@ def official_figures(rows: Sequence[Answered]) -> dict[str, Json]:
         "consistency_correct": _percent(figures["right"], figures["groups"]),
         "consistency_inconsistent": _percent(figures["mixed"], figures["groups"]),
         "consistency_wrong": _percent(figures["wrong"], figures["groups"]),
-        "LH": _percent(told["language"], wrong),
-        "VI": _percent(told["visual"], wrong),
-        "Mixed": _percent(told["mixed"], wrong),
+        "LH": _percent(by_cause["language"], wrong),
+        "VI": _percent(by_cause["visual"], wrong),
+        "Mixed": _percent(by_cause["mixed"], wrong),
     }
 
 

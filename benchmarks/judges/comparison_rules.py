@@ -43,8 +43,8 @@ def compare(text: str, rate: Rate) -> str | None:
             return None
         wrong = [len(nouns_in(match[side]) - nouns_in(match["truth"])) for side in ("first", "second")]
         return f"Hallucinations: A {wrong[0]}, B {wrong[1]}.\n\n{_verdict(ratings[0], ratings[1])}"
-    if own_prompt("refomb_hallucination").template in text and (found := _FOUND.search(text)):
-        return _verdict(-int(found[1]), -int(found[2]))
+    if own_prompt("refomb_hallucination").template in text and (match := _FOUND.search(text)):
+        return _verdict(-int(match[1]), -int(match[2]))
     return None
 
 

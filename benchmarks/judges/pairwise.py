@@ -90,8 +90,8 @@ def official_verdict(reply: str) -> Verdict | None:
     >>> official_verdict("I quote: [[A]] or [[B]]. So: [[B]]"), official_verdict("[[b]]")
     (-1, None)
     """
-    found = _OFFICIAL_VERDICT.search(reply)
-    return None if found is None else _VERDICTS[found[1]]
+    match = _OFFICIAL_VERDICT.search(reply)
+    return None if match is None else _VERDICTS[match[1]]
 
 
 def robust_verdict(reply: str) -> Verdict | None:
@@ -104,11 +104,11 @@ def robust_verdict(reply: str) -> Verdict | None:
     >>> robust_verdict("[[A]][[B]]") is None
     True
     """
-    found = list(_ROBUST_VERDICT.finditer(reply))
-    if not found:
+    matches = list(_ROBUST_VERDICT.finditer(reply))
+    if not matches:
         return None
-    last = _VERDICTS[found[-1][1].upper()]
-    for earlier, later in zip(found[-2::-1], found[:0:-1], strict=False):
+    last = _VERDICTS[matches[-1][1].upper()]
+    for earlier, later in zip(matches[-2::-1], matches[:0:-1], strict=False):
         if re.search(r"\w", reply[earlier.end() : later.start()]):
             break
         if _VERDICTS[earlier[1].upper()] != last:

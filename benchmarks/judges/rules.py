@@ -61,11 +61,11 @@ def _reply(prompt: Prompt) -> str:
         return json.dumps(named_nouns(answer))
     rating = _slots(own_prompt("mmhal_judge").template, ("{}",) * 4, prompt.text)
     if rating is None:
-        found = compare(prompt.text, _rating_number) or check(
+        reply = compare(prompt.text, _rating_number) or check(
             lambda name, count: _slots(own_prompt(name).template, ("{}",) * count, prompt.text)
         )
-        if found is not None:
-            return found
+        if reply is not None:
+            return reply
         raise _foreign("a prompt that is not this project's own")
     labels, question, human_answer, response = rating
     present = set(filter(None, labels.split(", ")))
@@ -97,8 +97,8 @@ def _slots(template: str, marks: Sequence[str], text: str | None) -> list[str] |
     text = text[len(pieces[0]) : len(text) - len(rest)]
     slots = []
     for piece in pieces[1:]:
-        slot, found, text = text.partition(piece)
-        if not found:
+        slot, separator, text = text.partition(piece)
+        if not separator:
             return None
         slots.append(slot)
     return [*slots, text]
@@ -126,23 +126,23 @@ def rate(present: set[str], question: str, human_answer: str, response: str) -> 
         present: nouns in the image.
     """
     false_nouns = [noun for noun in named_nouns(response) if noun not in present]
-    truth, told = _facts(question, human_answer), _facts(question, response)
+    truth, stated = _facts(question, human_answer), _facts(question, response)
     wrong = [f"names a {noun}, which is not there" for noun in false_nouns]
     wrong += [
-        f"says {', '.join(sorted(said))}, not {', '.join(sorted(right))}" for said, right in _conflicts(truth, told)
+        f"says {', '.join(sorted(said))}, not {', '.join(sorted(right))}" for said, right in _conflicts(truth, stated)
     ]
     expected = set().union(*truth.values())
-    covered = expected & set().union(*told.values())
+    covered = expected & set().union(*stated.values())
     level = 0 if not covered else 2 if covered == expected else 1
     explanation = f"The response {' and '.join(wrong)}." if wrong else "The response claims nothing false."
     return f"{explanation} It gives {len(covered)} of {len(expected)} facts.\n\nRating: {level if wrong else level + 3}"
 
 
-def _conflicts(truth: Mapping[str, set[str]], told: Mapping[str, set[str]]) -> Iterator[tuple[set[str], set[str]]]:
+def _conflicts(truth: Mapping[str, set[str]], stated: Mapping[str, set[str]]) -> Iterator[tuple[set[str], set[str]]]:
     """What the response says of a kind of fact where the truth is another; nouns are compared with the labels."""
     for kind in truth:
-        if kind != "nouns" and truth[kind] and told[kind] - truth[kind]:
-            yield told[kind] - truth[kind], truth[kind]
+        if kind != "nouns" and truth[kind] and stated[kind] - truth[kind]:
+            yield stated[kind] - truth[kind], truth[kind]
 
 
 @cache

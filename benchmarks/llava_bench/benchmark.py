@@ -292,8 +292,8 @@ class LlavaBench(Judged):
         counts: dict[str, float] = {}
         if "self" in replies and (fair := self._read(replies["self"])) is not None:
             counts |= {"self_first": fair.reference, "self_second": fair.model}
-        if "swap" in replies and (found := self._read(replies["swap"])) is not None:
-            turned = exchanged(found)
+        if "swap" in replies and (control := self._read(replies["swap"])) is not None:
+            turned = exchanged(control)
             kept = _sign(points) == _sign(turned)
             counts |= {"swapped_reference": turned.reference, "swapped_model": turned.model}
             counts |= {"order_checked": 1, "order_kept": int(kept)}

@@ -52,15 +52,15 @@ def summarise(readings: Sequence[tuple[str, Points | None]], policy: FailurePoli
     Args:
         readings: (category, points of one reply), None for one that cannot be read.
     """
-    kept = [(name, found or UNREAD) for name, found in readings if _counts(found, policy)]
-    unread = sum(found is None for _, found in readings)
+    kept = [(name, points or UNREAD) for name, points in readings if _counts(points, policy)]
+    unread = sum(points is None for _, points in readings)
     share = unread / len(readings) if readings else None
     withheld = unread == len(readings) or (policy == "safe" and share is not None and share > LARGEST_SHARE)
     by_name: dict[str, list[Points]] = defaultdict(list)
-    for name, found in kept:
-        by_name["all"].append(found)
-        by_name[name].append(found)
-    figures = {name: Figures(None, None, None) if withheld else _figures(found) for name, found in by_name.items()}
+    for name, points in kept:
+        by_name["all"].append(points)
+        by_name[name].append(points)
+    figures = {name: Figures(None, None, None) if withheld else _figures(points) for name, points in by_name.items()}
     if not figures:
         figures = {"all": Figures(None, None, None)}
     return {
@@ -76,12 +76,12 @@ def summarise(readings: Sequence[tuple[str, Points | None]], policy: FailurePoli
     }
 
 
-def _counts(found: Points | None, policy: FailurePolicy) -> bool:
+def _counts(points: Points | None, policy: FailurePolicy) -> bool:
     if policy == "official-llava":
         return True
     if policy == "official-rlhfv":
-        return found is not None and found.reference != UNREAD.reference
-    return found is not None
+        return points is not None and points.reference != UNREAD.reference
+    return points is not None
 
 
 def _figures(points: Sequence[Points]) -> Figures:

@@ -32,7 +32,7 @@ def read_questions(questions: Path, contexts: Path, answers: Path) -> list[Quest
     """
     by_image = _contexts(contexts)
     by_id = _answers(answers)
-    found: list[Question] = []
+    read: list[Question] = []
     seen: dict[str, str] = {}
     for row in read_rows(questions):
         number = str(field(row, "question_id", int))
@@ -47,18 +47,18 @@ def read_questions(questions: Path, contexts: Path, answers: Path) -> list[Quest
         if number not in by_id:
             raise DataError(f"{row.where}: {answers} has no answer to question {number}")
         text = field(row, "text", str)
-        found.append(Question(row.where, number, image, text, category, by_image[image], by_id[number]))
-    return found
+        read.append(Question(row.where, number, image, text, category, by_image[image], by_id[number]))
+    return read
 
 
 def _contexts(path: Path) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    contexts: dict[str, str] = {}
     for row in read_rows(path):
         image = field(row, "image", str)
-        if image in found:
+        if image in contexts:
             raise DataError(f"{row.where}: image {image!r} has a second context")
-        found[image] = _context(row)
-    return found
+        contexts[image] = _context(row)
+    return contexts
 
 
 def _context(row: Row) -> str:
@@ -75,10 +75,10 @@ def _context(row: Row) -> str:
 
 
 def _answers(path: Path) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     for row in read_rows(path):
         number = str(field(row, "question_id", int))
-        if number in found:
+        if number in answers:
             raise DataError(f"{row.where}: question {number} has a second answer")
-        found[number] = field(row, "text", str)
-    return found
+        answers[number] = field(row, "text", str)
+    return answers

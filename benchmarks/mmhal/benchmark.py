@@ -271,7 +271,7 @@ def official_figures(texts: Mapping[int, str]) -> dict[str, Json]:
     ratings = {index: reading.rating for index, reading in readings.items()}
     score = _mean(list(ratings.values()))
     rate = _mean([int(is_hallucinated(rating)) for rating in ratings.values()])
-    told = _mean([informativeness(rating) for rating in ratings.values()])
+    informative = _mean([informativeness(rating) for rating in ratings.values()])
     by_type = {
         kind: _rounded(_mean([rating for index, rating in ratings.items() if index % len(QUESTION_TYPES) == number]))
         for number, kind in enumerate(QUESTION_TYPES)
@@ -280,19 +280,21 @@ def official_figures(texts: Mapping[int, str]) -> dict[str, Json]:
         "average_score": score,
         "hallucination_rate": rate,
         "average_per_type": by_type,
-        "informativeness_percent": None if told is None else told / 3 * 100,
+        "informativeness_percent": None if informative is None else informative / 3 * 100,
         "parse_failures": sum(not reading.is_parsed for reading in readings.values()),
-        "printed": [] if score is None or rate is None or told is None else _printed(score, rate, told, by_type),
+        "printed": []
+        if score is None or rate is None or informative is None
+        else _printed(score, rate, informative, by_type),
     }
 
 
-def _printed(score: float, rate: float, told: float, by_type: Mapping[str, float | None]) -> list[str]:
+def _printed(score: float, rate: float, informative: float, by_type: Mapping[str, float | None]) -> list[str]:
     """The report of the two repositories that print it, line by line; the rate also with RLAIF-V's three decimals."""
     return [
         f"Average score: {score:.2f}",
         f"Hallucination rate: {rate:.2f}",
         f"Average score for each question type: {','.join(map(str, by_type.values()))}",
-        f"Informativeness: {told / 3 * 100:.2f}",
+        f"Informativeness: {informative / 3 * 100:.2f}",
         f"Hallucination rate: {rate:.3f}",
     ]
 

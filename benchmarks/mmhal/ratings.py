@@ -51,8 +51,8 @@ def official_rating(text: str) -> OfficialRating:
     OfficialRating(rating=0, found=())
     """
     lowered = text.lower()
-    found = tuple(value for value in RATINGS if f"rating: {value}" in lowered)
-    return OfficialRating(found[0] if len(found) == 1 else 0, found)
+    named = tuple(value for value in RATINGS if f"rating: {value}" in lowered)
+    return OfficialRating(named[0] if len(named) == 1 else 0, named)
 
 
 def robust_rating(text: str) -> int:

@@ -189,12 +189,12 @@ class ObjectHalBench(Judged):
         bench = cls(
             synonyms=synonyms, extractor="judge" if replies is not None else "lemma", reading=reading, analyser=analyser
         )
-        told = spoken(replies or {}, f"{cls.name}: replies")
+        reply_of = spoken(replies or {}, f"{cls.name}: replies")
         scores: dict[int, Score] = {}
         for image, said in answers.items():
             check_objects(references[image], set(bench.table.categories.values()), f"references of image {image}")
             item = Item(str(image), "", None, {"objects": sorted(references[image])})
-            reply = told[image].answer if image in told else None
+            reply = reply_of[image].answer if image in reply_of else None
             scores[image] = failed(said) if said.answer is None else bench.score(item, said.answer, reply)
         return summed(cls.metrics, scores)
 

@@ -45,8 +45,8 @@ def read_questions(path: Path) -> list[Question]:
 
 def _question(row: Row) -> Question:
     if not {"image_id", "question"} <= row.fields.keys():
-        found = ", ".join(sorted(row.fields)[:8])
-        raise DataError(f"{row.where}: expected keys 'image_id', 'question' (and 'image'); found {found}")
+        keys = ", ".join(sorted(row.fields)[:8])
+        raise DataError(f"{row.where}: expected keys 'image_id', 'question' (and 'image'); found {keys}")
     image_id, question, image = row.fields["image_id"], row.fields["question"], row.fields.get("image")
     if isinstance(image_id, str) and image_id.isdecimal():
         image_id = int(image_id)
@@ -79,13 +79,13 @@ def find_images(questions: Sequence[Question], folder: Path) -> list[ImageFile]:
     Raises:
         DataError: if one is missing, naming the first and how many.
     """
-    found = [_coco_image(folder, question.image_id) for question in questions]
-    missing = [question.image_id for question, image in zip(questions, found, strict=True) if image is None]
+    images = [_coco_image(folder, question.image_id) for question in questions]
+    missing = [question.image_id for question, image in zip(questions, images, strict=True) if image is None]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(questions)} images are missing, e.g. COCO_val2014_{missing[0]:012d}.jpg"
         )
-    return [image for image in found if image is not None]
+    return [image for image in images if image is not None]
 
 
 def _coco_image(folder: Path, image_id: int) -> ImageFile | None:

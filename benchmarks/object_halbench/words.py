@@ -69,13 +69,13 @@ class ObjectTable:
 
     def double_words_in(self, lemmas: Sequence[str]) -> list[str]:
         """Only the double words, greedily from the left."""
-        found, index = [], 0
+        doubles, index = [], 0
         while index < len(lemmas):
             joined = self.double_words.get(" ".join(lemmas[index : index + 2]))
             if joined is not None:
-                found.append(joined)
+                doubles.append(joined)
             index += 1 if joined is None else 2
-        return found
+        return doubles
 
     def named(self, nouns: Sequence[str]) -> list[NamedObject]:
         """The nouns that name a category; a "seat" beside a "toilet" does not count (as it would for "chair").

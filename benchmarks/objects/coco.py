@@ -97,11 +97,11 @@ def read_instances(path: Path) -> Instances:
     categories_of: dict[int, set[int]] = {}
     for annotation in file.annotations:
         categories_of.setdefault(annotation.image_id, set()).add(annotation.category_id)
-    unknown = {category for found in categories_of.values() for category in found} - names.keys()
+    unknown = {category for present in categories_of.values() for category in present} - names.keys()
     if unknown:
         raise DataError(f"{path}: annotations name unknown category ids: {sorted(unknown)[:5]}")
     file_names = {image.id: image.file_name for image in file.images}
-    categories = {image: frozenset(found) for image, found in categories_of.items()}
+    categories = {image: frozenset(present) for image, present in categories_of.items()}
     return Instances(file_names, categories, names, _boxes(file))
 
 
@@ -159,7 +159,7 @@ class Annotations:
     @cached_property
     def file_names(self) -> Mapping[int, str]:
         """Image id -> file name, of all splits."""
-        return {image: name for found in self.instances.values() for image, name in found.file_names.items()}
+        return {image: name for instances in self.instances.values() for image, name in instances.file_names.items()}
 
     def reference_objects(self, image_ids: Sequence[int], finder: MentionFinder) -> dict[int, frozenset[str]]:
         """Categories of each image: of its instances, and of the objects its human captions mention.
@@ -182,17 +182,17 @@ class Annotations:
                     objects[image].add(synonyms[name])
         for image, texts in self.captions(image_ids).items():
             objects[image].update(mention.object for text in texts for mention in finder.find(text).mentions)
-        return {image: frozenset(found) for image, found in objects.items()}
+        return {image: frozenset(names) for image, names in objects.items()}
 
     def captions(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
         """What people say of images; read once for the same images."""
         wanted = frozenset(image_ids)
         if self._captions is None or self._captions[0] != wanted:
-            found: dict[int, list[str]] = {}
+            captions: dict[int, list[str]] = {}
             for split in self.splits:
                 for image, texts in read_captions(self.folder / f"captions_{split}.json", wanted).items():
-                    found.setdefault(image, []).extend(texts)
-            self._captions = wanted, found
+                    captions.setdefault(image, []).extend(texts)
+            self._captions = wanted, captions
         return self._captions[1]
 
     def scenes(self, image_ids: Sequence[int]) -> dict[int, str]:

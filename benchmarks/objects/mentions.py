@@ -148,8 +148,8 @@ class MentionFinder:
         """
         words = self.read(response)
         forms = list(map(self._forms.__getitem__, words.texts))
-        found = list(compress(enumerate(forms), forms))
-        joined, joins = _join(self._settle(words.texts, found), self.vocabulary.pairs)
+        candidates = list(compress(enumerate(forms), forms))
+        joined, joins = _join(self._settle(words.texts, candidates), self.vocabulary.pairs)
         named = self._named(joined)
         synonyms = self.vocabulary.synonyms
         spans = _response_spans(response, words, named)
@@ -163,13 +163,13 @@ class MentionFinder:
         """All words after normalising and joining, as the authors' script returns them."""
         return join_words(normalise(self.read(response).texts, self.variant), self.vocabulary)
 
-    def _settle(self, words: Sequence[str], found: "list[tuple[int, _Form]]") -> list[tuple[int, str]]:
+    def _settle(self, words: Sequence[str], candidates: "list[tuple[int, _Form]]") -> list[tuple[int, str]]:
         """Tag the tokens whose form depends on their part of speech, and only those."""
-        unsettled = [position for position, form in found if not isinstance(form, str)]
+        unsettled = [position for position, form in candidates if not isinstance(form, str)]
         tags = iter(tag_at(words, unsettled) if unsettled else ())
         settled = [
             (position, form if isinstance(form, str) else form[wordnet_pos(next(tags))])
-            for position, form in found
+            for position, form in candidates
             if form is not None
         ]
         return [entry for entry in settled if entry[1]]
@@ -215,8 +215,8 @@ class _Forms(dict[str, _Form]):
             self.clear()
         forms = {pos: form if form in self.relevant else "" for pos, form in self.forms(word).items()}
         distinct = set(forms.values())
-        self[word] = found = forms if len(distinct) > 1 else distinct.pop() or None
-        return found
+        self[word] = settled = forms if len(distinct) > 1 else distinct.pop() or None
+        return settled
 
 
 class _Joined(NamedTuple):

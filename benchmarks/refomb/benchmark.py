@@ -286,8 +286,8 @@ class RefoMB(Judged):
         counts: dict[str, float] = {}
         if (fair := self._read(replies.get("self"))) is not None:
             counts |= {"self_judged": 1, "self_points": _points(fair)}
-        if (found := self._read(replies.get("swap"))) is not None:
-            turned = 1 - _points(found)
+        if (verdict := self._read(replies.get("swap"))) is not None:
+            turned = 1 - _points(verdict)
             counts |= {"order_checked": 1, "swapped_points": turned, "order_kept": int(turned == overall)}
         return counts
 

@@ -27,9 +27,9 @@ def official_figures(verdicts: Sequence[tuple[str, Verdict]]) -> dict[str, Json]
     Args:
         verdicts: (question type, verdict) of every item that has one; an item lost to the judge is not among them.
     """
-    found = [verdict for _, verdict in verdicts]
-    wins, losses, ties = found.count(1), found.count(-1), found.count(0)
-    score = sum((verdict + 1) / 2.0 for verdict in found) / len(found) if found else None
+    judged = [verdict for _, verdict in verdicts]
+    wins, losses, ties = judged.count(1), judged.count(-1), judged.count(0)
+    score = sum((verdict + 1) / 2.0 for verdict in judged) / len(judged) if judged else None
     by_type: Mapping[str, list[Verdict]] = {
         name: [verdict for kind, verdict in verdicts if kind == name]
         for name in dict.fromkeys((*TYPES, *(kind for kind, _ in verdicts)))
@@ -37,7 +37,7 @@ def official_figures(verdicts: Sequence[tuple[str, Verdict]]) -> dict[str, Json]
     return {
         "score": score,
         "printed": None if score is None else f"{score:.3f}",
-        "judged": len(found),
+        "judged": len(judged),
         "win": wins,
         "loss": losses,
         "tie": ties,

@@ -48,14 +48,14 @@ def pieces(text: str) -> list[list[Json]]:
 
     Positions are code points of the response: the browser never counts characters.
     """
-    found: list[list[Json]] = []
+    parts: list[list[Json]] = []
     place = 0
     for start, end in words(text):
         if start > place:
-            found.append([_shown(text[place:start])])
-        found.append([_shown(text[start:end]), start, end])
+            parts.append([_shown(text[place:start])])
+        parts.append([_shown(text[start:end]), start, end])
         place = end
-    return [*found, [_shown(text[place:])]] if place < len(text) else found
+    return [*parts, [_shown(text[place:])]] if place < len(text) else parts
 
 
 def _shown(text: str) -> str:
@@ -126,15 +126,15 @@ def draft_segments(text: str, draft: str | None) -> dict[str, Any] | None:
     """What a text that is being written changes so far: {"of": the text, "segments": [[start, old, new], ...]}."""
     if draft is None:
         return None
-    found = changed_segments(text, draft)
-    return {"of": draft, "segments": [[s.start, text[s.start : s.end], draft[s.to_start : s.to_end]] for s in found]}
+    segments = changed_segments(text, draft)
+    return {"of": draft, "segments": [[s.start, text[s.start : s.end], draft[s.to_start : s.to_end]] for s in segments]}
 
 
 def boxes(rows: Sequence[Mapping[str, Json]]) -> list[dict[str, Any]]:
     """Boxes whose numbers are shares of the image; others are left out."""
-    found = []
+    shares = []
     for row in rows:
         numbers = [row.get(name) for name in ("x", "y", "width", "height")]
         if all(isinstance(n, int | float) and 0 <= n <= 1 for n in numbers):
-            found.append({"object": clean(row.get("object", "")), "at": [round(100 * n, 2) for n in numbers]})  # type: ignore[operator]
-    return found
+            shares.append({"object": clean(row.get("object", "")), "at": [round(100 * n, 2) for n in numbers]})  # type: ignore[operator]
+    return shares

@@ -62,17 +62,17 @@ def changes_against(run: Run, other: Run) -> list[str]:
     metrics.sort(key=lambda metric: metric.role != "rate")
     theirs = {(row["id"], row["sample"]): place for place, row in enumerate(other.rows)}
     our_values, their_values = own_values(run, metrics), own_values(other, metrics)
-    found = []
+    changes = []
     for place, row in enumerate(run.rows):
         match = theirs.get((row["id"], row["sample"]))
         if match is None:
-            found.append("")
+            changes.append("")
             continue
         words = [_direction(our_values[place], their_values[match])]
         if row["response"]["text"] != other.rows[match]["response"]["text"]:
             words.append("reworded")
-        found.append(" ".join(filter(None, words)))
-    return found
+        changes.append(" ".join(filter(None, words)))
+    return changes
 
 
 def own_values(run: Run, metrics: Sequence[Metric]) -> Array:

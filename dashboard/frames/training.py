@@ -37,20 +37,20 @@ def curves(steps: Sequence[Row]) -> list[tuple[str, pd.DataFrame]]:
     for name in dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value)):
         if name not in NOT_CURVES:
             families.setdefault(_family(name), []).append(name)
-    found = []
+    pictures = []
     for title, names in families.items():
         changing = [name for name in names if len(_values(steps, name)) != 1 or len(steps) == 1]
         points = [line for name in changing for line in _lines(steps, name)]
         if points:
-            found.append((title, pd.DataFrame(points)))
-    return found
+            pictures.append((title, pd.DataFrame(points)))
+    return pictures
 
 
 def constants(steps: Sequence[Row]) -> dict[str, float]:
     """Numbers of the log that are the same in every line of it that has them."""
     names = dict.fromkeys(str(name) for row in steps for name, value in row.items() if _is_number(value))
-    found = {clean(name): _values(steps, name) for name in names if name not in NOT_CURVES}
-    return {name: float(next(iter(values))) for name, values in found.items() if len(values) == 1}
+    values_of = {clean(name): _values(steps, name) for name in names if name not in NOT_CURVES}
+    return {name: float(next(iter(values))) for name, values in values_of.items() if len(values) == 1}
 
 
 def _values(steps: Sequence[Row], name: str) -> set[float]:
@@ -91,8 +91,8 @@ def _lines(steps: Sequence[Row], name: str) -> list[dict[str, Json]]:
 
 
 def _part(name: str, row: Row) -> str:
-    told = [f"{key} {row[key]}" for key in ("stage", "iteration") if row.get(key) is not None]
-    return clean(", ".join([name, *told]))
+    parts = [f"{key} {row[key]}" for key in ("stage", "iteration") if row.get(key) is not None]
+    return clean(", ".join([name, *parts]))
 
 
 def _is_number(value: Json) -> bool:

@@ -88,7 +88,7 @@ def picture_html(row: Row, picture: bytes, zoom: int, boxes: bool) -> str:
     Nothing is fetched: the picture is part of the page, and the lighting is a rule of style.
     """
     classes = box_classes(row)
-    found = [
+    drawn = [
         {
             "name": box["object"],
             "lit": classes[str(box["object"])],
@@ -98,7 +98,7 @@ def picture_html(row: Row, picture: bytes, zoom: int, boxes: bool) -> str:
     ]
     data = base64.b64encode(picture).decode("ascii")
     names = sorted(set(classes.values())) if boxes else []
-    return rendered("dashboard.markup", "picture.html", data=data, zoom=100 * zoom, boxes=found, names=names)
+    return rendered("dashboard.markup", "picture.html", data=data, zoom=100 * zoom, boxes=drawn, names=names)
 
 
 def response_html(row: Row, changed: Sequence[tuple[int, int]] = ()) -> str:
@@ -131,11 +131,11 @@ def objects_html(row: Row) -> str:
     present = present_objects(row)
     named = noted_objects(row, "correct", "covered")
     wrong = dict.fromkeys(noted_objects(row, "hallucinated"))
-    found = bool(row["score"].get("findings"))
-    chips = [_chip(name, "named" if name in named else "missed" if found else "present") for name in present]
+    has_findings = bool(row["score"].get("findings"))
+    chips = [_chip(name, "named" if name in named else "missed" if has_findings else "present") for name in present]
     parts = []
     if chips:
-        note = " (dashed: not mentioned)" if found else ""
+        note = " (dashed: not mentioned)" if has_findings else ""
         parts.append(f'<div class="hk-label">in the image{note}</div><div>{"".join(chips)}</div>')
     if wrong:
         shown = "".join(_chip(name, "wrong") for name in wrong)

@@ -49,7 +49,7 @@ class Unfinished:
 
 
 @dataclass
-class Found:
+class Contents:
     """Everything below the folders shown; `problems` are sentences about what could not be read."""
 
     runs: list[RunSummary] = field(default_factory=list)
@@ -62,18 +62,18 @@ class Found:
         return next(run for run in self.runs if run.name == name)
 
 
-def find(shown: Shown) -> Found:
+def find(shown: Shown) -> Contents:
     """Look through the folders."""
-    found = Found()
+    contents = Contents()
     for root in shown.folders:
         if not root.is_dir():
-            found.problems.append(f"{root}: no such folder")
+            contents.problems.append(f"{root}: no such folder")
             continue
         for folder, folders, files in os.walk(root):
             folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
-            _look(Path(folder), set(files), _name(Path(folder), root, shown.folders), found)
-    found.runs.sort(key=lambda run: (run.benchmark, run.name))
-    return found
+            _look(Path(folder), set(files), _name(Path(folder), root, shown.folders), contents)
+    contents.runs.sort(key=lambda run: (run.benchmark, run.name))
+    return contents
 
 
 def _name(folder: Path, root: Path, roots: Sequence[Path]) -> str:
@@ -83,17 +83,17 @@ def _name(folder: Path, root: Path, roots: Sequence[Path]) -> str:
     return clean(f"{root.name}/{below}" if len(roots) > 1 else below)
 
 
-def _look(folder: Path, files: set[str], name: str, found: Found) -> None:
+def _look(folder: Path, files: set[str], name: str, contents: Contents) -> None:
     if MANIFEST in files:
         try:
             if RECORDS in files:
-                found.runs.append(_summary(name, folder))
+                contents.runs.append(_summary(name, folder))
             elif RESPONSES in files:
-                found.unfinished.append(_unfinished(name, folder))
+                contents.unfinished.append(_unfinished(name, folder))
         except EvalkitError as error:
-            found.problems.append(str(error))
+            contents.problems.append(str(error))
     if TRAINING in files or CARD in files:
-        found.alignments[name] = folder
+        contents.alignments[name] = folder
 
 
 def _summary(name: str, folder: Path) -> RunSummary:

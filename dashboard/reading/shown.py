@@ -26,11 +26,11 @@ class Shown:
     @classmethod
     def from_environment(cls) -> "Shown":
         """As the command `evalkit dashboard` wrote it; the folder `runs` without."""
-        told = json.loads(os.environ.get(ENVIRONMENT, '{"folders": ["runs"]}'))
-        published, study = told.get("published"), told.get("study")
+        settings = json.loads(os.environ.get(ENVIRONMENT, '{"folders": ["runs"]}'))
+        published, study = settings.get("published"), settings.get("study")
         return cls(
-            tuple(map(Path, told["folders"])),
-            tuple(map(Path, told.get("images", []))),
+            tuple(map(Path, settings["folders"])),
+            tuple(map(Path, settings.get("images", []))),
             Path(published) if published else None,
             Path(study) if study else None,
         )

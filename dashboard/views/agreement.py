@@ -42,14 +42,14 @@ def show() -> None:
     _differing(study, disagreements(study, answers))
 
 
-def _differing(study: Study, found: list[Disagreement]) -> None:
-    st.subheader(f"Disagreements ({len(found)})", anchor=False)
-    if not found:
+def _differing(study: Study, differing: list[Disagreement]) -> None:
+    st.subheader(f"Disagreements ({len(differing)})", anchor=False)
+    if not differing:
         return
     decided = read_state(study, ADJUDICATOR)
-    open_keys = [entry.item.key for entry in found if decided.latest(entry.item.key) is None]
-    st.caption(f"{len(found) - len(open_keys)} decided. What is decided counts alone in every export.")
-    names = {clean(entry.item.key): entry for entry in found}
+    open_keys = [entry.item.key for entry in differing if decided.latest(entry.item.key) is None]
+    st.caption(f"{len(differing) - len(open_keys)} decided. What is decided counts alone in every export.")
+    names = {clean(entry.item.key): entry for entry in differing}
     entry = names[choose("Item", "item", list(names))]
     picture, said = st.columns([0.38, 0.62], gap="medium")
     with picture:
@@ -59,7 +59,7 @@ def _differing(study: Study, found: list[Disagreement]) -> None:
         for name in entry.answers:
             _answer(study, entry, name)
     with st.expander("Decide it yourself", expanded=decided.latest(entry.item.key) is not None):
-        answer_items(study, ADJUDICATOR, [one.item for one in found])
+        answer_items(study, ADJUDICATOR, [one.item for one in differing])
 
 
 def _answer(study: Study, entry: Disagreement, name: str) -> None:

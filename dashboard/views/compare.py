@@ -26,13 +26,13 @@ SHOWN_ITEMS = 200
 
 def show() -> None:
     """The page."""
-    found = start("Compare")
-    if not found.runs:
-        explain_empty(found)
+    contents = start("Compare")
+    if not contents.runs:
+        explain_empty(contents)
         return
     with st.sidebar:
-        base = found.run(choose("Base", "base", [run.name for run in found.runs]))
-        same = [run for run in found.runs if run.benchmark == base.benchmark and run.name != base.name]
+        base = contents.run(choose("Base", "base", [run.name for run in contents.runs]))
+        same = [run for run in contents.runs if run.benchmark == base.benchmark and run.name != base.name]
         if not same:
             say(f"{base.name} is the only run of {base.benchmark} here: nothing to compare it with.")
             return
@@ -42,7 +42,7 @@ def show() -> None:
     if not names:
         say("Choose one to three runs to compare with the base run.")
         return
-    infos = [base, *(found.run(name) for name in names)]
+    infos = [base, *(contents.run(name) for name in names)]
     if not _check_protocols(infos):
         return
     runs = [opened(info) for info in infos]
@@ -55,15 +55,15 @@ def _check_protocols(infos: Sequence[RunSummary]) -> bool:
     """Refuse runs that were not measured alike, and show where they differ."""
     base, good = infos[0], True
     for other in infos[1:]:
-        found = differences(base.signature, other.signature)
-        if found:
+        differing = differences(base.signature, other.signature)
+        if differing:
             good = False
             say(f"{other.name} was not measured like {base.name}: the numbers must not be compared.", "error")
             st.html(
                 key_values_html(
                     {
                         clean(d.field): f"{d.first or 'absent'} in the base, {d.second or 'absent'} in the other"
-                        for d in found
+                        for d in differing
                     }
                 )
             )
@@ -103,7 +103,7 @@ def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) ->
 
 def _front(comparison: Comparison, runs: Sequence[Run]) -> None:
     """The base's own responses cut short, from its front.json, with the other runs beside it."""
-    placed = [found for pair in comparison.pairs for found in pair.fronts if not found.shifted]
+    placed = [placement for pair in comparison.pairs for placement in pair.fronts if not placement.shifted]
     if not placed:
         return
 
@@ -123,7 +123,7 @@ def _items(infos: Sequence[RunSummary], runs: Sequence[Run]) -> None:
     index = labels.index(name) + 1
     base, other = runs[0], runs[index]
     changes = remembered("changes", [other, base], lambda: changes_against(other, base))
-    counts = {change: sum(change in found.split() for found in changes) for change in CHANGES}
+    counts = {change: sum(change in change_words.split() for change_words in changes) for change in CHANGES}
     place = {"run": infos[index].name, "against": infos[0].name, "beside": infos[0].name}
     links = " · ".join(
         f"{count:,} {link('samples', change, change=change, **place)}" for change, count in counts.items()

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.choices import say, start
 from dashboard.frames.live import checks_so_far, seconds_left, span_text
 from dashboard.markup.samples import key_values_html, notice
-from dashboard.reading.runs import Found, Unfinished, find
+from dashboard.reading.runs import Contents, Unfinished, find
 from dashboard.reading.shown import Shown
 from evalkit.reports.markup import clean, escaped
 from evalkit.runs.records import METRICS
@@ -26,12 +26,12 @@ def show() -> None:
 
 @st.fragment(run_every=EVERY_S)  # type: ignore[untyped-decorator]
 def _watch() -> None:
-    found = find(Shown.from_environment())
-    if not found.unfinished:
+    contents = find(Shown.from_environment())
+    if not contents.unfinished:
         say("No run is under way: every run here is scored.")
-    for run in found.unfinished:
+    for run in contents.unfinished:
         _run(run)
-    _newest(found)
+    _newest(contents)
 
 
 def _run(run: Unfinished) -> None:
@@ -68,9 +68,9 @@ def _run(run: Unfinished) -> None:
             st.html(f'<div class="hk-label">{escaped(row.get("id"))}</div>{body}')
 
 
-def _newest(found: Found) -> None:
+def _newest(contents: Contents) -> None:
     """The runs that were finished last."""
-    newest = sorted(found.runs, key=lambda run: (run.folder / METRICS).stat().st_mtime, reverse=True)[:5]
+    newest = sorted(contents.runs, key=lambda run: (run.folder / METRICS).stat().st_mtime, reverse=True)[:5]
     if newest:
         st.subheader("Finished last", anchor=False)
         facts = {}

@@ -13,12 +13,12 @@ SAMPLES = "views/samples.py"
 
 def show() -> None:
     """The page."""
-    found = start("Objects")
-    if not found.runs:
-        explain_empty(found)
+    contents = start("Objects")
+    if not contents.runs:
+        explain_empty(contents)
         return
     with st.sidebar:
-        chosen = choose_run(found)
+        chosen = choose_run(contents)
         most = st.slider("Objects shown", 5, 40, 15, key="most", bind="query-params")
     if chosen is None:
         return

@@ -20,11 +20,11 @@ from evalkit.runs.run import RunSummary
 
 def show() -> None:
     """The page."""
-    found = start("Overview")
-    if not found.runs:
-        explain_empty(found)
+    contents = start("Overview")
+    if not contents.runs:
+        explain_empty(contents)
         return
-    runs = _filtered(found.runs)
+    runs = _filtered(contents.runs)
     if not runs:
         say("No run passes these filters.")
         return
@@ -88,12 +88,12 @@ def _plot(board: Board) -> None:
         trade_off_chart(points, rate, quality),
         alt=f"{rate.name} against {quality.name} with intervals, one point per run",
     )
-    told = ["Bars are 95 % intervals."]
+    notes = ["Bars are 95 % intervals."]
     if rate.role == "rate":
-        told.append("A model that only says less moves left and down; one that hallucinates less moves left.")
+        notes.append("A model that only says less moves left and down; one that hallucinates less moves left.")
     if (points["flagged"] == "flagged").any():
-        told.append("Crosses are flagged.")
-    st.caption(" ".join(told))
+        notes.append("Crosses are flagged.")
+    st.caption(" ".join(notes))
     missing = [run.label for run in board.runs if run.name not in set(points["run"])]
     if missing:
         say(f"Not drawn, since {rate.name} or {quality.name} is undefined: {', '.join(missing)}")

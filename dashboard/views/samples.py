@@ -20,7 +20,7 @@ from dashboard.markup.samples import (
 )
 from dashboard.reading.cache import Row, remembered
 from dashboard.reading.flags import Key, read_flags, write_flag
-from dashboard.reading.runs import Found
+from dashboard.reading.runs import Contents
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
@@ -36,20 +36,20 @@ CHANGES = ("all", "better", "worse", "unchanged", "reworded")
 
 def show() -> None:
     """The page."""
-    found = start("Samples")
-    if not found.runs:
-        explain_empty(found)
+    contents = start("Samples")
+    if not contents.runs:
+        explain_empty(contents)
         return
     with st.sidebar:
-        chosen = choose_run(found)
+        chosen = choose_run(contents)
     if chosen is None:
         return
     info, run = chosen
     frame = remembered("samples", [run], lambda: samples_frame(run))
-    others = [other for other in found.runs if other.benchmark == info.benchmark and other.name != info.name]
+    others = [other for other in contents.runs if other.benchmark == info.benchmark and other.name != info.name]
     with st.sidebar:
         beside = _beside(others)
-        lines = _filtered(found, info, run, frame, others)
+        lines = _filtered(contents, info, run, frame, others)
     if lines.empty:
         say(f"None of the {len(frame):,} samples passes these filters.")
         return
@@ -69,7 +69,7 @@ def _beside(others: Sequence[RunSummary]) -> list[tuple[RunSummary, Run]]:
 
 
 def _filtered(
-    found: Found, info: RunSummary, run: Run, frame: pd.DataFrame, others: Sequence[RunSummary]
+    contents: Contents, info: RunSummary, run: Run, frame: pd.DataFrame, others: Sequence[RunSummary]
 ) -> pd.DataFrame:
     """Lines that pass the filters in the sidebar, sorted."""
     show_only = st.segmented_control("Show", SHOW, default="all", key="show", bind="query-params") or "all"
@@ -80,7 +80,7 @@ def _filtered(
     left, right = st.columns(2)
     at_least = left.number_input("Words from", 0, 100_000, 0, key="from", bind="query-params")
     at_most = right.number_input("to (0: any)", 0, 100_000, 0, key="to", bind="query-params")
-    change, changes = _change(found, run, others)
+    change, changes = _change(contents, run, others)
     sort = st.selectbox("Order", list(SORTS), key="sort", bind="query-params")
     flagged = {(name, sample) for own, name, sample in _flags() if own == info.name}
     filters = Filters(show_only, text, groups, object_name, present, int(at_least), int(at_most), change, flagged)
@@ -112,14 +112,14 @@ def _option(label: str, key: str, values: Sequence[str]) -> str:
     return str(chosen or "")
 
 
-def _change(found: Found, run: Run, others: Sequence[RunSummary]) -> tuple[str, list[str]]:
+def _change(contents: Contents, run: Run, others: Sequence[RunSummary]) -> tuple[str, list[str]]:
     if not others:
         return "", []
     name = _option("Changed against", "against", [other.name for other in others])
     if not name:
         return "", []
     change = st.segmented_control("Change", CHANGES, default="all", key="change", bind="query-params")
-    other = opened(found.run(name))
+    other = opened(contents.run(name))
     if other is None or change in (None, "all"):
         return "", []
     return change, remembered("changes", [run, other], lambda: changes_against(run, other))

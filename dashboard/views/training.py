@@ -11,7 +11,7 @@ from dashboard.frames.training import constants, curves, iteration_scores, itera
 from dashboard.markup.samples import differing_words, key_values_html, value_text
 from dashboard.reading.alignments import Alignment, open_alignment
 from dashboard.reading.cache import Row
-from dashboard.reading.runs import Found
+from dashboard.reading.runs import Contents
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped, legend, marked
 from evalkit.schema import Json
@@ -21,23 +21,23 @@ PAIRS_ON_A_PAGE = 5
 
 def show() -> None:
     """The page."""
-    found = start("Training")
-    if not found.alignments:
+    contents = start("Training")
+    if not contents.alignments:
         say(
             "No alignment here: a folder with training.jsonl or card.json, as `evalkit align` writes it. "
             "Name the folder that holds the checkpoints too: `evalkit dashboard RUNS CHECKPOINTS`."
         )
         return
     with st.sidebar:
-        name = choose("Alignment", "alignment", list(found.alignments))
+        name = choose("Alignment", "alignment", list(contents.alignments))
     try:
-        alignment = open_alignment(found.alignments[name])
+        alignment = open_alignment(contents.alignments[name])
     except EvalkitError as error:
         say(str(error), "error")
         return
     _card(alignment)
     _curves(alignment)
-    _iterations(found, alignment)
+    _iterations(contents, alignment)
     _pairs(alignment)
 
 
@@ -73,25 +73,25 @@ def _curves(alignment: Alignment) -> None:
     if not alignment.steps:
         say("No training log (training.jsonl) here.")
         return
-    found = curves(alignment.steps)
-    for start_at in range(0, len(found), 2):
+    pictures = curves(alignment.steps)
+    for start_at in range(0, len(pictures), 2):
         columns = st.columns(2, gap="medium")
-        for column, (title, points) in zip(columns, found[start_at : start_at + 2], strict=False):
+        for column, (title, points) in zip(columns, pictures[start_at : start_at + 2], strict=False):
             with column:
                 st.html(f"<b>{escaped(title)}</b>")
                 st.altair_chart(curve(points, title), alt=f"{title} over the steps")
     same = constants(alignment.steps) if len(alignment.steps) > 1 else {}
     if same:
-        told = " · ".join(f"{name} {_short(value)}" for name, value in same.items())
-        st.html(f'<div class="hk-small">the same in every step: {escaped(told)}</div>')
+        constant = " · ".join(f"{name} {_short(value)}" for name, value in same.items())
+        st.html(f'<div class="hk-small">the same in every step: {escaped(constant)}</div>')
 
 
-def _iterations(found: Found, alignment: Alignment) -> None:
+def _iterations(contents: Contents, alignment: Alignment) -> None:
     """What was noted of each iteration; scores of their checkpoints: runs of models that lie in this folder."""
     if alignment.iterations:
         st.subheader("Iterations", anchor=False)
         st.dataframe(iterations_table(alignment.iterations), hide_index=True, alt="numbers of each iteration")
-    points = iteration_scores(found.runs, alignment.path)
+    points = iteration_scores(contents.runs, alignment.path)
     if points.empty:
         return
     st.subheader("Scores per iteration", anchor=False)

@@ -23,13 +23,13 @@ def labels_of_records(
         records: lines of records.jsonl.
         label: from a sample's counts, None where it says nothing.
     """
-    found: dict[Key, float] = {}
+    labels: dict[Key, float] = {}
     for record in records:
         counts = record["score"]["counts"]
         value = label(counts) if counts is not None else None
         if value is not None:
-            found[record["id"], record["sample"]] = value
-    return found
+            labels[record["id"], record["sample"]] = value
+    return labels
 
 
 def check_same_responses(judged: Run, reference: Run) -> None:
@@ -55,13 +55,13 @@ def read_labels(path: Path) -> dict[Key, float]:
     Raises:
         DataError: if a row lacks a field, a label is not a number, or an id is there twice; file and line are named.
     """
-    found: dict[Key, float] = {}
+    labels: dict[Key, float] = {}
     for row in read_rows(path):
         key = (_id(row), _whole(row))
-        if key in found:
+        if key in labels:
             raise DataError(f"{row.where}: item {key[0]!r} has a second verdict")
-        found[key] = _label(row)
-    return found
+        labels[key] = _label(row)
+    return labels
 
 
 def _id(row: Row) -> str:

@@ -189,14 +189,14 @@ def compare_with_text_only(
     """
     runs = [load_run(path) for path in (blind, seeing, text_only)]
     check_roles(*runs)
-    found = compare(*runs, allow=(*allow, *MAY_DIFFER), **settings)
-    seen, text = found.pairs
+    comparison = compare(*runs, allow=(*allow, *MAY_DIFFER), **settings)
+    seen, text = comparison.pairs
     leakage = tuple(
         Leakage(ours.metric.name, seen.other, text.other, ours.difference, leakage_interval(theirs.difference))
         for ours, theirs in zip(seen.effects, text.effects, strict=True)
         if ours.metric.higher_is_better
     )
-    return replace(found, leakage=leakage)
+    return replace(comparison, leakage=leakage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +287,12 @@ def _effects(items: _Items, settings: _Settings) -> list[Effect]:
     metrics, names = settings.metrics, items.names
     base = cluster_sums(items.base, items.clusters.tolist())
     other = cluster_sums(items.other, items.clusters.tolist())
-    found = difference_intervals(
+    intervals = difference_intervals(
         metrics, names, base, other, settings.level, settings.resamples, settings.method, settings.seed
     )
     p_values = randomisation_p(metrics, names, base, other, settings.resamples, settings.seed)
     effects = []
-    for metric, interval, p in zip(metrics, found, p_values, strict=True):
+    for metric, interval, p in zip(metrics, intervals, p_values, strict=True):
         each_base, each_other = evaluate(metric, names, items.base), evaluate(metric, names, items.other)
         better, worse, unchanged = _directions(metric, each_base, each_other)
         effects.append(
@@ -379,12 +379,12 @@ def check_alike(
     Raises:
         UsageError: naming the fields, if they may not.
     """
-    found = differences(base.signature, other.signature)
+    differing = differences(base.signature, other.signature)
     formulas = [{metric.name: metric.formula for metric in run.metrics} for run in (base, other)]
     for name in formulas[0].keys() & formulas[1].keys():
         if formulas[0][name] != formulas[1][name]:
-            found.append(Difference(f"formula of {name}", formulas[0][name], formulas[1][name]))
-    obstacles = [difference for difference in found if difference.field not in allow]
+            differing.append(Difference(f"formula of {name}", formulas[0][name], formulas[1][name]))
+    obstacles = [difference for difference in differing if difference.field not in allow]
     if obstacles and not force:
         shown = obstacles[:1] if obstacles[0].field == "benchmark" else obstacles  # all else differs with it
         named = "; ".join(map(str, shown))
@@ -392,4 +392,4 @@ def check_alike(
             f"{base_label} and {other_label} are not measured alike: {named}. Run them alike, or compare with --force: "
             "the report then says in what they differ"
         )
-    return tuple(found)
+    return tuple(differing)

@@ -79,10 +79,10 @@ def stored_standings(run: Run) -> list[Mapping[str, Json]]:
     """
     if run.path is None or not (run.path / FRONT).exists():
         return []
-    found = read_front_file(run.path).get("standings")
-    if not isinstance(found, list) or not all(isinstance(row, dict) and "base" in row for row in found):
+    standings = read_front_file(run.path).get("standings")
+    if not isinstance(standings, list) or not all(isinstance(row, dict) and "base" in row for row in standings):
         raise RecordError(f"{run.path / FRONT}: cannot be read (standings without a base)")
-    return found
+    return standings
 
 
 def fits(run: Run) -> bool:

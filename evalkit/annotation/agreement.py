@@ -76,8 +76,8 @@ def _respects(
 
     if study.task == "compare":
         return [(question, labelled(lambda answer, q=question: answer[q]), clusters) for question in QUESTIONS]
-    found = [("hallucinates", labelled(lambda answer: bool(types_of(study.task, answer))), clusters)]
-    found += [
+    respects = [("hallucinates", labelled(lambda answer: bool(types_of(study.task, answer))), clusters)]
+    respects += [
         (kind, labelled(lambda answer, k=kind: k in types_of(study.task, answer)), clusters) for kind in study.types
     ]
     by_word: dict[str, list[Hashable | None]] = {}
@@ -89,7 +89,7 @@ def _respects(
                 marked_words(study, item, own[item.key]) if item.key in own else [None] * len(words(item.texts[0]))
             )
         ]
-    return [*found, ("words marked", by_word, [item.cluster for item in items for _ in words(item.texts[0])])]
+    return [*respects, ("words marked", by_word, [item.cluster for item in items for _ in words(item.texts[0])])]
 
 
 def _reliability(
@@ -119,13 +119,13 @@ def marked_words(study: Study, item: StudyItem, answer: Mapping[str, Json]) -> l
 
 def disagreements(study: Study, answers: Mapping[str, Answers]) -> list[Disagreement]:
     """Items on which at least two annotators said different things, those with the most different answers first."""
-    found = []
+    ranked = []
     for place, item in enumerate(study.items):
-        own = {name: given[item.key] for name, given in answers.items() if item.key in given}
+        own = {name: by_item[item.key] for name, by_item in answers.items() if item.key in by_item}
         distinct = {_essence(study, item, answer) for answer in own.values()}
         if len(distinct) > 1:
-            found.append((-len(distinct), place, Disagreement(item, own)))
-    return [entry for *_, entry in sorted(found, key=lambda row: row[:2])]
+            ranked.append((-len(distinct), place, Disagreement(item, own)))
+    return [entry for *_, entry in sorted(ranked, key=lambda row: row[:2])]
 
 
 def _essence(study: Study, item: StudyItem, answer: Mapping[str, Json]) -> Hashable:
@@ -142,14 +142,14 @@ def gold_accuracy(study: Study, states: Mapping[str, State]) -> dict[str, Interv
     response that hallucinates less.
     """
     metric = Metric("accuracy", "100 * right / items", higher_is_better=True)
-    found = {}
+    accuracies = {}
     for name, state in states.items():
         answered = [(key, answer) for key, answer in state.answers.items() if key in study.gold]
         rows = [{"right": int(_is_right(study, answer, study.gold[key])), "items": 1} for key, answer in answered]
-        found[name] = (
+        accuracies[name] = (
             interval(metric, rows, [study.item(key).cluster for key, _ in answered]) if rows else Interval(None)
         )
-    return found
+    return accuracies
 
 
 def _is_right(study: Study, answer: Mapping[str, Json], known: Mapping[str, Json]) -> bool:

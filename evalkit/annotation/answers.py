@@ -71,22 +71,22 @@ def _correction(answer: Mapping[str, Json], text: str, types: Sequence[str]) -> 
         raise DataError(f"a corrected response must be a text of at most {LONGEST_TEXT:,} characters")
     if not corrected.strip():
         raise DataError("the corrected response is empty; skip the item if nothing of it is true")
-    given = answer.get("segments")
-    segments = changed_segments(text, corrected) if given is None else _stored_segments(given, text, corrected)
-    named = answer.get("types", []) if given is None else [segment[-1] for segment in answer["segments"]]
+    stored = answer.get("segments")
+    segments = changed_segments(text, corrected) if stored is None else _stored_segments(stored, text, corrected)
+    named = answer.get("types", []) if stored is None else [segment[-1] for segment in answer["segments"]]
     if not isinstance(named, list) or len(named) != len(segments):
         raise DataError(f"the correction changes {len(segments)} segments, each needs a type; got {named!r:.80}")
     typed = [replace(segment, type=_type(name, types)) for segment, name in zip(segments, named, strict=True)]
     return {"text": corrected, "segments": [list(astuple(segment)) for segment in typed]}
 
 
-def _stored_segments(given: Json, text: str, corrected: str) -> list[Segment]:
+def _stored_segments(stored: Json, text: str, corrected: str) -> list[Segment]:
     """Segments that a journal keeps, if they turn one text into the other."""
-    if not isinstance(given, list) or not all(isinstance(segment, list) and len(segment) == 5 for segment in given):
-        raise DataError(f"segments are lists [start, end, to_start, to_end, type], got {given!r:.60}")
-    places = [segment[:4] for segment in given]
+    if not isinstance(stored, list) or not all(isinstance(segment, list) and len(segment) == 5 for segment in stored):
+        raise DataError(f"segments are lists [start, end, to_start, to_end, type], got {stored!r:.60}")
+    places = [segment[:4] for segment in stored]
     if any(type(place) is not int or place < 0 for row in places for place in row):
-        raise DataError(f"positions of a segment must be whole numbers, got {given!r:.60}")
+        raise DataError(f"positions of a segment must be whole numbers, got {stored!r:.60}")
     segments = [Segment(*row) for row in places]
     if apply_segments(text, corrected, segments) != corrected:
         raise DataError("the segments do not turn the response into the corrected text")
@@ -102,8 +102,8 @@ def _type(value: Json, types: Sequence[str]) -> str:
 def _spans(value: Json, texts: Sequence[str], types: Sequence[str], with_response: bool) -> list[list[Json]]:
     if not isinstance(value, list) or len(value) > MOST_SPANS:
         raise DataError(f"expected a list of at most {MOST_SPANS:,} spans, got {value!r:.60}")
-    found = {_span(span, texts, types, with_response) for span in value}
-    return [list(span) for span in sorted(found)]
+    distinct = {_span(span, texts, types, with_response) for span in value}
+    return [list(span) for span in sorted(distinct)]
 
 
 def _span(value: Json, texts: Sequence[str], types: Sequence[str], with_response: bool) -> tuple[int | str, ...]:

@@ -130,12 +130,12 @@ def export_study(options: argparse.Namespace) -> int:
         rows: Iterable[Mapping[str, Any]] = list(exports.marked_segments(study))
         left_out: Mapping[str, int] = {}
     elif target == "comparisons":
-        found, folder = exports.comparisons(study)
-        rows, left_out = found.rows, found.left_out
+        exported, folder = exports.comparisons(study)
+        rows, left_out = exported.rows, exported.left_out
         print(f"images: --images {folder}", file=sys.stderr)
     else:
-        found = exports.labels(study, options.run) if target == "labels" else exports.pairs(study)
-        rows, left_out = found.rows, found.left_out
+        exported = exports.labels(study, options.run) if target == "labels" else exports.pairs(study)
+        rows, left_out = exported.rows, exported.left_out
     for reason, count in left_out.items():
         print(f"left out: {count:,} {reason}", file=sys.stderr)
     if target == "comparisons":
@@ -210,15 +210,15 @@ def import_study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _names(given: list[str], people: list[str]) -> dict[str, str]:
+def _names(words: list[str], people: list[str]) -> dict[str, str]:
     """People in a file -> annotators of the study.
 
     Raises:
         UsageError: if somebody in the file has no annotator.
     """
-    if len(given) == 1 and "=" not in given[0] and len(set(people)) <= 1:
-        return dict.fromkeys(people, given[0])
-    names = dict(word.rsplit("=", 1) for word in given if "=" in word)
+    if len(words) == 1 and "=" not in words[0] and len(set(people)) <= 1:
+        return dict.fromkeys(people, words[0])
+    names = dict(word.rsplit("=", 1) for word in words if "=" in word)
     missing = sorted(set(people) - names.keys())
     if missing:
         raise UsageError(f"--annotator ID=NAME is missing for {', '.join(missing)}")

@@ -24,12 +24,12 @@ def all_answers(study: Study) -> list[tuple[StudyItem, dict[str, Mapping[str, Js
     """
     states = read_states(study)
     final = read_state(study, ADJUDICATOR).answers
-    found = []
+    counting = []
     for item in study.items:
         if item.key in final:
-            found.append((item, {ADJUDICATOR: final[item.key]}))
+            counting.append((item, {ADJUDICATOR: final[item.key]}))
             continue
         own = {name: state.answers[item.key] for name, state in states.items() if item.key in state.answers}
         if own:
-            found.append((item, own))
-    return found
+            counting.append((item, own))
+    return counting

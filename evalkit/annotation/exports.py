@@ -54,14 +54,14 @@ def pairs(study: Study) -> Exported:
     """
     if study.task == "mark":
         raise DataError(f"study {study.name!r} holds marks: pairs need corrections or comparisons")
-    found = Exported()
+    exported = Exported()
     for item, answers in all_answers(study):
         for name, answer in answers.items():
             if study.task == "correct":
-                found.add(_corrected_pair(study, item, name, answer), "accepted as it is")
+                exported.add(_corrected_pair(study, item, name, answer), "accepted as it is")
             else:
-                found.add(_compared_pair(study, item, name, answer), "a tie")
-    return found
+                exported.add(_compared_pair(study, item, name, answer), "a tie")
+    return exported
 
 
 def _corrected_pair(study: Study, item: StudyItem, name: str, answer: Answer) -> dict[str, Any] | None:
@@ -103,16 +103,16 @@ def comparisons(study: Study) -> tuple[Exported, Path | None]:
         raise DataError(f"study {study.name!r} holds marks: comparisons need corrections or comparisons")
     answered = all_answers(study)
     folder = _common_folder([item for item, _ in answered])
-    found = Exported()
+    exported = Exported()
     for item, answers in answered:
         for name, answer in answers.items():
-            made = _correction_compared if study.task == "correct" else _comparison
-            row, reason = made(study, item, answer)
+            row_of = _correction_compared if study.task == "correct" else _comparison
+            row, reason = row_of(study, item, answer)
             if row is not None:
                 image = os.path.relpath(os.path.join(item.image["folder"], item.image["name"]), folder)  # type: ignore[index]
                 row = {"id": f"{item.key}@{name}", "image": image, **row}
-            found.add(row, reason)
-    return found, folder
+            exported.add(row, reason)
+    return exported, folder
 
 
 def _common_folder(items: Sequence[StudyItem]) -> Path | None:
@@ -161,9 +161,9 @@ def labelled(study: Study) -> Iterator[tuple[StudyItem, dict[str, bool | None]]]
     if study.task == "compare":
         raise DataError(f"study {study.name!r} compares responses: rates and labels need marks or corrections")
     for item, answers in all_answers(study):
-        found = [types_of(study.task, answer) for answer in answers.values()]
-        voted: dict[str, bool | None] = {"hallucinates": _majority([bool(types) for types in found])}
-        voted.update({kind: _majority([kind in types for types in found]) for kind in study.types})
+        types_per_annotator = [types_of(study.task, answer) for answer in answers.values()]
+        voted: dict[str, bool | None] = {"hallucinates": _majority([bool(types) for types in types_per_annotator])}
+        voted.update({kind: _majority([kind in types for types in types_per_annotator]) for kind in study.types})
         yield item, voted
 
 
@@ -185,14 +185,14 @@ def labels(study: Study, run: str | None = None) -> Exported:
         raise DataError(f"study {study.name!r} has responses of {', '.join(names)}: name one with --run")
     if run is not None and run not in names:
         raise DataError(f"study {study.name!r} has no run {run!r}; it has {', '.join(names)}")
-    found = Exported()
+    exported = Exported()
     for item, voted in labelled(study):
         if run is not None and names[item.responses[0].run] != run:
             continue
         vote = voted["hallucinates"]
         row = None if vote is None else {"id": item.id, "sample": item.sample, "label": int(vote)}
-        found.add(row, "annotators are divided")
-    return found
+        exported.add(row, "annotators are divided")
+    return exported
 
 
 def labels_of_run(study: Study, run: Run) -> dict[tuple[str, int], float]:
@@ -202,7 +202,7 @@ def labels_of_run(study: Study, run: Run) -> dict[tuple[str, int], float]:
         DataError: if no response of the study is the run's, or one of them has another text there.
     """
     texts = {(str(row["id"]), int(row["sample"])): row["response"]["text"] for row in run.rows}
-    found: dict[tuple[str, int], float] = {}
+    verdicts: dict[tuple[str, int], float] = {}
     for item, voted in labelled(study):
         key, source = (item.id, item.sample), study.runs[item.responses[0].run]
         if source.label != run.label or source.benchmark != run.benchmark:
@@ -213,10 +213,10 @@ def labels_of_run(study: Study, run: Run) -> dict[tuple[str, int], float]:
                 "generated again since the study was drawn"
             )
         if voted["hallucinates"] is not None:
-            found[key] = float(voted["hallucinates"])
-    if not found:
+            verdicts[key] = float(voted["hallucinates"])
+    if not verdicts:
         raise DataError(f"study {study.name!r} has no annotated response of {run.label!r} on {run.benchmark}")
-    return found
+    return verdicts
 
 
 def mhumaneval(study: Study) -> dict[str, dict[str, Interval]]:
@@ -242,7 +242,7 @@ def mhumaneval(study: Study) -> dict[str, dict[str, Interval]]:
     ]
     values = {model: intervals(metrics, own, clusters[model]) for model, own in rows.items()}
     return {
-        model: {name: found[f"rate_{place}"] for place, name in enumerate(names)} for model, found in values.items()
+        model: {name: rates[f"rate_{place}"] for place, name in enumerate(names)} for model, rates in values.items()
     }
 
 

@@ -160,8 +160,8 @@ def submit(
         StaleAnswerError: if something else was said of the item meanwhile.
         RecordError: if it cannot be written: nothing is recorded then.
     """
-    found = study.item(item)
-    checked = checked_answer(study.task, answer, found.texts, study.types)
+    study_item = study.item(item)
+    checked = checked_answer(study.task, answer, study_item.texts, study.types)
     return _add(study, annotator, item, follows, {"action": "answer", "answer": checked}, seconds)
 
 
@@ -206,7 +206,7 @@ def progress(study: Study, annotator: str, state: State) -> Progress:
 
 def _add(study: Study, annotator: str, item: str, follows: int, said: Mapping[str, Any], seconds: float | None) -> Line:
     with _locked(study, annotator) as (state, journal):
-        found = study.item(item)
+        study_item = study.item(item)
         latest = state.latest(item)
         if (latest.n if latest else 0) != follows:
             if latest is not None and _same(latest, said):
@@ -214,7 +214,13 @@ def _add(study: Study, annotator: str, item: str, follows: int, said: Mapping[st
             raise StaleAnswerError(_stale(item, latest))
         if latest is not None and _same(latest, said):
             return latest
-        row: dict[str, Json] = {"n": state.last + 1, "item": item, "hashes": found.hashes, "follows": follows, **said}
+        row: dict[str, Json] = {
+            "n": state.last + 1,
+            "item": item,
+            "hashes": study_item.hashes,
+            "follows": follows,
+            **said,
+        }
         if seconds is not None and 0 <= seconds < 10**7:
             row["seconds"] = round(float(seconds), 1)
         row["at"] = _now()

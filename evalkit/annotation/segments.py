@@ -102,16 +102,16 @@ def changed_segments(original: str, corrected: str) -> list[Segment]:
     )
     ours_at = partial(_between, ours, len(original))
     theirs_at = partial(_between, theirs, len(corrected))
-    found: list[Segment] = []
+    segments: list[Segment] = []
     before = (0, 0)  # words that are dealt with on either side
     for first, second, size in matcher.get_matching_blocks():
         # everything between the last matching word and the next one: a change, or only white space
-        found += _segment(original, corrected, ours_at(before[0], first), theirs_at(before[1], second))
+        segments += _segment(original, corrected, ours_at(before[0], first), theirs_at(before[1], second))
         for step in range(1, size):
             gap, other = ours_at(first + step, first + step), theirs_at(second + step, second + step)
-            found += _segment(original, corrected, gap, other)
+            segments += _segment(original, corrected, gap, other)
         before = (first + size, second + size)
-    return found
+    return segments
 
 
 def _between(spans: list[Span], length: int, first: int, last: int) -> Span:

@@ -169,19 +169,19 @@ class Study:
         Raises:
             RecordError: if the file is absent or malformed.
         """
-        found = read_json(self.folder / TOKENS)
-        if not all(isinstance(token, str) and len(token) >= 20 for token in found.values()):
+        tokens = read_json(self.folder / TOKENS)
+        if not all(isinstance(token, str) and len(token) >= 20 for token in tokens.values()):
             raise RecordError(f"{self.folder / TOKENS}: expected a text of 20 characters or more for each annotator")
-        return found
+        return tokens
 
     def who(self, token: str | None) -> str | None:
         """Whose token this is, compared in constant time; None for nobody's."""
-        given = (token or "").encode("utf-8", errors="replace")
-        found = None
+        presented = (token or "").encode("utf-8", errors="replace")
+        owner = None
         for name, secret in self.tokens.items():  # all of them, whichever matches: time must not tell
-            if secrets.compare_digest(given, secret.encode("utf-8")):
-                found = name
-        return found
+            if secrets.compare_digest(presented, secret.encode("utf-8")):
+                owner = name
+        return owner
 
 
 def text_hash(text: str) -> str:
@@ -310,13 +310,13 @@ def read_gold(path: Path) -> dict[str, Mapping[str, Json]]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    found: dict[str, Mapping[str, Json]] = {}
+    gold: dict[str, Mapping[str, Json]] = {}
     for number, row in enumerate(read_journal(path), 1):
         key, answer = row.get("item"), row.get("answer")
-        if not isinstance(key, str) or not isinstance(answer, dict) or key in found:
+        if not isinstance(key, str) or not isinstance(answer, dict) or key in gold:
             raise DataError(f"{path}:{number}: expected an item, once, and its answer")
-        found[key] = answer
-    return found
+        gold[key] = answer
+    return gold
 
 
 def is_study(path: Path) -> bool:

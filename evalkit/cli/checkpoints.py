@@ -34,8 +34,8 @@ def checkpoint_checks(name: str) -> Iterator[Check]:
         yield Check("checkpoint", "missing", str(error))
         return
     routes = routes_of(raw, name)
-    for engine, told in (("transformers", routes.transformers), ("vllm", routes.vllm), ("server", routes.server)):
-        yield Check(engine, "missing" if told.startswith("no") and engine == "transformers" else "ok", told)
+    for engine, route in (("transformers", routes.transformers), ("vllm", routes.vllm), ("server", routes.server)):
+        yield Check(engine, "missing" if route.startswith("no") and engine == "transformers" else "ok", route)
 
 
 def published_table() -> str:

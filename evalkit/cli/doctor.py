@@ -42,9 +42,9 @@ def environment() -> Iterator[Check]:
     """Python, libraries, GPU, NLTK data, offline mode, disk."""
     yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for name, use in LIBRARIES.items():
-        found = library_version(name)
-        if found is not None:
-            yield Check(name, "ok", found)
+        version = library_version(name)
+        if version is not None:
+            yield Check(name, "ok", version)
         else:
             yield Check(name, "note" if name in OPTIONAL else "missing", f"not installed; {use}")
     yield _torchvision()
@@ -57,8 +57,10 @@ def environment() -> Iterator[Check]:
 
 def offline_mode() -> Check:
     """Which variables forbid downloads, of official files or of models."""
-    found = list(filter(is_on, OFFLINE))
-    return Check("offline mode", "note" if found else "ok", f"on ({', '.join(found)})" if found else "off")
+    switched_on = list(filter(is_on, OFFLINE))
+    return Check(
+        "offline mode", "note" if switched_on else "ok", f"on ({', '.join(switched_on)})" if switched_on else "off"
+    )
 
 
 def endpoint(url: str | None, model: str | None) -> Check:

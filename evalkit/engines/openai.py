@@ -117,10 +117,10 @@ class OpenAIEngine:
 
     def describe(self) -> Mapping[str, Json]:
         """Model and request fields. Not the address: a job may find the same model on another node tomorrow."""
-        told: dict[str, Json] = {"engine": self.name, "model": self.model}
+        description: dict[str, Json] = {"engine": self.name, "model": self.model}
         if self._extra:
-            told["extra"] = self._key.redact_json(self._extra)
-        return told | ({"omit": "+".join(sorted(self._omit))} if self._omit else {})
+            description["extra"] = self._key.redact_json(self._extra)
+        return description | ({"omit": "+".join(sorted(self._omit))} if self._omit else {})
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
         """See `Engine.generate`. Questions about one image are sent one after the other: servers cache prefixes."""
@@ -145,14 +145,14 @@ class OpenAIEngine:
         The continuation's tokens are those that follow the tokens of the prompt alone.
         """
         pairs = list(enumerate(zip(prompts, continuations, strict=True)))
-        found = dict(self._stream(iter(pairs), lambda pair: self._logprobs(pair[0], *pair[1])))
-        return [found[index] for index in range(len(pairs))]
+        by_index = dict(self._stream(iter(pairs), lambda pair: self._logprobs(pair[0], *pair[1])))
+        return [by_index[index] for index in range(len(pairs))]
 
     def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
         """See `Engine.choices`. Only the server's most likely tokens are seen: a form beyond them has mass 0."""
         jobs = list(enumerate(prompts))
-        found = dict(self._stream(iter(jobs), lambda job: self._choices(job[0], job[1], groups)))
-        return [found[index] for index in range(len(jobs))]
+        by_index = dict(self._stream(iter(jobs), lambda job: self._choices(job[0], job[1], groups)))
+        return [by_index[index] for index in range(len(jobs))]
 
     def stop(self) -> None:
         """See `Engine.stop`: no new prompt is asked; those under way, their retries included, are finished."""

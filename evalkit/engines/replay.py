@@ -34,8 +34,8 @@ class ReplayEngine(TextEngine):
     def describe(self) -> Mapping[str, Json]:
         """The model of the replayed run, or the file's name; where the answers came from."""
         if self.path.is_dir() and (self.path / MANIFEST).exists():
-            told = read_manifest(self.path)
-            return {"engine": self.name, "model": told.get("label"), "replayed": told.get("model")}
+            manifest = read_manifest(self.path)
+            return {"engine": self.name, "model": manifest.get("label"), "replayed": manifest.get("model")}
         return {"engine": self.name, "model": self.path.stem, "replayed": self.path.name}
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:

@@ -59,7 +59,7 @@ def nouns_of(text: str) -> set[str]:
     """
     words = read_words(text).texts
     tagged = zip(words, tag(words), strict=True)
-    return {lemma(word.lower()) for word, found in tagged if found.startswith("NN")}
+    return {lemma(word.lower()) for word, part_of_speech in tagged if part_of_speech.startswith("NN")}
 
 
 def supported_part(texts: Sequence[str], agreement: float) -> str:
@@ -110,11 +110,11 @@ class SelfConsistencyEngine:
             if self._stopping:
                 return
             some = prompts[start : start + PROMPTS_AT_ONCE]
-            found: dict[str, list[Response]] = defaultdict(list)
+            by_prompt: dict[str, list[Response]] = defaultdict(list)
             for response in self._engine.generate(some, drawn):
-                found[response.prompt_id].append(response)
+                by_prompt[response.prompt_id].append(response)
             for prompt in some:
-                own = sorted(found[prompt.id], key=lambda response: response.sample)
+                own = sorted(by_prompt[prompt.id], key=lambda response: response.sample)
                 if len(own) == drawn.n:  # else the engine was stopped
                     groups = (own[first : first + n] for first in range(0, drawn.n, n))
                     yield from (self._agreed(group, sample) for sample, group in enumerate(groups))

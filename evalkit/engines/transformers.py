@@ -346,13 +346,13 @@ class TransformersEngine:
                 logits = self._shared_logits(encoded, [len(rows[i]) for i in batch.indices])
             return [read(i, row) for i, row in zip(batch.indices, logits, strict=True)]
 
-        found: dict[int, T] = {}
+        readings: dict[int, T] = {}
         batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows], groups=groups)
         for batch, entries in run_batches(batches, prepare, work):
             if entries is None:
                 raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
-            found.update(zip(batch.indices, entries, strict=True))
-        return [found[i] for i in range(len(prompts))]
+            readings.update(zip(batch.indices, entries, strict=True))
+        return [readings[i] for i in range(len(prompts))]
 
     def _shared_logits(self, encoded: Rows, lengths: Sequence[int]) -> Iterator[Tensor]:
         """As `answer_logits`; `lengths` are those of the continuations."""

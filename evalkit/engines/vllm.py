@@ -240,15 +240,15 @@ class VLLMEngine:
         if len(prompts) != len(continuations):
             raise DataError(f"expected one continuation per prompt; got {len(continuations)} for {len(prompts)}")
         rows = [self.encoder.continuation_ids(c) if isinstance(c, str) else list(c) for c in continuations]
-        found = [TokenLogprobs((), ())] * len(prompts)
+        entries = [TokenLogprobs((), ())] * len(prompts)
 
         async def work(index: int) -> tuple[int, TokenLogprobs]:
             out = await self._measure(prompts[index], rows[index], {"prompt_logprobs": 0})
             return index, TokenLogprobs(tuple(rows[index]), tuple(_logps(out, rows[index])))
 
         for index, entry in self._stream((i for i in together(prompts) if rows[i]), work):
-            found[index] = entry
-        return found
+            entries[index] = entry
+        return entries
 
     def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
         """Probability mass of each group's surface forms at the first answer token; see `TransformersEngine.choices`.
@@ -258,7 +258,7 @@ class VLLMEngine:
             EngineError: if two groups share a token; or as in `logprobs`.
         """
         prefix, firsts = split_forms([[self.encoder.continuation_ids(form) for form in group] for group in groups])
-        found = [Choices((), "")] * len(prompts)
+        entries = [Choices((), "")] * len(prompts)
         named = sorted({token for group in firsts for token in group})
         settings: dict[str, Any] = {"logprob_token_ids": named} if named else {}
         if prefix:
@@ -274,8 +274,8 @@ class VLLMEngine:
             return index, Choices(masses, self.encoder.decode([best]))
 
         for index, entry in self._stream(together(prompts), work):
-            found[index] = entry
-        return found
+            entries[index] = entry
+        return entries
 
     async def _measure(self, prompt: Prompt, row: Sequence[int], settings: Mapping[str, Any]) -> Any:
         """Outputs of one greedy step after prompt + row.
@@ -339,11 +339,11 @@ class VLLMEngine:
             if not first.done():
                 first.cancel()
                 return None
-        found = await first
+        last = await first
         async for output in outputs:
-            found = output
-        self.prompt_tokens.add(len(found.prompt_token_ids), found.num_cached_tokens or 0)
-        return found
+            last = output
+        self.prompt_tokens.add(len(last.prompt_token_ids), last.num_cached_tokens or 0)
+        return last
 
     def _inputs(self, prompt: Prompt, row: Sequence[int]) -> dict[str, Any]:
         """vLLM's form of prompt + continuation: one placeholder per image, which vLLM expands."""
@@ -386,8 +386,8 @@ class _RequestError(Exception):
 def _end_ids(model_config: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
     configured = (model_config.try_get_generation_config() or {}).get("eos_token_id")
-    found = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in [*found, tokenizer.eos_token_id] if token is not None)
+    ends = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in [*ends, tokenizer.eos_token_id] if token is not None)
 
 
 def _check_images(prompt: Prompt) -> None:

@@ -103,8 +103,8 @@ def asset(name: str) -> Path:
         AssetError: if the name is unknown, the file is not here and cannot be fetched, or it has another sha256.
     """
     wanted = find_asset(name)
-    found = _local(wanted)
-    return check(wanted, found) if found is not None else fetch(wanted)
+    path = _local(wanted)
+    return check(wanted, path) if path is not None else fetch(wanted)
 
 
 def find_asset(name: str) -> Asset:
@@ -128,11 +128,11 @@ def matching(patterns: Iterable[str]) -> list[Asset]:
     """
     known = all_assets()
     wanted = [pattern.rstrip("/") for pattern in patterns]
-    found: dict[str, Asset] = {} if wanted else known
+    selected: dict[str, Asset] = {} if wanted else known
     for pattern in wanted:
         fitting = {name: row for name, row in known.items() if _selects(pattern, name)}
-        found |= fitting or {pattern: find_asset(pattern)}
-    return list(found.values())
+        selected |= fitting or {pattern: find_asset(pattern)}
+    return list(selected.values())
 
 
 def _selects(pattern: str, name: str) -> bool:
@@ -160,12 +160,12 @@ def check(wanted: Asset, path: Path) -> Path:
     """
     try:
         stat = path.stat()
-        found = _sha256(path, stat.st_mtime_ns, stat.st_size) if wanted.sha256 else None
+        digest = _sha256(path, stat.st_mtime_ns, stat.st_size) if wanted.sha256 else None
     except OSError as error:
         raise AssetError(f"{path} cannot be read: {error.strerror}") from error
-    if found != wanted.sha256:
+    if digest != wanted.sha256:
         raise AssetError(
-            f"{path} is not the official file: sha256 {found}, expected {wanted.sha256}; "
+            f"{path} is not the official file: sha256 {digest}, expected {wanted.sha256}; "
             f"remove it and run `evalkit assets fetch {wanted.name}`"
         )
     return path

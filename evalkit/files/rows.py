@@ -124,8 +124,8 @@ def decode(data: bytes, path: Path, first_line: int = 1) -> str:
     if start < 0:
         return text
     line = first_line + data.count(b"\n", 0, start)
-    found = "holds NUL bytes, UTF-16?" if nul >= 0 else f"byte 0x{data[start]:02x}"
-    raise DataError(f"{path}:{line}: not UTF-8 text ({found}); convert the file") from wrong
+    fault = "holds NUL bytes, UTF-16?" if nul >= 0 else f"byte 0x{data[start]:02x}"
+    raise DataError(f"{path}:{line}: not UTF-8 text ({fault}); convert the file") from wrong
 
 
 def read_text(path: Path) -> str:
@@ -224,8 +224,8 @@ def _objects(text: str, path: Path) -> Iterator[Row]:
 
 def _next(text: str, at: int) -> int:
     """The place of the next character that is not white space."""
-    found = _SOMETHING.search(text, at)
-    return found.start() if found else len(text)
+    match = _SOMETHING.search(text, at)
+    return match.start() if match else len(text)
 
 
 def _rows_within(value: Mapping[str, Any]) -> list[Any] | None:

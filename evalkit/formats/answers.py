@@ -250,12 +250,12 @@ def _content(message: Mapping[str, Any]) -> Any:
     return content
 
 
-def _asked(given: Any) -> str:
+def _asked(question: Any) -> str:
     """The text of an inspect input: a text, or chat messages of which the user's count."""
-    if isinstance(given, list):
-        users = [turn for turn in given if isinstance(turn, dict) and turn.get("role") == "user"]
+    if isinstance(question, list):
+        users = [turn for turn in question if isinstance(turn, dict) and turn.get("role") == "user"]
         return " ".join(text for text in map(_content, users) if isinstance(text, str)).strip()
-    return given.strip() if isinstance(given, str) else ""
+    return question.strip() if isinstance(question, str) else ""
 
 
 def _rlaifv_answer(row: Row) -> Answer:
@@ -395,11 +395,11 @@ def detect(row: Row, own: Sequence[Format] = ()) -> Format:
     Raises:
         DataError: if none does.
     """
-    found = next((entry for entry in (*own, *FORMATS) if entry.fits(row.fields)), None)
-    if found is None:
+    fitting = next((entry for entry in (*own, *FORMATS) if entry.fits(row.fields)), None)
+    if fitting is None:
         known = "; ".join(f"{entry.name}: {entry.about}" for entry in (*own, *FORMATS))
         raise DataError(f"{row.where}: no known format has the fields {_names(row.fields)}; known: {known}")
-    return found
+    return fitting
 
 
 def _either(names: Sequence[str]) -> str:

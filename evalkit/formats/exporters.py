@@ -194,8 +194,8 @@ def _check_keys(rows: Sequence[Mapping[str, Json]], key: tuple[str, ...], format
     """A run of another kind of benchmark does not fit: e.g. several questions per image, in a format of captions."""
     (repeated, count), *_ = Counter(tuple(row[name] for name in key) for row in rows).most_common(1)
     if count > 1:
-        told = ", ".join(f"{name} {value!r}" for name, value in zip(key, repeated, strict=True))
-        raise DataError(f"the run does not fit format {format_name!r}, which has one row per key: {told} has {count}")
+        named = ", ".join(f"{name} {value!r}" for name, value in zip(key, repeated, strict=True))
+        raise DataError(f"the run does not fit format {format_name!r}, which has one row per key: {named} has {count}")
 
 
 def _number(value: Any, record: Record) -> int:
@@ -207,8 +207,8 @@ def _number(value: Any, record: Record) -> int:
 
 def _image_id(record: Record) -> str:
     """The image's id in the reference, else the number in its file name, else the item's own id."""
-    if (told := record["reference"].get("image_id")) is not None:
-        return str(told)
+    if (image_id := record["reference"].get("image_id")) is not None:
+        return str(image_id)
     if record.get("image"):
         stem = PurePosixPath(record["image"]["name"]).stem
         digits = stem[len(stem.rstrip("0123456789")) :]

@@ -109,8 +109,8 @@ def _scores(harness: str, row: Row) -> Mapping[str, Any]:
         value = score.get("value") if isinstance(score, dict) else None
         return value if isinstance(value, dict) else {}
     if harness == "inspect":
-        told = fields.get("scores") or {}
-        return {name: score.get("value") for name, score in told.items() if isinstance(score, dict)}
+        scores = fields.get("scores") or {}
+        return {name: score.get("value") for name, score in scores.items() if isinstance(score, dict)}
     if harness == "vlmevalkit":
         return {name: fields.get(name) for name in ("hit", "score", "log_score") if name in fields}
     return {name: value for name, value in fields.items() if name not in _LMMS_OWN}
@@ -143,8 +143,8 @@ def _sample(harness: str, metric: str, row: Row) -> LoggedSample:
         raise DataError(f"{row.where}: {metric!r} is not a score: {scores.get(metric)!r:.60}")
     question, text, target = _content(harness, row)
     digest = hashlib.sha256(json.dumps([question, target], ensure_ascii=True).encode()).hexdigest()[:16]
-    found = scores.get(metric)
-    inside = found if isinstance(found, dict) else {}
+    result = scores.get(metric)
+    inside = result if isinstance(result, dict) else {}
     groups = {
         name: str(value)
         for fields in (inside, row.fields, row.fields.get("doc") or {})
@@ -174,24 +174,24 @@ def _content(harness: str, row: Row) -> tuple[str, str | None, str]:
     return f"{asked} [{keys}]" if keys else asked, answer.text, str(fields.get("target", ""))
 
 
-def _asked(given: Any) -> str:
+def _asked(question: Any) -> str:
     """A question as text; chat messages by their contents."""
-    if isinstance(given, str):
-        return given
-    return json.dumps(given, ensure_ascii=False, sort_keys=True)
+    if isinstance(question, str):
+        return question
+    return json.dumps(question, ensure_ascii=False, sort_keys=True)
 
 
 def _distinct(samples: Sequence[LoggedSample]) -> tuple[LoggedSample, ...]:
     """Items with the same content are told apart by a number, in the order of the log."""
     seen: Counter[str] = Counter()
-    found = []
+    numbered = []
     for sample in samples:
         seen[sample.id] += 1
         name = sample.id if seen[sample.id] == 1 else f"{sample.id}-{seen[sample.id]}"
-        found.append(
+        numbered.append(
             LoggedSample(sample.where, name, sample.question, sample.text, sample.failure, sample.score, sample.groups)
         )
-    return tuple(found)
+    return tuple(numbered)
 
 
 def _task(harness: str, path: Path) -> str:
@@ -208,8 +208,8 @@ def _version(harness: str, path: Path) -> str:
         return "unknown"
     beside = path.with_name(path.name.partition("samples_")[0] + "results.json")
     try:
-        told = json.loads(beside.read_text(encoding="utf-8"))
+        results = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "unknown"
-    names = ("lmms_eval_version", "git_hash") if isinstance(told, dict) else ()
-    return next((str(told[name]) for name in names if told.get(name)), "unknown")
+    names = ("lmms_eval_version", "git_hash") if isinstance(results, dict) else ()
+    return next((str(results[name]) for name in names if results.get(name)), "unknown")

@@ -173,9 +173,9 @@ class ItemIndex:
     ) -> tuple[frozenset[str], str]:
         if len(fitting) > 1 and asked is not None:
             fitting = {item_id for item_id in fitting if self._questions[item_id] == asked} or fitting
-        told = self._told_parts(answer)
-        if told and self._names_of_parts:
-            fitting = {item_id for item_id in fitting if self._parts[item_id] in told}
+        named = self._told_parts(answer)
+        if named and self._names_of_parts:
+            fitting = {item_id for item_id in fitting if self._parts[item_id] in named}
             counted = [self._parts[item_id] for item_id in fitting]
             if fitting and len(counted) == len(set(counted)):
                 return frozenset(fitting), ""
@@ -210,8 +210,8 @@ class ItemIndex:
         return fitting or set(), problem
 
     def _told_parts(self, answer: Answer) -> set[str]:
-        told = {name.strip() for kind, value in answer.keys if kind == "part" for name in value.split(",")}
-        return told if self._parts_are_told or told & self._names_of_parts else set()
+        named = {name.strip() for kind, value in answer.keys if kind == "part" for name in value.split(",")}
+        return named if self._parts_are_told or named & self._names_of_parts else set()
 
     def _of_part(self, fitting: set[str], answer: Answer, stem: str) -> set[str]:
         if len(fitting) < 2:

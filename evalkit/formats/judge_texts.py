@@ -40,7 +40,7 @@ def read_judge_texts(paths: Sequence[Path], items: Sequence[Item], rounds: Seque
         DataError: if a file cannot be read, or a row has no text, no key, a key of no item, or one that was there.
     """
     known = {item.id: item for item in items}
-    found: dict[Key, str] = {}
+    texts: dict[Key, str] = {}
     places: dict[Key, str] = {}
     rows = [row for path in paths for row in read_rows(path)]
     by_review = {str(row.fields["review"]): row for row in rows if isinstance(row.fields.get("review"), str)}
@@ -56,10 +56,10 @@ def read_judge_texts(paths: Sequence[Path], items: Sequence[Item], rounds: Seque
             continue
         name = items[number].id if by_position else _item_id(row, known, by_review)
         key = (_round(row, rounds), name, _sample(row))
-        if key in found and found[key] != text and "attempts" not in row.fields:
+        if key in texts and texts[key] != text and "attempts" not in row.fields:
             raise DataError(f"{row.where}: item {name!r} has a second text, before at {places[key]}")
-        found[key], places[key] = text, row.where
-    return found
+        texts[key], places[key] = text, row.where
+    return texts
 
 
 def _text(row: Row) -> str | None:
@@ -119,12 +119,12 @@ def _item_id(row: Row, known: Mapping[str, Item], by_review: Mapping[str, Row]) 
 
 
 def _round(row: Row, rounds: Sequence[str]) -> str:
-    told = row.fields.get("round", "")
+    name = row.fields.get("round", "")
     if "review_res" in row.fields and rounds:
         return rounds[0]
-    if told not in ("", *rounds):
-        raise DataError(f"{row.where}: 'round' must be one of {', '.join(map(repr, ('', *rounds)))}, found {told!r}")
-    return str(told)
+    if name not in ("", *rounds):
+        raise DataError(f"{row.where}: 'round' must be one of {', '.join(map(repr, ('', *rounds)))}, found {name!r}")
+    return str(name)
 
 
 def _sample(row: Row) -> int:

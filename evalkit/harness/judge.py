@@ -221,17 +221,17 @@ class Judge:
     ) -> dict[SampleKey, Mapping[str, Json]]:
         """Rows that answer a request: the same judge, prompt and sampling, and a reply."""
         last = {(row.get("id"), row.get("sample"), row.get("key")): row for row in rows}
-        found: dict[SampleKey, Mapping[str, Json]] = {}
+        stored: dict[SampleKey, Mapping[str, Json]] = {}
         for request in requests:
             row = last.get((request.id, request.sample, verdict_key(self._identity, request.prompt, sampling)))
             if row is None or not isinstance(row.get("reply"), str):
                 continue
             said = self.thoughts.take_off(row["reply"])  # rows of 0.1.0 hold them
             if said.answer is not None:
-                found[request.id, request.sample] = (
+                stored[request.id, request.sample] = (
                     row if said.answer == row["reply"] else {**row, "reply": said.answer}
                 )
-        return found
+        return stored
 
     def _answers(
         self, waiting: Sequence[_Open], sampling: Sampling, turn: int

@@ -67,9 +67,9 @@ def read_price(text: str, model: str) -> Price:
         raise DataError(f"{path}: {model!r} needs numbers usd_per_million_in and usd_per_million_out") from error
 
 
-def _believed(told: int | None, held: int) -> int:
+def _believed(reported: int | None, held: int) -> int:
     """Tokens as the server tells them, or as they were held."""
-    return held if told is None or not 0 <= told <= MOST_TOKENS else told
+    return held if reported is None or not 0 <= reported <= MOST_TOKENS else reported
 
 
 def _amount(value: object, where: str) -> float:

@@ -335,12 +335,12 @@ def _hashed(prompt: Prompt) -> tuple[str, ...]:
 
 def _versions(benchmark: Benchmark) -> dict[str, str]:
     """Versions of what may run a model, and of the libraries that this benchmark scores with."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in dict.fromkeys((*VERSIONS, *benchmark.libraries())):
         installed = language_data() if name == LANGUAGE_DATA else library_version(name)
         if installed is not None:
-            found[name] = installed
-    return found
+            versions[name] = installed
+    return versions
 
 
 def _response_row(response: Response) -> dict[str, Json]:
@@ -354,8 +354,8 @@ def _latest(rows: Sequence[Mapping[str, Any]], path: Path) -> dict[tuple[str, in
     """The last line of every (id, sample): a response that failed first and was generated later counts as generated."""
     check_rows(rows, path, SAMPLE_KEY)
     for number, row in enumerate(rows, 1):
-        told = [row[name] for name in ("text", "failure") if row.get(name) is not None]
-        if len(told) != 1 or not isinstance(told[0], str):
+        outcomes = [row[name] for name in ("text", "failure") if row.get(name) is not None]
+        if len(outcomes) != 1 or not isinstance(outcomes[0], str):
             raise RecordError(f"{path}:{number}: expected a 'text' or a 'failure'; remove the line and generate again")
     return {(row["id"], row["sample"]): row for row in rows}
 

@@ -86,12 +86,12 @@ def _figure(value: Interval | None, best: bool) -> Figure:
 
 def _printed(values: Mapping[str, object], metrics: Sequence[Metric]) -> list[Figure]:
     """Figures as printed, with one decimal at least."""
-    found = [values.get(metric.name) for metric in metrics]
+    shown = [values.get(metric.name) for metric in metrics]
     return [
         Figure(f"{value:.1f}" if round(value, 1) == value else f"{value:g}")
         if isinstance(value, int | float)
         else Figure()
-        for value in found
+        for value in shown
     ]
 
 

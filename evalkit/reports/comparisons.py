@@ -94,10 +94,10 @@ def _effect_cells(effect: Effect) -> list[Cell]:
 def _power_table(pair: Pair, power: Sequence[float]) -> Table:
     rows = []
     for effect in pair.effects:
-        found = effect.power
-        seen = "-" if found.detectable is None else f"{found.detectable:.2f}"
-        needed = ["-" if (n := found.items_for(size)) is None else f"{n:,}" for size in power]
-        rows.append([Cell(arrow(effect.metric)), Cell(f"{found.items:,}"), Cell(seen), *map(Cell, needed)])
+        power_of = effect.power
+        seen = "-" if power_of.detectable is None else f"{power_of.detectable:.2f}"
+        needed = ["-" if (n := power_of.items_for(size)) is None else f"{n:,}" for size in power]
+        rows.append([Cell(arrow(effect.metric)), Cell(f"{power_of.items:,}"), Cell(seen), *map(Cell, needed)])
     columns = [
         "metric",
         "items",

@@ -85,8 +85,8 @@ def _changed_ranks(board: Board, details: Sequence[Metric]) -> list[str]:
         ranks = _ranks(board, metric)
         moved = [name for name in first if name in ranks and ranks[name] != first[name]]
         if metric.name.startswith(f"{headline.name}_") and moved:
-            told = ", ".join(f"{name} {first[name]} -> {ranks[name]}" for name in moved)
-            notes.append(f"ranks that change from {headline.name} to {metric.name}: {told}")
+            moves = ", ".join(f"{name} {first[name]} -> {ranks[name]}" for name in moved)
+            notes.append(f"ranks that change from {headline.name} to {metric.name}: {moves}")
     return notes
 
 
@@ -151,15 +151,15 @@ def _cells(row: BoardRow, sources: Mapping[str, int] | None = None, words: bool 
 
 def _group_tables(board: Board) -> Iterator[Table]:
     for name in dict.fromkeys(name for entry in board.entries for name in entry.groups):
-        found = [entry.groups.get(name, {}) for entry in board.entries]
-        shown = [m for m in board.metrics if any(m.name in row["metrics"] for own in found for row in own.values())]
+        groups = [entry.groups.get(name, {}) for entry in board.entries]
+        shown = [m for m in board.metrics if any(m.name in row["metrics"] for own in groups for row in own.values())]
         rows = [
             [
                 Cell(f"{entry.label}: {value}"),
                 *(Cell(Interval(**row["metrics"].get(metric.name, {"value": None})).text()) for metric in shown),
                 Cell(str(row["n"])),
             ]
-            for entry, own in zip(board.entries, found, strict=True)
+            for entry, own in zip(board.entries, groups, strict=True)
             for value, row in own.items()
         ]
         yield Table([name, *map(arrow, shown), "n"], rows, f"{board.benchmark} by {name}")

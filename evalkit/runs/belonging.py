@@ -39,8 +39,8 @@ def check_records(folder: Path, manifest: Mapping[str, Json], records: str) -> N
     Raises:
         RecordError: if not.
     """
-    told = (manifest.get(MADE_FROM) or {}).get(RECORDS)
-    if told is not None and told != records:
+    recorded = (manifest.get(MADE_FROM) or {}).get(RECORDS)
+    if recorded is not None and recorded != records:
         raise RecordError(f"{folder / RECORDS} is not what {MANIFEST} was written with; {remedy(folder)}")
 
 
@@ -57,10 +57,10 @@ def check_results(
     Raises:
         RecordError: if not.
     """
-    told = results.get(MADE_FROM)
-    if isinstance(told, dict):
+    made_from = results.get(MADE_FROM)
+    if isinstance(made_from, dict):
         recorded = (manifest.get(MADE_FROM) or {}).get(RECORDS)
-        if told.get(MANIFEST) != manifest_digest(manifest) or told.get(RECORDS) != recorded:
+        if made_from.get(MANIFEST) != manifest_digest(manifest) or made_from.get(RECORDS) != recorded:
             raise RecordError(f"{folder / METRICS} was not computed from this {MANIFEST}; {remedy(folder)}")
     elif results.get("signature") not in (None, str(Signature.of(manifest)), manifest.get("signature")):
         raise RecordError(f"{folder / METRICS} has another signature than {MANIFEST}; {remedy(folder)}")
@@ -75,8 +75,8 @@ def _check_sums(folder: Path, results: Mapping[str, Json], rows: Sequence[Mappin
         both = f"{told_n[0]} of {told_n[1]} samples, {RECORDS} of {n[0]} of {n[1]}"
         raise RecordError(f"{folder / METRICS} is of {both}; {remedy(folder)}")
     sums = sum_counts(scored)
-    told = results.get("sums") or {}
-    for name, value in told.items():
+    stored = results.get("sums") or {}
+    for name, value in stored.items():
         if type(value) not in (int, float) or not math.isclose(value, sums.get(name, 0.0), rel_tol=1e-9, abs_tol=1e-9):
             raise RecordError(
                 f"{folder / METRICS}: {name!r} sums to {value}, in {RECORDS} to {sums.get(name, 0)}; {remedy(folder)}"

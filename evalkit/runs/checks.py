@@ -146,9 +146,9 @@ def language_of(text: str) -> str | None:
         if script != "LATIN":
             return script.lower()
     words = set(re.findall(r"[^\W\d_]+", text.lower()))
-    found = {language: len(words & known) for language, known in _LANGUAGES.items()}
-    best = max(found.values())
-    leading = [language for language, count in found.items() if count == best]
+    hits = {language: len(words & known) for language, known in _LANGUAGES.items()}
+    best = max(hits.values())
+    leading = [language for language, count in hits.items() if count == best]
     return leading[0] if best >= 2 and len(leading) == 1 else None
 
 
@@ -311,7 +311,7 @@ def _baseline_flags(
         if shared and len(beaten) == len(shared):
             flags.append(Flag("baseline", f"no better than a constant model ({name}) on any metric", True))
             continue
-        first = next((found for found in shared if found[0].role == "quality" and not found[0].detail), None)
+        first = next((entry for entry in shared if entry[0].role == "quality" and not entry[0].detail), None)
         if first in beaten and first is not None:
             metric, value, constant = first
             text = f"{metric.name} {value:.1f} is no better than a constant model's {constant:.1f} ({name})"

@@ -202,7 +202,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         if not path.parent.exists():
             raise RecordError(f"{path.parent}: no such folder") from error
-        below = sorted(str(found.parent) for found in path.parent.glob(f"*/{path.name}"))
+        below = sorted(str(nested.parent) for nested in path.parent.glob(f"*/{path.name}"))
         hint = f"; there is one below: {', '.join(below[:5])}" if below else ""
         raise RecordError(f"{path.parent} is not a finished run: {path.name} is missing{hint}") from error
     except (OSError, ValueError, RecursionError) as error:

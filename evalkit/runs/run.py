@@ -78,13 +78,13 @@ class RunSummary:
         """Content of metrics.json, empty for a run in memory or a folder without one."""
         if self.path is None or not (self.path / METRICS).exists():
             return {}
-        found = read_json(self.path / METRICS)
+        content = read_json(self.path / METRICS)
         try:
-            check_results(found, [metric.name for metric in self.metrics])
+            check_results(content, [metric.name for metric in self.metrics])
         except ShapeError as error:
             raise RecordError(f"{self.path / METRICS} is damaged: {error}; {belonging.remedy(self.path)}") from error
-        belonging.check_results(self.path, self.manifest, found)
-        return found
+        belonging.check_results(self.path, self.manifest, content)
+        return content
 
     @cached_property
     def values(self) -> dict[str, Interval]:
@@ -195,10 +195,10 @@ class Run(RunSummary):
         ids, matrix = [row["id"] for row in self.scored], count_matrix(self.counts(), names)
         if len(set(ids)) == len(ids):
             return dict(zip(ids, matrix, strict=True))
-        found: dict[str, list[int]] = {}
+        rows_of: dict[str, list[int]] = {}
         for row, item in enumerate(ids):
-            found.setdefault(item, []).append(row)
-        return {item: matrix[rows].mean(axis=0) if len(rows) > 1 else matrix[rows[0]] for item, rows in found.items()}
+            rows_of.setdefault(item, []).append(row)
+        return {item: matrix[rows].mean(axis=0) if len(rows) > 1 else matrix[rows[0]] for item, rows in rows_of.items()}
 
     def intervals(
         self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = METHOD, seed: int = 0
@@ -267,14 +267,14 @@ def find_runs(*folders: Path | str) -> list[Path]:
     Raises:
         RecordError: if a folder does not exist.
     """
-    found: dict[Path, Path] = {}  # where it really lies -> as it was reached first
+    folders_by_place: dict[Path, Path] = {}  # where it really lies -> as it was reached first
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise RecordError(f"{folder}: no such folder")
         for manifest in sorted(folder.rglob(MANIFEST)):
             if (manifest.parent / RECORDS).exists():
-                found.setdefault(manifest.parent.resolve(), manifest.parent)
-    return list(found.values())
+                folders_by_place.setdefault(manifest.parent.resolve(), manifest.parent)
+    return list(folders_by_place.values())
 
 
 def _records_bytes(path: Path) -> bytes:

@@ -150,14 +150,14 @@ class Difference:
 
 def differences(first: Signature, second: Signature) -> list[Difference]:
     """Protocol fields in which two signatures differ, in the order of the first one's fields."""
-    found = []
+    differing = []
     if first.benchmark != second.benchmark:
-        found.append(Difference("benchmark", first.benchmark, second.benchmark))
+        differing.append(Difference("benchmark", first.benchmark, second.benchmark))
     for name in {**first.protocol, **second.protocol}:
         ours, theirs = first.protocol.get(name), second.protocol.get(name)
         if ours != theirs and not (name in UNKNOWN_ALLOWED and None in (ours, theirs)):
-            found.append(Difference(name, ours, theirs))
-    return found
+            differing.append(Difference(name, ours, theirs))
+    return differing
 
 
 def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:

@@ -136,11 +136,11 @@ def _observed(tables: Array) -> Array:
     return shares
 
 
-def _exact(found: Interval, n: int, level: float) -> Interval:
+def _exact(share: Interval, n: int, level: float) -> Interval:
     """Limits for a share of 0 or 100 %."""
-    if found.low is None and n > 1 and found.value in (0.0, 100.0):
-        return Interval(found.value, *exact_limits(found.value, n, level), "exact")
-    return found
+    if share.low is None and n > 1 and share.value in (0.0, 100.0):
+        return Interval(share.value, *exact_limits(share.value, n, level), "exact")
+    return share
 
 
 def _draws(table: Array, resamples: int, seed: int) -> Array:

@@ -64,9 +64,9 @@ def krippendorff(
         for unit, label in enumerate(labels):
             if label is not None:
                 counts[unit, categories[label]] += 1
-    given = counts.sum(axis=1)
+    labels_of_units = counts.sum(axis=1)
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(categories))
-    tables = pairs * np.where(given > 1, 1 / np.maximum(given - 1, 1), 0)[:, None, None]
+    tables = pairs * np.where(labels_of_units > 1, 1 / np.maximum(labels_of_units - 1, 1), 0)[:, None, None]
     return _interval(_alpha, tables, clusters, resamples, level, seed)
 
 

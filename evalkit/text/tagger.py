@@ -90,11 +90,11 @@ class PerceptronTagger:
         """Tags of words[start:stop], given the tags of the two words before."""
         tags: list[str] = []
         for index in range(start, stop):
-            found = self.tagdict.get(words[index])
-            if not found:
-                found = self._predict(words, index, previous, before)
-            tags.append(found)
-            before, previous = previous, found
+            tag = self.tagdict.get(words[index])
+            if not tag:
+                tag = self._predict(words, index, previous, before)
+            tags.append(tag)
+            before, previous = previous, tag
         return tags
 
     def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:

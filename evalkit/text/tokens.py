@@ -75,8 +75,8 @@ class _Chunks(dict[str, "_Chunk | None"]):
     def __missing__(self, chunk: str) -> _Chunk | None:
         if len(self) >= CACHE_LIMIT:
             self.clear()
-        self[chunk] = found = self._read(chunk)
-        return found
+        self[chunk] = entry = self._read(chunk)
+        return entry
 
     def _read(self, chunk: str) -> _Chunk | None:
         plain = _PLAIN.fullmatch(chunk)
@@ -232,8 +232,8 @@ class _Tokenizer:
         if None in entries:
             texts = self.cut(sentence)
             return zip(texts, _align(texts, sentence), strict=True)
-        found = cast("list[_Chunk]", entries)
-        words = Words.of_chunks(sentence, parts, found, {len(parts) - 1} if parts else set())
+        chunks = cast("list[_Chunk]", entries)
+        words = Words.of_chunks(sentence, parts, chunks, {len(parts) - 1} if parts else set())
         return zip(words.texts, words.spans(), strict=True)
 
 

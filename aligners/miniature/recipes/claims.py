@@ -19,8 +19,8 @@ def existence_claims(text: str) -> list[Claim]:
 
     A text that names a noun twice makes the same claim twice, see `RlaifSettings.repeated_weight`.
     """
-    made = {claim.noun: claim for claim in noun_claims(text)}
-    mentions = [made[mention.noun] for mention in find_nouns(text)]
+    by_noun = {claim.noun: claim for claim in noun_claims(text)}
+    mentions = [by_noun[mention.noun] for mention in find_nouns(text)]
     return [Claim(claim.statement, claim.question, "existence") for claim in mentions]
 
 
@@ -38,6 +38,6 @@ class Oracle:
     def __call__(self, candidate: Candidate) -> tuple[int, int]:
         """(false claims, true claims) of a candidate."""
         scene = self._scenes[candidate.image or ""]
-        made = noun_claims(candidate.text)
-        true = sum(is_true(claim, scene) for claim in made)
-        return len(made) - true, true
+        claims = noun_claims(candidate.text)
+        true = sum(is_true(claim, scene) for claim in claims)
+        return len(claims) - true, true

@@ -102,17 +102,17 @@ def describe(
         render(scene).save(folder / IMAGES / image_name(index), compress_level=1)
         text = DESCRIBE_PROMPTS[index % len(DESCRIBE_PROMPTS)]
         prompts.append(Prompt(str(index), text, (ImageFile(folder / IMAGES, image_name(index)),)))
-    found: list[Described] = []
+    described: list[Described] = []
     total = len(prompts) * len(recipe.temperatures)
     for temperature in recipe.temperatures:
         sampling = Sampling(temperature=temperature, max_new_tokens=recipe.max_new_tokens, seed=seed)
         for response in engine.generate(prompts, sampling):
             if response.text is not None:
                 index = int(response.prompt_id)
-                found.append(Described(index, prompts[index].text, response.text, temperature))
+                described.append(Described(index, prompts[index].text, response.text, temperature))
             if progress:
-                progress("corrections", len(found), total)
-    return sorted(found, key=lambda one: (one.scene, one.temperature))
+                progress("corrections", len(described), total)
+    return sorted(described, key=lambda one: (one.scene, one.temperature))
 
 
 def choose_pairs(

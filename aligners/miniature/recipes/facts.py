@@ -71,7 +71,7 @@ def reward_model_accuracy(
         folder = data or Path(temporary) / "data"
         if not (folder / "facts.json").is_file():
             write_descriptions(folder, seed, n_scenes)
-        found = train_reward_model(
+        trained = train_reward_model(
             base,
             read_comparisons(folder / "comparisons.json", folder / "images"),
             Path(temporary) / "reward",
@@ -83,7 +83,7 @@ def reward_model_accuracy(
             open_image=blurred if degraded else ImageFile.open,
             progress=progress,
         )
-    return FactsExperiment(found.accuracy, found.accuracy_no_facts, found.pairs, found.held_out)
+    return FactsExperiment(trained.accuracy, trained.accuracy_no_facts, trained.pairs, trained.held_out)
 
 
 def write_descriptions(folder: Path, seed: int, n_scenes: int) -> None:

@@ -161,26 +161,26 @@ def sample_base(
 ) -> list[list[str]]:
     """`n` distinct-or-not responses of the base to each prompt, at temperature 1."""
     engine = TransformersEngine(base, batch_size=256)
-    found: dict[str, list[str]] = {prompt.id: [] for prompt in prompts}
+    texts: dict[str, list[str]] = {prompt.id: [] for prompt in prompts}
     sampling = Sampling(1.0, max_new_tokens=MAX_NEW_TOKENS, n=n, seed=seed)
     for done, response in enumerate(engine.generate(prompts, sampling), start=1):
         if response.text is not None and response.finish == "stop":
-            found[response.prompt_id].append(response.text)
+            texts[response.prompt_id].append(response.text)
         if progress:
             progress("sampling", done, n * len(prompts))
     engine.close()
-    return [sorted(set(found[prompt.id])) for prompt in prompts]
+    return [sorted(set(texts[prompt.id])) for prompt in prompts]
 
 
 def preferences(scenes: Sequence[Scene], samples: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
     """(scene, preferred, other) of all samples of a scene that differ in true nouns minus faults."""
-    found: list[tuple[int, str, str]] = []
+    preferred: list[tuple[int, str, str]] = []
     for number, (scene, responses) in enumerate(zip(scenes, samples, strict=True)):
         for a, b in permutations(responses, 2):
             (faults_a, true_a), (faults_b, true_b) = count_mentions(a, scene), count_mentions(b, scene)
             if true_a - faults_a > true_b - faults_b:
-                found.append((number, a, b))
-    return found
+                preferred.append((number, a, b))
+    return preferred
 
 
 def edits(scenes: Sequence[Scene], samples: Sequence[Sequence[str]], rng: Random) -> list[tuple[int, str, str]]:

@@ -72,15 +72,15 @@ def answers(study: Study, rows: Sequence[Row]) -> Iterator[tuple[str, str, dict[
     """
     if study.task == "correct":
         raise DataError("Potato has no schema for corrected texts")
-    found: dict[tuple[str, str], list[Row]] = {}
+    instances: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         missing = [
             name for name in ("instance_id", "user_id", "schema_name", "label") if row.fields.get(name) in (None, "")
         ]
         if missing:
             raise DataError(f"{row.where}: missing {', '.join(missing)}; found {', '.join(row.fields)}")
-        found.setdefault((str(row.fields["user_id"]), str(row.fields["instance_id"])), []).append(row)
-    for (user, key), own in found.items():
+        instances.setdefault((str(row.fields["user_id"]), str(row.fields["instance_id"])), []).append(row)
+    for (user, key), own in instances.items():
         yield user, key, _marks(study, key, own) if study.task == "mark" else _choices(own)
 
 

@@ -262,15 +262,15 @@ def _messages(system: str | None, turns: Sequence[Turn], text: str, images: int)
 
 def _placeholder_ids(processor: Any, tokenizer: Any) -> tuple[int, ...]:
     """Ids of the tokens that stand for images, videos and sounds; a model must never write them."""
-    found: set[int] = set()
+    ids: set[int] = set()
     for owner in (processor, tokenizer):
         for name in PLACEHOLDER_NAMES:
             token = getattr(owner, f"{name}_token", None)
             if token is not None:
-                found.add(tokenizer.convert_tokens_to_ids(str(token)))
-    found.update(i for i in getattr(processor, "image_token_ids", []) if isinstance(i, int))
+                ids.add(tokenizer.convert_tokens_to_ids(str(token)))
+    ids.update(i for i in getattr(processor, "image_token_ids", []) if isinstance(i, int))
     ordinary = {tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, None}
-    return tuple(sorted(found - ordinary))
+    return tuple(sorted(ids - ordinary))
 
 
 def _name(thing: object) -> str:

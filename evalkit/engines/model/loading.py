@@ -186,9 +186,9 @@ def _find(
     source: str | Path, adapter: str | Path | None, base: str | None, revision: str | None
 ) -> tuple[Original | None, Path | None]:
     """(original LLaVA, adapter in transformers' names over it); (None, None) for any other checkpoint."""
-    found = find_original(source, adapter=adapter, base=base, revision=revision)
-    if found is not None:
-        return found, None
+    original = find_original(source, adapter=adapter, base=base, revision=revision)
+    if original is not None:
+        return original, None
     name, lora = _split_adapter(source, adapter, base)
     beneath = find_original(name, base=base if lora is None else None, revision=revision)
     if beneath is None:

@@ -86,5 +86,5 @@ def context_limit(model: Any) -> int:
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
     configured = model.generation_config.eos_token_id
-    found = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in [*found, tokenizer.eos_token_id] if token is not None)
+    ends = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in [*ends, tokenizer.eos_token_id] if token is not None)

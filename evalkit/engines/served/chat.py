@@ -99,10 +99,10 @@ def _error_words(value: Mapping[str, Json]) -> tuple[str, int | None] | None:
         error = error[0]
     if not error:
         return None
-    told = error.get("message", error) if isinstance(error, dict) else error
+    message = error.get("message", error) if isinstance(error, dict) else error
     named = [part.get(name) for part in (error, value) if isinstance(part, dict) for name in ("code", "status")]
     codes = [int(code) for code in map(str, named) if code.isdecimal() and len(code) == 3]
-    return f"the server says: {' '.join(str(told).split())[:300]}", next((c for c in codes if c >= 400), None)
+    return f"the server says: {' '.join(str(message).split())[:300]}", next((c for c in codes if c >= 400), None)
 
 
 def _count(value: Json) -> int | None:

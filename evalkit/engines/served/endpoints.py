@@ -99,12 +99,12 @@ def split_query(address: str) -> tuple[str, dict[str, str]]:
 
 def secrets_in(addresses: Iterable[str]) -> tuple[str, ...]:
     """Passwords and values of queries: gateways take keys there."""
-    found: list[str] = []
+    secrets: list[str] = []
     for address in addresses:
         parts = urlsplit(address)
-        found += [text for text in (parts.netloc.rpartition("@")[0], parts.password) if text]
-        found += [value for _, value in parse_qsl(parts.query)]
-    return tuple(dict.fromkeys(found))
+        secrets += [text for text in (parts.netloc.rpartition("@")[0], parts.password) if text]
+        secrets += [value for _, value in parse_qsl(parts.query)]
+    return tuple(dict.fromkeys(secrets))
 
 
 def without_secrets(address: str) -> str:

@@ -36,16 +36,16 @@ def compared_question_files(pictures: Sequence[Picture], seed: int) -> dict[str,
     for name, (questions, contexts, answers) in _SETS.items():
         rng = Random(f"compared questions:{name}:{seed}")
         rows: list[dict[str, Any]] = []
-        told: list[dict[str, Any]] = []
+        answered: list[dict[str, Any]] = []
         for picture in pictures[:MOST]:
             for category, kinds in _KINDS.items():
                 asked = ask_open(rng.choice(kinds), picture.scene, rng)
                 number = len(rows)
                 about = {"question_id": number, "image": picture.file_name, "category": category}
                 rows.append(about | {"text": asked.text})
-                told.append({"question_id": number, "text": asked.answer, "category": category})
+                answered.append({"question_id": number, "text": asked.answer, "category": category})
         files[f"llava_bench/{name}/{questions}"] = rows
-        files[f"llava_bench/{name}/{answers}"] = told
+        files[f"llava_bench/{name}/{answers}"] = answered
         files[f"llava_bench/{name}/{contexts}"] = [_context(name, picture) for picture in pictures[:MOST]]
     return files
 

@@ -174,7 +174,7 @@ def _words_of() -> dict[str, list[str]]:
     """Slot -> what may stand there."""
     names = [*sorted(nouns()), *_OWN_SHARE * NOUNS]
     forms = [verb_forms(verb) for verb in verbs()]
-    compared = [found for found in map(degrees, adjectives()) if found]
+    compared = [three for three in map(degrees, adjectives()) if three]
     return {
         "NN": names,
         "NNS": [plural(name) for name in names],

@@ -89,12 +89,12 @@ def _dictionary(sentences: Sequence[Tagged]) -> dict[str, str]:
     for sentence in sentences:
         for word, tag in sentence:
             counts[word][tag] += 1
-    found = {}
+    frequent = {}
     for word, tags in counts.items():
         (tag, often), total = tags.most_common(1)[0], tags.total()
         if total >= FREQUENT and often / total >= ALIKE:
-            found[word] = tag
-    return found
+            frequent[word] = tag
+    return frequent
 
 
 def _learn_sentence(model: _Perceptron, sentence: Tagged, tagdict: dict[str, str]) -> None:

@@ -124,10 +124,12 @@ def fronts_html(entries: Sequence[Entry]) -> Iterator[str]:
             canvas = SvgCanvas(WIDTH, HEIGHT)
             draw(canvas, front, base, placed)
             data = base64.b64encode(canvas.content()).decode("ascii")
-            told = "".join(f"<li>{escaped(found.other)}: {escaped(found.sentence())}</li>" for found in placed)
+            sentences = "".join(
+                f"<li>{escaped(placement.other)}: {escaped(placement.sentence())}</li>" for placement in placed
+            )
             yield (
                 f'<div class="front"><img alt="the front of {attribute(base)}" width="{WIDTH}" height="{HEIGHT}" '
-                f'src="data:image/svg+xml;base64,{data}"><ul>{told}</ul></div>'
+                f'src="data:image/svg+xml;base64,{data}"><ul>{sentences}</ul></div>'
             )
 
 

@@ -159,14 +159,14 @@ def _response(row: Row | None) -> Json:
 
 def _spans(findings: Iterable[Row], length: int) -> list[Json]:
     """Spans [start, end, label, note], those that overlap an earlier one left out."""
-    found: list[Json] = []
+    spans: list[Json] = []
     place = 0
     for finding in sorted(findings, key=lambda one: (int(one["start"]), -int(one["end"]))):
         start, end = int(finding["start"]), min(int(finding["end"]), length)
         if place <= start < end:
-            found.append([start, end, clean(finding["label"]), clean(finding.get("note") or "")])
+            spans.append([start, end, clean(finding["label"]), clean(finding.get("note") or "")])
             place = end
-    return found
+    return spans
 
 
 def _script(path: Path, name: str, value: Json) -> None:

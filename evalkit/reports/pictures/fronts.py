@@ -111,20 +111,20 @@ class _Mark:
 
 def _lines(front: RunFront, metric: Metric, levels: Sequence[float]) -> dict[str, list[_Mark]]:
     """Curve name -> its defined points, from the first sentence or the lowest run on."""
-    found: dict[str, list[_Mark]] = {}
+    lines: dict[str, list[_Mark]] = {}
     for curve in front.curves:
-        found[curve.name] = marks = []
+        lines[curve.name] = marks = []
         for cut, point in zip(curve.cuts, front.points[curve.name], strict=True):
             x, y = point[front.at.name].value, point[metric.name]
             if x is not None and y.value is not None:
                 low, high = (y.value, y.value) if y.low is None or y.high is None else (y.low, y.high)
                 marks.append(_Mark(x, y.value, low, high, str(cut)))
     if front.front.answers:
-        return found
-    start = min([*levels, *(mark.x for mark in found["sentences"] if mark.cut != "0")], default=0.0)
+        return lines
+    start = min([*levels, *(mark.x for mark in lines["sentences"] if mark.cut != "0")], default=0.0)
     return {
         name: [mark for mark, after in zip(marks, [*marks[1:], marks[-1]], strict=True) if after.x >= start]
-        for name, marks in found.items()
+        for name, marks in lines.items()
         if marks
     }
 

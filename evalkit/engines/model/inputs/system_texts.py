@@ -136,8 +136,8 @@ def written_by(apply: Callable[[list[dict[str, Any]]], str]) -> str | None:
     except (jinja2.TemplateError, TypeError):
         return None  # it refuses system messages
     plain = apply([question])
-    before, found, after = with_probe.partition(probe)
-    if not found:
+    before, separator, after = with_probe.partition(probe)
+    if not separator:
         return None
     if plain.startswith(before) and plain.endswith(after) and len(plain) >= len(before) + len(after):
         return plain[len(before) : len(plain) - len(after)]

@@ -24,11 +24,11 @@ from evalkit.errors import EngineError
 
 def loose_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Whole weights that a layer brings, in transformers' names: of a projector, or trained beside a LoRA adapter."""
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for name in (PROJECTOR_FILE, NON_LORA_FILE):
         if (folder / name).is_file():
-            found |= {renamed(without_wrappers(key)): value for key, value in tensors_in(folder / name).items()}
-    return found
+            weights |= {renamed(without_wrappers(key)): value for key, value in tensors_in(folder / name).items()}
+    return weights
 
 
 def brings_projector(folder: Path) -> bool:

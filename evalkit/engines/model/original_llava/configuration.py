@@ -96,8 +96,8 @@ def _tiling_problem(raw: Mapping[str, Any]) -> str | None:
 
 def grid_pinpoints(raw: Mapping[str, Any]) -> list[list[int]]:
     """Tile grids as (height, width); the original lists (width, height), in some files as text."""
-    given: Any = raw.get("image_grid_pinpoints")
-    grid: Sequence[Sequence[int]] = ast.literal_eval(given) if isinstance(given, str) else given
+    pinpoints: Any = raw.get("image_grid_pinpoints")
+    grid: Sequence[Sequence[int]] = ast.literal_eval(pinpoints) if isinstance(pinpoints, str) else pinpoints
     return [[int(height), int(width)] for width, height in grid]
 
 

@@ -98,12 +98,12 @@ def _base(names: str) -> _Parts:
     pieces = [names] if Path(names).is_dir() else names.split("+")
     bottom, commit = _folder(pieces[0], None, any_format=True)
     assert bottom is not None
-    found = _parts(str(bottom), None) or _Parts(bottom, (), None, commit)
+    parts = _parts(str(bottom), None) or _Parts(bottom, (), None, commit)
     for piece in pieces[1:]:
         if not Path(piece).is_dir():
             raise EngineError(f"base {names}: {piece} is no folder")
-        found = _over(found, Path(piece))
-    return found
+        parts = _over(parts, Path(piece))
+    return parts
 
 
 def _over(parts: _Parts, layer: Path) -> _Parts:

@@ -37,14 +37,14 @@ def read_model(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _merges(ids: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    found = []
+    merges = []
     for piece, score in scores.items():
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
             if left in scores and right in scores:
-                found.append((-score, len(left), len(right), ids[left], ids[right], left, right))
-    found.sort(key=lambda merge: merge[:5])
-    return [(left, right) for *_, left, right in found]
+                merges.append((-score, len(left), len(right), ids[left], ids[right], left, right))
+    merges.sort(key=lambda merge: merge[:5])
+    return [(left, right) for *_, left, right in merges]
 
 
 def with_own_merges(state: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Tower:
     reason: str | None = None
 
 
-def find_tower(raw: Mapping[str, Any], given: str | Path | None, has_copy: bool, where: Path) -> Tower:
+def find_tower(raw: Mapping[str, Any], chosen: str | Path | None, has_copy: bool, where: Path) -> Tower:
     """The tower by the authors' rule.
 
     Args:
@@ -50,8 +50,8 @@ def find_tower(raw: Mapping[str, Any], given: str | Path | None, has_copy: bool,
     Raises:
         EngineError: if neither a configuration nor weights can be had; the remedy is named.
     """
-    name = str(given or raw["mm_vision_tower"])
-    if not given and not Path(name).is_dir() and (where / name).is_dir():
+    name = str(chosen or raw["mm_vision_tower"])
+    if not chosen and not Path(name).is_dir() and (where / name).is_dir():
         name = str(where / name)
     tuned = bool(raw.get("unfreeze_mm_vision_tower")) and has_copy
     config = _config_at(name)

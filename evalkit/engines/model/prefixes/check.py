@@ -57,8 +57,8 @@ def sharing_problem(model: Any, encoder: PromptEncoder) -> str | None:
             raise
         return "out of memory during the check"
     allowed, scale = NOISE.get(model.dtype, 0.1), float(whole.std())
-    for name, found, expected in (("in parts", parts, whole), ("in steps", again, whole[:2])):
-        difference = float((found - expected).square().mean().sqrt()) / scale
+    for name, logits, expected in (("in parts", parts, whole), ("in steps", again, whole[:2])):
+        difference = float((logits - expected).square().mean().sqrt()) / scale
         if not difference <= allowed:
             return f"logits of a prompt read {name} differ by {difference:.1g} standard deviations"
     return None

@@ -59,10 +59,10 @@ def read_prefixes(model: Any, fronts: Sequence[tuple[Front, tuple[int, ...]]]) -
     forms: dict[object, list[int]] = {}
     for i, (front, ids) in enumerate(fronts):
         forms.setdefault((len(ids), _form(front)), []).append(i)
-    found: dict[int, Prefix] = {}
+    prefixes: dict[int, Prefix] = {}
     for places in forms.values():
-        found.update(zip(places, _read_alike(model, [fronts[i] for i in places]), strict=True))
-    return [found[i] for i in range(len(fronts))]
+        prefixes.update(zip(places, _read_alike(model, [fronts[i] for i in places]), strict=True))
+    return [prefixes[i] for i in range(len(fronts))]
 
 
 def _read_alike(model: Any, fronts: Sequence[tuple[Front, tuple[int, ...]]]) -> list[Prefix]:
