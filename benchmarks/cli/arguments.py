@@ -97,6 +97,9 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-base-url", action="append", metavar="URL")
     group.add_argument("--judge-args", action="append", default=[], metavar="KEY=VALUE")
     group.add_argument(
+        "--judge-extra", metavar="JSON", help="further fields of every request to the judge, as --extra for the model"
+    )
+    group.add_argument(
         "--judge-max-tokens",
         type=positive,
         metavar="N",

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from benchmarks.cli.planning import thoughts_of
-from evalkit.cli.engines import named_engine
+from evalkit.cli.engines import named_engine, with_extra
 from evalkit.cli.options import key_values
 from evalkit.errors import UsageError
 from evalkit.text.thoughts import STANDARD
@@ -44,7 +44,8 @@ def price_from(options: argparse.Namespace) -> "Price | None":
 
 
 def _engine(options: argparse.Namespace) -> "Engine":
-    texts = key_values(options.judge_args, "--judge-args")
+    kind = RULES if options.judge == RULES else options.judge_engine
+    texts = with_extra(key_values(options.judge_args, "--judge-args"), options, kind, "--judge-extra")
     if options.judge == RULES:
         from benchmarks.judges.rules import RulesJudge
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from evalkit.cli.arguments import positive
-from evalkit.cli.options import arguments_of, key_values, literal
+from evalkit.cli.options import arguments_of, json_object, key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
 from evalkit.process.progress import hide_loading_bars
@@ -63,6 +63,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="anything else the engine takes, e.g. tensor_parallel_size=4 for vllm; repeatable",
     )
+    group.add_argument(
+        "--extra",
+        metavar="JSON",
+        help="further fields of every request to a server, e.g. "
+        """'{"chat_template_kwargs": {"enable_thinking": false}}'; they stand in the signature""",
+    )
     group.add_argument("--label", help="name of the model in tables (default: its folder or hub name)")
 
 
@@ -72,7 +78,7 @@ def open_engine(options: argparse.Namespace, formats: "Sequence[Format]" = ()) -
     Args:
         formats: formats of responses that the benchmarks at hand declare, for the replay engine.
     """
-    texts = key_values(options.engine_args, "--engine-args")
+    texts = with_extra(key_values(options.engine_args, "--engine-args"), options, options.engine)
     given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
     if ":" in options.engine:
         return _engine_made_by(options, texts, given)
@@ -91,6 +97,23 @@ def open_engine(options: argparse.Namespace, formats: "Sequence[Format]" = ()) -
 
     own = arguments_of(ReplayEngine, texts, "--engine-args", ("path", "formats"))
     return ReplayEngine(Path(options.model), formats=formats, **own)
+
+
+def with_extra(texts: dict[str, str], options: argparse.Namespace, kind: str, flag: str = "--extra") -> dict[str, str]:
+    """Engine settings with the request fields of --extra or --judge-extra among them.
+
+    Raises:
+        UsageError: if the engine sends no requests, or they are given twice.
+    """
+    extra = getattr(options, flag.strip("-").replace("-", "_"), None)
+    if extra is None:
+        return texts
+    if kind != "openai":
+        raise UsageError(f"{flag} is for requests to a server, not for the {kind} engine")
+    if "extra" in texts:
+        raise UsageError(f"{flag} and extra=... say the same: give one of them")
+    json_object(flag, extra)
+    return {**texts, "extra": extra}
 
 
 def named_engine(

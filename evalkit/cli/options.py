@@ -1,6 +1,7 @@
 """Text of the command line turned into typed values."""
 
 import inspect
+import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -9,19 +10,38 @@ from evalkit.errors import UsageError
 
 
 def key_values(pairs: list[str], flag: str) -> dict[str, str]:
-    """["a=1", "b=2"] -> {"a": "1", "b": "2"}; commas separate several in one word.
+    """["a=1", "b=2"] -> {"a": "1", "b": "2"}; commas outside of JSON values separate several in one word.
+
+    >>> key_values(['a=1,extra={"b": [1, 2], "c": "x=y"}'], "--engine-args")
+    {'a': '1', 'extra': '{"b": [1, 2], "c": "x=y"}'}
 
     Raises:
         UsageError: if one of them has no "=".
     """
     values: dict[str, str] = {}
     for word in pairs:
-        for pair in word.split(",") if word.count("=") > 1 else [word]:
+        for pair in _pieces(word) if word.count("=") > 1 else [word]:
             key, equals, value = pair.partition("=")
             if not equals or not key:
                 raise UsageError(f"{flag} {word!r}: expected KEY=VALUE")
             values[key.strip()] = value.strip()
     return values
+
+
+def _pieces(word: str) -> list[str]:
+    """A word cut at the commas that no JSON object, list or text encloses."""
+    pieces, depth, quoted, escaped = [""], 0, False, False
+    for character in word:
+        if character == "," and not depth:
+            pieces.append("")
+            continue
+        pieces[-1] += character
+        if depth and character == '"' and not escaped:
+            quoted = not quoted
+        escaped = quoted and character == "\\" and not escaped
+        if not quoted:
+            depth = max(0, depth + (character in "{[") - (character in "}]"))
+    return pieces
 
 
 def literal(text: str) -> Any:
@@ -54,12 +74,33 @@ def arguments_of(
     return {name: _argument(f"{flag} {name}", text, hints.get(name, str)) for name, text in texts.items()}
 
 
+def json_object(flag: str, text: str) -> dict[str, Any]:
+    """A JSON object, for request fields that a command line names.
+
+    Raises:
+        UsageError: if the text is something else.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_json)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f'{flag}={text[:60]}: expected a JSON object like {{"top_a": 0.5}}; {error}') from None
+    if not isinstance(value, dict):
+        raise UsageError(f'{flag}={text[:60]}: expected a JSON object like {{"top_a": 0.5}}')
+    return value
+
+
+def _no_json(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
 def _argument(flag: str, text: str, declared: Any) -> Any:
     """A text as the first declared type that takes it; only plain types can be written on a command line."""
     if get_origin(declared) is Literal:
         if text not in get_args(declared):
             raise UsageError(f"{flag}={text[:60]}: expected {' or '.join(get_args(declared))}")
         return text
+    if any(get_origin(kind) is Mapping for kind in (declared, *get_args(declared))):
+        return json_object(flag, text)
     kinds = [kind for kind in (get_args(declared) or (declared,)) if kind in (bool, int, float, str, Path)]
     for kind in kinds:
         try:

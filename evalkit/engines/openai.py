@@ -5,7 +5,8 @@ at the response it stopped at. A fault is retried a bounded number of times, the
 
     retried        429, 408, 409, 425, 5xx, time-outs, cut connections, replies that are not JSON, empty content
     failed at once other 4xx (a prompt that is too long), content refused by the server's filter
-    fatal          401, 402, 403, 404, an exhausted quota, a server that cannot be reached: EngineError, work stops
+    fatal          401, 402, 403, 404, an exhausted quota, a field that no request may hold, a server that cannot be
+                   reached: EngineError, work stops
 
 A reply from a model of another name is an answer; the name is recorded with the attempt.
 """
@@ -13,7 +14,6 @@ A reply from a model of another name is an answer; the name is recorded with the
 import asyncio
 import errno
 import math
-import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +23,8 @@ from evalkit.engines.served.background import Background
 from evalkit.engines.served.chat import Reply, ServerError, chat_messages, read_reply
 from evalkit.engines.served.completions import Attempt, Completion
 from evalkit.engines.served.endpoints import api_key, base_urls, split_query, without_secrets
-from evalkit.engines.served.faults import Fault, empty_content, shortened
+from evalkit.engines.served.faults import SPENT_CODES, Fault, empty_content, shortened
+from evalkit.engines.served.fields import added, decoding_fields, omitted, refused_field, remedy, renamed
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.engines.served.groups import together
 from evalkit.engines.served.transport import RedirectedError, ReplyTooLargeError, http_client, root_cause
@@ -47,7 +48,6 @@ UNREACHABLE_IN_ROW = 8  # so many prompts in a row without any reply: the server
 LONGEST_WAIT_S = 600.0  # a Retry-After beyond it fails the prompt instead
 RAW_LIMIT = 2000  # characters kept of a reply that could not be read
 TOP_LOGPROBS = 20
-DECODING_FIELDS = ("temperature", "top_p", "seed")
 
 
 class OpenAIEngine:
@@ -61,8 +61,9 @@ class OpenAIEngine:
         attempts: requests per response, at most.
         timeout_s: of one attempt, from connecting to the last byte.
         backoff_s: first wait after a fault, doubled each time, with jitter.
-        extra: further fields of the request body, e.g. {"repetition_penalty": 1.0}.
-        omit: fields that are left out of the request, for models that refuse them, e.g. "temperature+top_p+seed".
+        extra: further fields of the request body, e.g. {"chat_template_kwargs": {"enable_thinking": False}}.
+        omit: fields that are left out of the request, for models that refuse them, e.g. "temperature+top_p+seed";
+            the signature says so, and that the server's own default holds.
         prefix: of the environment variables.
     """
 
@@ -90,10 +91,10 @@ class OpenAIEngine:
         self.model = model
         self.base_urls = tuple(without_secrets(address) for address in addresses)
         self._addresses = addresses
-        self._key = api_key(key, addresses, prefix)
+        self._omit = omitted(omit)
+        self._extra = added(extra, self._omit)
+        self._key = api_key(key, addresses, prefix).and_those_of(self._extra)
         self._attempts, self._timeout_s, self._backoff_s = attempts, timeout_s, backoff_s
-        self._extra = dict(extra or {})
-        self._omit = tuple(name for name in re.split(r"[+,\s]+", omit) if name)
         self._fleet = Fleet(addresses, connections)
         self._clients: dict[str, AsyncOpenAI] = {
             address: AsyncOpenAI(
@@ -107,7 +108,7 @@ class OpenAIEngine:
             for address in addresses
         }
         self._limit_field = "max_tokens"
-        self._answered = False
+        self._answered = self._completed = False
         self._unreachable = 0
         self._stopping = False
         self._background: Background | None = None
@@ -181,14 +182,8 @@ class OpenAIEngine:
 
     async def _respond(self, prompt: Prompt, sampling: Sampling, sample: int) -> Completion:
         try:
-            body = self._body(prompt, sampling.max_new_tokens) | {
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "seed": sampling.seed_for(prompt.id, sample),
-            }
-            body = {name: value for name, value in body.items() if name not in self._omit}
-            later = ("top_k", "repetition_penalty")  # vLLM and its like know them, OpenAI's own models refuse them
-            body |= {name: value for name, value in sampling.as_dict().items() if name in later}
+            body = self._body(prompt, sampling.max_new_tokens)
+            body |= decoding_fields(sampling, prompt, sample, self._omit)
         except DataError as error:
             failed = Response(prompt.id, None, sample, failure=str(error))
             return Completion(failed, (Attempt(None, error=str(error)),))
@@ -249,12 +244,14 @@ class OpenAIEngine:
         return reply
 
     def _body(self, prompt: Prompt, tokens: int) -> dict[str, Json]:
-        return {"model": self.model, "messages": chat_messages(prompt), "max_tokens": tokens, **self._extra}
+        limit = {} if {"max_tokens", "max_completion_tokens"} & {*self._omit} else {"max_tokens": tokens}
+        return {"model": self.model, "messages": chat_messages(prompt), **limit, **self._extra}
 
     async def _ask(self, body: dict[str, Json], need_text: bool = True) -> tuple[Reply | None, list[Attempt]]:
         """Send a request until it is answered or out of attempts; every attempt is told."""
         attempts: list[Attempt] = []
         last: Server | None = None
+        adapted = 0
         while True:
             server = await self._fleet.take(avoid=last)
             try:
@@ -269,11 +266,12 @@ class OpenAIEngine:
                     return outcome, attempts
             else:
                 fault = outcome
-                if fault.adapted:
-                    continue
                 attempts.append(Attempt(fault.raw, error=fault.error, sent=fault.sent))
+                if fault.adapted:
+                    adapted += 1
+                    continue
                 last = server
-            if not fault.again or len(attempts) >= self._attempts:
+            if not fault.again or len(attempts) - adapted >= self._attempts:
                 self._give_up(fault, server)
                 return None, attempts
             await asyncio.sleep(fault.wait_s + backoff(len(attempts), self._backoff_s))
@@ -323,8 +321,9 @@ class OpenAIEngine:
         except ServerError as error:
             self._answered, self._unreachable = True, 0
             words = self._key.redact(str(error))
-            if error.status in FATAL_STATUS:
-                raise EngineError(f"{FATAL_STATUS[error.status]} (model {self.model!r}); {words}") from None
+            if error.status in FATAL_STATUS or error.codes & SPENT_CODES:
+                what = FATAL_STATUS.get(error.status or 0, "the quota is used up")
+                raise EngineError(f"{what} (model {self.model!r}); {words}") from None
             again = error.status is None or error.status in RETRIED_STATUS or error.status >= 500
             fault = Fault(words, again, raw=self._key.redact(text)[:RAW_LIMIT])
         except (ReplyTooLargeError, RedirectedError) as error:
@@ -335,6 +334,7 @@ class OpenAIEngine:
             fault = Fault(str(error), again=True, raw=self._key.redact(text)[:RAW_LIMIT])
         else:
             self._answered, self._unreachable = True, 0
+            self._completed = True
             server.succeeded()
             return reply
         server.failed()
@@ -354,10 +354,9 @@ class OpenAIEngine:
 
     async def _post(self, server: Server, body: dict[str, Json], limit_field: str) -> str:
         """The body of the reply, unread."""
-        fields = {limit_field if name == "max_tokens" else name: value for name, value in body.items()}
         # The whole body goes in as extra: converting typed messages would take the client a fifth of its time.
         create: Any = self._clients[server.url].chat.completions.with_raw_response.create
-        raw = await create(model=self.model, messages=[], extra_body=fields)
+        raw = await create(model=self.model, messages=[], extra_body=renamed(body, limit_field))
         return str(raw.text)
 
     def _status_fault(
@@ -372,17 +371,17 @@ class OpenAIEngine:
         status = error.status_code
         raw = self._key.redact(error.response.text)[:RAW_LIMIT]
         said = f"HTTP {status} from {without_secrets(server.url)}"
-        if status in FATAL_STATUS or (status == 429 and error.code == "insufficient_quota"):
+        if status in FATAL_STATUS or {error.code, error.type} & SPENT_CODES:
             what = FATAL_STATUS.get(status, "the quota is used up")
             raise EngineError(f"{said}: {what} (model {self.model!r}); {shortened(raw)}") from None
         if status in (400, 422) and "max_completion_tokens" in raw and limit_field == "max_tokens":
             self._limit_field = "max_completion_tokens"  # newer models of the vendor know this name only
             return Fault(f"{said}: {shortened(raw)}", again=True, raw=raw, adapted=True)
-        refused = next(
-            (name for name in DECODING_FIELDS if name in body and f"'{name}'" in raw.replace('"', "'")), None
-        )
-        if status in (400, 422) and refused is not None:
-            said += f" (a model that refuses {refused} is asked without it by omit={refused}, e.g. --judge-args)"
+        refused = refused_field(raw, renamed(body, limit_field)) if status in (400, 422) else None
+        if refused is not None:
+            said = f"{said}: {remedy(refused, self._extra)}"
+            if not self._completed:
+                raise EngineError(f"{said}; {shortened(raw)}") from None
         again = status in RETRIED_STATUS or status >= 500
         wait_s = retry_after(error.response.headers.get("retry-after")) or 0.0
         if status == 429:

@@ -67,6 +67,8 @@ _DECODING = {
     "top_k": "top_k",
     "rep": "repetition_penalty",
 }
+_SERVED_NAMES = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens"}
+SERVERS = "server"  # value of a setting that the server chose
 _INPUTS = {"padding": "image_padding", "system": "system_text"}  # settings of the model that belong to the protocol
 _PROTOCOL_SAMPLING = {*_DECODING.values()}
 LANGUAGE_DATA = "nltk_data"
@@ -164,6 +166,7 @@ def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:
     sampling = manifest.get("sampling") or {}
     own: dict[str, Json] = {short: manifest.get(name) for short, name in _MANIFEST_FIELDS.items()}
     own |= {short: sampling.get(name) for short, name in _DECODING.items()}
+    own |= _left_to_the_server(manifest)
     own |= {short: (manifest.get("model") or {}).get(name) for short, name in _INPUTS.items()}
     own["thoughts"] = manifest.get("thoughts")
     own |= _judge(manifest.get("judge") or {})
@@ -172,6 +175,13 @@ def _protocol(benchmark: str, manifest: Mapping[str, Json]) -> dict[str, str]:
     settings = manifest.get("settings") or {}
     renamed = {(f"{benchmark}.{name}" if name in own else name): value for name, value in settings.items()}
     return _texts({**renamed, **own})
+
+
+def _left_to_the_server(manifest: Mapping[str, Json]) -> dict[str, Json]:
+    """Decoding settings that requests went without: what the sampling says of them is not what happened."""
+    fields = str((manifest.get("model") or {}).get("omit") or "").split("+")
+    names = {_SERVED_NAMES.get(name, name) for name in fields}
+    return {short: SERVERS for short, name in _DECODING.items() if name in names}
 
 
 def _judge(judge: Mapping[str, Json]) -> dict[str, Json]:

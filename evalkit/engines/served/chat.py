@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from evalkit.images import ImageFile
@@ -24,11 +24,11 @@ class Reply:
 
 
 class ServerError(ValueError):
-    """A body that reports an error under HTTP 200; `status` is the one it names, if any."""
+    """A body that reports an error under HTTP 200; `status` and `codes` are those it names, if any."""
 
-    def __init__(self, words: str, status: int | None) -> None:
+    def __init__(self, words: str, status: int | None, codes: Collection[str] = ()) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.codes = status, frozenset(codes)
 
 
 def read_reply(body: str) -> Reply:
@@ -49,6 +49,9 @@ def read_reply(body: str) -> Reply:
         raise ValueError("reply holds no choices")
     choice = value["choices"][0]
     message = choice.get("message") if isinstance(choice, dict) else None
+    broken = next((part for part in (choice, message, value) if isinstance(part, dict) and part.get("error")), None)
+    if broken is not None and (words := _error_words(broken)):  # generation broke off: what came is no response
+        raise ServerError(*words)
     if not isinstance(message, dict):
         raise ValueError("reply holds no message text")
     usage = value.get("usage")
@@ -72,7 +75,8 @@ def _text(message: Mapping[str, Json]) -> str:
     """
     content = message.get("content")
     if content is None or isinstance(content, str):
-        return content or ""
+        refusal = message.get("refusal")
+        return content or (refusal if isinstance(refusal, str) else "")
     parts = content if isinstance(content, list) else [content]
     texts = [part if isinstance(part, str) else _part(part) for part in parts]
     if any(text is None for text in texts):
@@ -86,23 +90,24 @@ def _part(part: Json) -> str | None:
         return None
     if part.get("type") in ("thinking", "reasoning", "redacted_thinking"):
         return ""
-    text = part.get("text", part.get("content"))
+    text = next((part[name] for name in ("text", "content", "refusal") if part.get(name) is not None), None)
     if isinstance(text, dict):  # {"type": "text", "text": {"value": "..."}}
         text = text.get("value")
     return text if isinstance(text, str) else None
 
 
-def _error_words(value: Mapping[str, Json]) -> tuple[str, int | None] | None:
-    """What a body says went wrong, and the HTTP status that it names."""
+def _error_words(value: Mapping[str, Json]) -> tuple[str, int | None, list[str]] | None:
+    """What a body says went wrong, the HTTP status and the codes that it names."""
     error = next((value[name] for name in ("error", "errors", "detail", "message") if value.get(name)), None)
     if isinstance(error, list):
         error = error[0]
     if not error:
         return None
     message = error.get("message", error) if isinstance(error, dict) else error
-    named = [part.get(name) for part in (error, value) if isinstance(part, dict) for name in ("code", "status")]
-    codes = [int(code) for code in map(str, named) if code.isdecimal() and len(code) == 3]
-    return f"the server says: {' '.join(str(message).split())[:300]}", next((c for c in codes if c >= 400), None)
+    fields = ("code", "status", "status_code", "type")
+    named = [str(part[name]) for part in (error, value) if isinstance(part, dict) for name in fields if part.get(name)]
+    status = next((int(code) for code in named if code.isdecimal() and 400 <= int(code) < 600), None)
+    return f"the server says: {' '.join(str(message).split())[:300]}", status, named
 
 
 def _count(value: Json) -> int | None:

@@ -4,6 +4,7 @@ The judge stores this story. An engine that talks to a server tells it through `
 engine counts as one attempt.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -16,24 +17,24 @@ from evalkit.schema import Json, Prompt, Response
 CHUNK = 256  # prompts handed at once to an engine that takes a list
 
 
-_ENDED = (
-    "stop",
-    "eos",
-    "end",
-    "complete",
-    "finish",
-)  # in the words of servers: "stop", "eos_token", "end_turn", "STOP"
+_ENDED = {"stop", "stopped", "eos", "end", "ended", "complete", "completed", "finish", "finished", "done", "endoftext"}
+_CUT = {"length", "max", "limit", "limits", "filter", "filtered", "incomplete", "error", "abort", "aborted", "timeout"}
 
 
 def ended_by_itself(finish: str | None) -> bool:
     """Whether a text ends where the model ended it; so does one of a server that does not say why it ends.
 
+    The words of servers differ: "stop", "eos_token", "end_turn", "FINISH_REASON_STOP". One that is not known is a cut.
+
     >>> ended_by_itself("stop"), ended_by_itself("end_turn"), ended_by_itself(None)
     (True, True, True)
-    >>> ended_by_itself("length"), ended_by_itself("content_filter"), ended_by_itself("MAX_TOKENS")
+    >>> ended_by_itself("length"), ended_by_itself("content_filter"), ended_by_itself("FINISH_REASON_MAX_TOKENS")
     (False, False, False)
     """
-    return finish is None or any(word in finish.lower() for word in _ENDED)
+    if finish is None:
+        return True
+    words = set(re.findall(r"[a-z]+", finish.lower().removeprefix("finish_reason")))
+    return bool(words & _ENDED) and not words & _CUT
 
 
 @dataclass(frozen=True, slots=True)

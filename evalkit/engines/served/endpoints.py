@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
@@ -39,6 +39,10 @@ class Secret:
         """The key itself, for the client alone."""
         return self._value
 
+    def and_those_of(self, fields: Any) -> "Secret":
+        """This key and the texts that stand under the name of a secret in a JSON value."""
+        return Secret(self._value, (*self._others, *_secrets_below(fields)))
+
     def redact(self, text: str) -> str:
         """The text without the key, should a server have echoed it, in whatever form."""
         for secret in (self._value, *self._others):
@@ -67,6 +71,22 @@ def _forms(secret: str) -> tuple[str, ...]:
     packed = base64.b64encode(secret.encode()).decode().rstrip("=")
     forms = (secret, quote(secret, safe=""), json.dumps(secret)[1:-1], packed)
     return tuple(sorted(dict.fromkeys(forms), key=len, reverse=True))
+
+
+_SECRET_NAMES = re.compile(
+    r"(api|access|secret)[_-]?key|secret|password|authorization|(access|auth)[_-]?token|bearer", re.I
+)
+
+
+def _secrets_below(value: Any, named: bool = False) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _secrets_below(part, named or bool(_SECRET_NAMES.search(str(name))))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _secrets_below(part, named)
+    elif named and isinstance(value, str):
+        yield value
 
 
 def normalise_url(address: str) -> str:

@@ -135,3 +135,57 @@ def test_a_dry_run_counts_every_round(world, tmp_path, capsys) -> None:
     assert "then, about each response (run 2):" in out
     assert "then, about each response (same):" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_further_fields_of_requests_are_sent_recorded_and_refused_when_they_change(world, tmp_path, capsys) -> None:
+    with FaultyServer(answer=lambda text: "A dog on a beach. Rating: 4") as server:
+        words = [
+            *("run", "--tasks", "mmhal", "--engine", "openai", "--model", "m", "--limit", "3", "--judge", "j"),
+            *(
+                "--world",
+                str(world),
+                "--output-path",
+                str(tmp_path),
+                "--base-url",
+                server.url,
+                "--judge-base-url",
+                server.url,
+            ),
+            *("--judge-extra", '{"reasoning_effort": "low"}'),
+        ]
+        assert main([*words, "--extra", '{"chat_template_kwargs": {"enable_thinking": false}}']) == 0
+        sent = [body.get("chat_template_kwargs") for body in server.bodies if body["model"] == "m"]
+        assert sent == [{"enable_thinking": False}] * 3
+        assert {body.get("reasoning_effort") for body in server.bodies if body["model"] == "j"} == {"low"}
+        manifest = json.loads((tmp_path / "m" / "mmhal" / "run.json").read_text())
+        assert manifest["model"]["extra"] == {"chat_template_kwargs": {"enable_thinking": False}}
+        assert manifest["judge"]["extra"] == {"reasoning_effort": "low"}
+        received = server.received
+        capsys.readouterr()
+        assert main([*words, "--extra", "{}"]) != 0
+        assert "extra" in capsys.readouterr().err
+        assert server.received == received
+    assert main(["report", str(tmp_path)]) == 0
+    assert "judge.extra.reasoning_effort:low" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--extra", "{'a': 1}"], "JSON"),
+        (["--extra", "[1]"], "JSON"),
+        (["--extra", '{"a": NaN}'], "JSON"),
+        (["--extra", '{"seed": 1}'], "--seed"),
+        (["--extra", "{}", "--engine-args", 'extra={"a": 1}'], "one of them"),
+        (["--engine", "transformers", "--extra", "{}"], "transformers"),
+        (["--judge", "rules", "--judge-extra", "{}"], "--judge-extra"),
+        (["--judge", "j", "--judge-extra", '{"max_tokens": 9}'], "--judge-max-tokens"),
+    ],
+)
+def test_fields_that_cannot_be_sent_are_refused_before_anything_is_asked(
+    words, named, world, tmp_path, capsys, monkeypatch
+) -> None:
+    fixed = "run --tasks mmhal --engine openai --model m --base-url http://127.0.0.1:9/v1 --limit 3 --judge j --world"
+    monkeypatch.setenv("JUDGE_BASE_URL", "http://127.0.0.1:9/v1")
+    assert main([*fixed.split(), str(world), "--output-path", str(tmp_path), *words]) == 1
+    assert named in capsys.readouterr().err
