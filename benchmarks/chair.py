@@ -28,7 +28,7 @@ from benchmarks.objects.coco import (
     VAL2014,
     Annotations,
     check_known,
-    find_image,
+    find_images,
     read_image_ids,
     read_reference_objects,
     sample_image_ids,
@@ -41,6 +41,7 @@ from evalkit.files.assets import asset
 from evalkit.formats import exporters
 from evalkit.formats.answers import CAPTIONS
 from evalkit.formats.given import check_objects, failed, references_of, spoken
+from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Prompt, Sample, Score
@@ -247,7 +248,13 @@ class CHAIR(Benchmark):
             objects = source.reference_objects(image_ids, self.finder)
         boxes = {image: source.boxes(image, self.finder) for image in image_ids} if source is not None else {}
         scenes = source.scenes(image_ids) if source is not None else {}
-        return tuple(self._item(i, objects[i], file_names.get(i), boxes.get(i, []), scenes.get(i)) for i in image_ids)
+        images: Sequence[ImageFile | None] = [None] * len(image_ids)
+        if self.images is not None:
+            images = find_images(self.images, image_ids, self.splits, file_names)
+        return tuple(
+            self._item(image_id, objects[image_id], image, boxes.get(image_id, []), scenes.get(image_id))
+            for image_id, image in zip(image_ids, images, strict=True)
+        )
 
     def _image_ids(self, known: Collection[int]) -> list[int]:
         if self.image_ids is not None:
@@ -260,13 +267,10 @@ class CHAIR(Benchmark):
         self,
         image_id: int,
         objects: Collection[str],
-        file_name: str | None,
+        image: ImageFile | None,
         boxes: Sequence[Mapping[str, object]],
         scene: str | None,
     ) -> Item:
-        image = None
-        if self.images is not None:
-            image = find_image(self.images, image_id, self.splits, file_name)
         reference: dict[str, Json] = {"image_id": image_id, "objects": sorted(objects)}
         reference |= {"boxes": boxes} if boxes else {}
         reference |= {"scene": scene} if scene else {}

@@ -35,11 +35,11 @@ from benchmarks.object_halbench.counting import (
     summary_figures,
 )
 from benchmarks.object_halbench.files import (
+    IMAGE_SPLITS,
     SPLITS,
     Question,
     build_ground_truth,
     extract_images,
-    find_images,
     read_ground_truth,
     read_questions,
     truth_hash_rows,
@@ -48,7 +48,7 @@ from benchmarks.object_halbench.phrases import AnalyserName, NltkAnalyser, Phras
 from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, read_strict, strict_names
 from benchmarks.object_halbench.stored import stored_words
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
-from benchmarks.objects.coco import ANNOTATIONS
+from benchmarks.objects.coco import ANNOTATIONS, find_images
 from evalkit.benchmark import DataFile, Front, Judged, Result, summed
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -161,16 +161,16 @@ class ObjectHalBench(Judged):
         cls,
         responses: Mapping[int, str | None],
         references: Mapping[int, Collection[str]],
-        synonyms: Path | ObjectTable | None = None,
+        synonyms: Path | Mapping[str, str] | ObjectTable | None = None,
         replies: Mapping[int, str | None] | None = None,
         reading: Reading = "safe",
         analyser: AnalyserName | PhraseAnalyser = "auto",
     ) -> Result:
         """Score responses against reference objects; no model, no image, no torch.
 
-        >>> table = ObjectTable.of({"dog": "dog", "puppy": "dog", "cat": "cat"})
         >>> result = ObjectHalBench.evaluate(
-        ...     responses={7: "A puppy sleeps beside a cat."}, references={7: ["dog"]}, synonyms=table,
+        ...     responses={7: "A puppy sleeps beside a cat."}, references={7: ["dog"]},
+        ...     synonyms={"dog": "dog", "puppy": "dog", "cat": "cat"},
         ...     replies={7: '["puppy", "cat"]'}, analyser="nltk",
         ... )
         >>> result.metrics["chair_s_refine"], result.metrics["chair_i"], result.metrics["recall"]
@@ -179,6 +179,7 @@ class ObjectHalBench(Judged):
         Args:
             responses: image id -> response; None (or NaN) for a failed one.
             references: image id -> categories in the image.
+            synonyms: the table, word -> category, or the table's file; None for the official one.
             replies: image id -> the extractor's reply; without them, the path without a judge.
         Raises:
             DataError: for an image id without reference objects, or references that are not lists of categories.
@@ -186,13 +187,13 @@ class ObjectHalBench(Judged):
         answers = spoken(responses, cls.name)
         if unknown := sorted(set(answers) - set(references_of(references, cls.name))):
             raise DataError(f"no reference objects of {len(unknown)} images, e.g. image_id {unknown[0]}")
-        bench = cls(
-            synonyms=synonyms, extractor="judge" if replies is not None else "lemma", reading=reading, analyser=analyser
-        )
+        table = ObjectTable.of(synonyms) if isinstance(synonyms, Mapping) else synonyms
+        extractor: Literal["judge", "lemma"] = "lemma" if replies is None else "judge"
+        bench = cls(synonyms=table, extractor=extractor, reading=reading, analyser=analyser)
         reply_of = spoken(replies or {}, f"{cls.name}: replies")
         scores: dict[int, Score] = {}
         for image, said in answers.items():
-            check_objects(references[image], set(bench.table.categories.values()), f"references of image {image}")
+            check_objects(references[image], bench.table.objects, f"references of image {image}")
             item = Item(str(image), "", None, {"objects": sorted(references[image])})
             reply = reply_of[image].answer if image in reply_of else None
             scores[image] = failed(said) if said.answer is None else bench.score(item, said.answer, reply)
@@ -244,7 +245,7 @@ class ObjectHalBench(Judged):
                 f"{self.data} holds no images; name the folder of COCO val2014 images with `images`, "
                 "or set without_images to score responses made elsewhere"
             )
-        return find_images(questions, self.images)
+        return find_images(self.images, [question.image_id for question in questions], IMAGE_SPLITS)
 
     def _truth(self, image_ids: Sequence[int]) -> dict[int, frozenset[str]]:
         if (self.references is None) == (self.annotations is None):

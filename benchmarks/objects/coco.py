@@ -171,15 +171,15 @@ class Annotations:
         """
         check_known(image_ids, self.file_names, f"the splits {', '.join(self.splits)} in {self.folder}")
         objects: dict[int, set[str]] = {image: set() for image in image_ids}
-        synonyms = finder.vocabulary.synonyms
+        categories = finder.vocabulary.categories
         for split, instances in self.instances.items():
             for image in objects:
                 for category in instances.categories_of.get(image, ()):
                     name = instances.names[category]
-                    if name not in synonyms:
+                    if name not in categories:
                         path = self.folder / f"instances_{split}.json"
                         raise DataError(f"{path}: COCO category {name!r} is not in the synonyms table")
-                    objects[image].add(synonyms[name])
+                    objects[image].add(categories[name])
         for image, texts in self.captions(image_ids).items():
             objects[image].update(mention.object for text in texts for mention in finder.find(text).mentions)
         return {image: frozenset(names) for image, names in objects.items()}
@@ -202,10 +202,10 @@ class Annotations:
 
     def boxes(self, image_id: int, finder: MentionFinder) -> list[dict[str, Any]]:
         """Where the instances of an image are: {"object", "x", "y", "width", "height"}, shares of the image."""
-        synonyms = finder.vocabulary.synonyms
+        categories = finder.vocabulary.categories
         return [
             {
-                "object": synonyms.get(instances.names[category], instances.names[category]),
+                "object": categories.get(instances.names[category], instances.names[category]),
                 **{name: round(share, 4) for name, share in zip(("x", "y", "width", "height"), shares, strict=True)},
             }
             for instances in self.instances.values()
@@ -226,12 +226,12 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
     references: dict[int, frozenset[str]] = {}
     for key, names in rows.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError(f"{path}: image {key}: expected a list of object names, got {str(names)[:60]}")
-        objects = frozenset(names)
-        if not objects <= known:
             raise DataError(
-                f"{path}: image {key}: {sorted(objects - known)[:3]} are not categories of the synonyms table"
+                f"{path}: image {key}: expected JSON {{image id: [object, ...]}}, got {str(names)[:60]} for the list"
             )
+        objects = frozenset(names)
+        if unknown := sorted(objects - known):
+            raise DataError(f"{path}: image {key}: {unknown[0]!r} is not a category of the synonyms table")
         references[parse_image_id(key, str(path))] = objects
     return references
 
@@ -277,7 +277,7 @@ def parse_image_id(value: Any, where: str) -> int:
         digits = Path(value).stem.rpartition("_")[2]
         if digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_ID and not _FLOAT.fullmatch(value.strip()):
             return int(digits)
-    raise DataError(f"{where}: expected a COCO image id, got {str(value)[:60]!r}")
+    raise DataError(f"{where}: expected a COCO image id, got {value!r:.60}")
 
 
 def check_known(image_ids: Collection[int], known: Collection[int], what: str) -> None:
@@ -305,3 +305,24 @@ def find_image(folder: Path, image_id: int, splits: Sequence[str], file_name: st
         if (image := ImageFile(folder, name)).is_there():
             return image
     raise DataError(f"image {image_id} is not in {folder}; looked for {(file_name or ', '.join(guesses[:2]))[:200]!r}")
+
+
+def find_images(
+    folder: Path, image_ids: Sequence[int], splits: Sequence[str], file_names: Mapping[int, str] | None = None
+) -> list[ImageFile]:
+    """The image file of every id, see `find_image`.
+
+    Raises:
+        DataError: if any is missing, naming the first and how many there are.
+    """
+    images: list[ImageFile] = []
+    missing: list[DataError] = []
+    for image_id in image_ids:
+        try:
+            images.append(find_image(folder, image_id, splits, (file_names or {}).get(image_id)))
+        except DataError as error:
+            missing.append(error)
+    if missing:
+        others = f"; {len(missing):,} of {len(image_ids):,} images are missing" if len(missing) > 1 else ""
+        raise DataError(f"{missing[0]}{others}")
+    return images

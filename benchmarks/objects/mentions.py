@@ -4,6 +4,15 @@ A response is lower-cased, cut into tokens, every token is normalised (see VARIA
 to double words ("hot dog" is not a dog), and every word of the synonyms table is a mention of its category. There is no
 filter by part of speech: the colour orange is a fruit. Every mention keeps its span in the response.
 
+One mechanism, two vocabularies, because the authors' scripts differ in these points and in no other:
+
+                     CHAIR                                       Object HalBench
+    words            with their further blanks (" cheesecake"    stripped
+                     of the table is found in no text)
+    double words     a fixed list and SHARED_DOUBLE_WORDS        every synonym of two words and SHARED_DOUBLE_WORDS
+    normaliser       pos_lemma or singularize                    lemma_noun
+    reference        instances and captions of one split         the same of both splits; a caption is required
+
     pos_lemma   tag, then WordNet lemma for that part of speech: OPERA, HALC, PAI, lmms-eval, most published numbers
     singularize pattern.en's singular of every token: the original script; needs no NLTK data
     lemma_noun  WordNet lemma as a noun: the path of Object HalBench without a judge
@@ -13,7 +22,7 @@ took endings off a word until WordNet knew the rest ("womens" was a woman); NLTK
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress, zip_longest
@@ -29,19 +38,24 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 _JOINED = """motor bike, motor cycle, air plane, traffic light, street light, traffic signal, stop light, fire hydrant,
 stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove, tennis racket, wine glass, hot dog,
-cell phone, mobile phone, teddy bear, hair drier, potted plant, bow tie, laptop computer, stove top oven, home plate,
-train track"""
-ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
+cell phone, mobile phone, teddy bear, hair drier, potted plant, laptop computer, stove top oven"""
+_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 
-# Two tokens that are one word, and the word. "stove top oven" has three tokens and never joins.
-CHAIR_DOUBLE_WORDS: Mapping[str, str] = {
-    **{words: words for words in re.split(r",\s+", _JOINED)},
-    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS},
+# Two tokens that are one word, and the word.
+SHARED_DOUBLE_WORDS: Mapping[str, str] = {
+    "home plate": "home plate",  # of no category, as "train track": they keep "plate" and "train" from counting
+    "train track": "train track",
+    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in _ANIMALS},
     "passenger jet": "jet",
     "passenger train": "train",
     "bow tie": "tie",
     "toilet seat": "toilet",
     "wine glas": "wine glass",  # what `singularize` makes of "wine glass"
+}
+# "stove top oven" has three tokens and never joins.
+CHAIR_DOUBLE_WORDS: Mapping[str, str] = {
+    **{words: words for words in re.split(r",\s+", _JOINED)},
+    **SHARED_DOUBLE_WORDS,
 }
 
 
@@ -70,15 +84,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synonyms: word -> category; double words: "first second" -> the word they become."""
+    """Categories: word -> the category it names; double words: "first second" -> the word they become."""
 
-    synonyms: Mapping[str, str]
+    categories: Mapping[str, str]
     double_words: Mapping[str, str]
 
     @cached_property
     def objects(self) -> frozenset[str]:
         """All categories."""
-        return frozenset(self.synonyms.values())
+        return frozenset(self.categories.values())
 
     @cached_property
     def pairs(self) -> Mapping[tuple[str, str], str]:
@@ -89,26 +103,31 @@ class Vocabulary:
     @cached_property
     def relevant(self) -> frozenset[str]:
         """Every normalised token that can change what is found."""
-        return frozenset(self.synonyms) | {part for pair in self.pairs for part in pair} | {"toilet", "seat"}
+        return frozenset(self.categories) | {part for pair in self.pairs for part in pair} | {"toilet", "seat"}
 
 
-def read_synonyms(path: Path) -> dict[str, str]:
+def read_synonyms(path: Path, strip: bool = False) -> dict[str, str]:
     """Synonyms table: a category per line, then its synonyms, separated by comma and blank; word -> category.
 
-    Words keep any further blanks, as in the authors' script: " motor bike" and " cheesecake" of the official table
-    are found in no text. A word of two lines belongs to the later one.
+    A word of two lines belongs to the later one.
 
+    Args:
+        strip: without the further blanks of a word; CHAIR's script keeps them, so that " motor bike" and " cheesecake"
+            of the official table are found in no text.
     Raises:
-        DataError: if the file is absent, empty, or no text.
+        DataError: if the file is absent, empty, no text, or not such a table.
     """
     try:
         lines = path.read_text(encoding="utf-8").strip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"synonyms table {path} cannot be read: {error}") from error
     rows = [line.strip().split(", ") for line in lines if line.strip()]
-    if not rows:
-        raise DataError(f"synonyms table {path} is empty; expected a line 'category, synonym, ...' per category")
-    return {word: row[0] for row in rows for word in row}
+    if strip:
+        rows = [[word.strip() for word in row] for row in rows]
+    categories = {word: row[0] for row in rows for word in row}
+    if not categories or "" in categories or any("\t" in word or ";" in word for word in categories):
+        raise DataError(f"synonyms table {path}: expected a line 'category, synonym, ...' per category")
+    return categories
 
 
 def check_variant(variant: str) -> Variant:
@@ -151,10 +170,10 @@ class MentionFinder:
         candidates = list(compress(enumerate(forms), forms))
         joined, joins = _join(self._settle(words.texts, candidates), self.vocabulary.pairs)
         named = self._named(joined)
-        synonyms = self.vocabulary.synonyms
+        categories = self.vocabulary.categories
         spans = _response_spans(response, words, named)
         mentions = [
-            Mention(start, end, entry.word, synonyms[entry.word], entry.reported)
+            Mention(start, end, entry.word, categories[entry.word], entry.reported)
             for entry, (start, end) in zip(named, spans, strict=True)
         ]
         return Reading(tuple(mentions), len(words.texts) - joins)
@@ -176,11 +195,10 @@ class MentionFinder:
 
     def _named(self, joined: "list[_Joined]") -> "list[_Joined]":
         """The words of the synonyms table; no seat counts where there is a toilet."""
-        present = {entry.word for entry in joined}
-        if "toilet" in present and "seat" in present:
+        if seats_are_of_toilets({entry.word for entry in joined}):
             joined = _without_seats(joined)
-        synonyms = self.vocabulary.synonyms
-        return [entry for entry in joined if entry.word in synonyms]
+        categories = self.vocabulary.categories
+        return [entry for entry in joined if entry.word in categories]
 
 
 def normalise(words: Sequence[str], variant: Variant) -> list[str]:
@@ -193,6 +211,16 @@ def normalise(words: Sequence[str], variant: Variant) -> list[str]:
 def join_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """Normalised words with double words joined."""
     return [entry.word for entry in _join(list(enumerate(words)), vocabulary.pairs)[0]]
+
+
+def double_words_in(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """The double words among normalised words, and nothing else."""
+    return [entry.word for entry in _join(list(enumerate(words)), vocabulary.pairs)[0] if entry.last > entry.first]
+
+
+def seats_are_of_toilets(words: Collection[str]) -> bool:
+    """Whether no "seat" among these words is a mention of a chair: a toilet is there."""
+    return "toilet" in words and "seat" in words
 
 
 _Form = str | Mapping[str, str] | None

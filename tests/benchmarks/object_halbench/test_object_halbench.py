@@ -356,7 +356,17 @@ def test_reference_objects_come_from_one_source(tmp_path, synonyms):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("t.txt", ""), ("t.json", "[1]"), ("t.json", '{"dog": 3}'), ("t.json", "{"), ("t.txt", None)]
+    ("name", "text"),
+    [
+        ("t.txt", ""),
+        ("t.txt", "dog\tpuppy"),
+        ("t.json", "[1]"),
+        ("t.json", "{}"),
+        ("t.json", '{"dog": 3}'),
+        ("t.json", '{"dog": [" "]}'),
+        ("t.json", "{"),
+        ("t.txt", None),
+    ],
 )
 def test_bad_synonym_tables_are_refused(tmp_path, name, text):
     if text is not None:

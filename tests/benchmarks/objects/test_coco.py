@@ -8,6 +8,7 @@ import pytest
 from benchmarks.objects.coco import (
     Annotations,
     find_image,
+    find_images,
     parse_image_id,
     read_captions,
     read_image_ids,
@@ -194,6 +195,8 @@ def test_images_are_found_by_cocos_names(tmp_path, name):
     assert find_image(tmp_path, 42, ["val2014"]).name == name
     with pytest.raises(DataError, match="image 43 is not in"):
         find_image(tmp_path, 43, ["val2014"])
+    with pytest.raises(DataError, match=r"image 43 is not in .*; 2 of 3 images are missing"):
+        find_images(tmp_path, [42, 43, 44], ["val2014"])
     with pytest.raises(DataError, match=r"other\.jpg"):
         find_image(tmp_path, 42, ["val2014"], "other.jpg")
 

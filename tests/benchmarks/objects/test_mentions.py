@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.object_halbench.words import ObjectTable
 from benchmarks.objects.mentions import (
     CHAIR_DOUBLE_WORDS,
+    SHARED_DOUBLE_WORDS,
     MentionFinder,
     Vocabulary,
     check_variant,
@@ -134,7 +136,7 @@ def by_the_script(response, variant, vocabulary, finder):
         joined.append(vocabulary.double_words.get(pair, words[at]))
         at += 2 if pair in vocabulary.double_words else 1
     kept = [word for word in joined if word != "seat"] if {"toilet", "seat"} <= set(joined) else joined
-    found = [(word, positions[place]) for place, word in enumerate(kept) if word in vocabulary.synonyms]
+    found = [(word, positions[place]) for place, word in enumerate(kept) if word in vocabulary.categories]
     return found, joined
 
 
@@ -172,8 +174,31 @@ def test_a_word_of_two_lines_belongs_to_the_later(tmp_path: Path):
     }
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe"])
-def test_a_table_without_text_is_an_error(tmp_path: Path, content):
+def test_further_blanks_stay_for_chair_and_go_for_object_halbench(tmp_path: Path):
+    path = tmp_path / "synonyms.txt"
+    path.write_text("cake,  cheesecake \nwine glass, goblet\n")
+    assert read_synonyms(path) == {
+        "cake": "cake",
+        " cheesecake": "cake",
+        "wine glass": "wine glass",
+        "goblet": "wine glass",
+    }
+    assert read_synonyms(path, strip=True) == {
+        "cake": "cake",
+        "cheesecake": "cake",
+        "wine glass": "wine glass",
+        "goblet": "wine glass",
+    }
+    table = ObjectTable.read(path)
+    assert (dict(table.categories), len(table.objects)) == (read_synonyms(path, strip=True), 2)
+    assert {word: joined for word, joined in table.double_words.items() if word not in SHARED_DOUBLE_WORDS} == {
+        "wine glass": "wine glass"
+    }
+    assert SHARED_DOUBLE_WORDS.items() <= CHAIR_DOUBLE_WORDS.items()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe", b"cat\tkitten\n", b"cat; kitten\n"])
+def test_a_file_that_is_no_table_is_an_error(tmp_path: Path, content):
     path = tmp_path / "synonyms.txt"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"synonyms\.txt"):
