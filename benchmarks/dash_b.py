@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.yes_no import read_substring
-from evalkit.benchmark import Benchmark, DataFile
+from evalkit.benchmark import Benchmark, DataFile, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.fields import read_object
@@ -130,6 +130,10 @@ class DashB(Benchmark):
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Score an answer."""
         return score_answer(response, item.reference["truth"])
+
+    def fronts(self) -> Sequence[Front]:
+        """Answers shifted blindly, compared at an equal share of "yes"."""
+        return (Front("yes_ratio", ("harmonic_mean", "accuracy"), ("No", "Yes")),)
 
     def settings(self) -> Mapping[str, str]:
         """Hash of the two lists."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evalkit.benchmark import Benchmark, Rating
+from evalkit.benchmark import Benchmark, Front, Rating
 from evalkit.errors import DataError
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
@@ -170,15 +170,22 @@ class MHumanEval(Benchmark):
             for segment in segments:
                 if segment.end is not None and segment.end > len(response):
                     raise DataError(f"{segment.where}: marks up to {segment.end}, the response has {len(response)}")
-        counts: dict[str, float] = {"responses": 1, "words": len(response.split())}
-        counts["segments"] = sum(map(len, marked.values())) / len(marked)
-        for kind in (ALL, *TYPES):
-            voted = majority([_has(own, kind) for own in marked.values()])
-            counts[f"{kind}_decided"] = int(voted is not None)
-            counts[f"{kind}_marked"] = int(bool(voted))
         findings = {(s.start, s.end, str(s.type)) for own in marked.values() for s in own if s.start is not None}
         spans = tuple(Finding(start, end, "hallucinated", kind) for start, end, kind in sorted(findings) if end)
-        return Score(counts, spans, {"annotators": len(marked)})
+        return Score(_counts(response, list(marked.values())), spans, {"annotators": len(marked)})
+
+    def fronts(self) -> Sequence[Front]:
+        """Responses cut short, compared at equal length: what a response leaves out, nobody has marked."""
+        return (Front("length", (ALL, "object", "segments")),)
+
+    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+        """Cuts with the marks of the whole response that end in the kept text."""
+        response = sample.response.text or ""
+        readings = self._readings[sample.item.id, sha256_of(response)].values()
+        return [
+            Score(_counts(response[:end], [[s for s in own if s.end is not None and s.end <= end] for own in readings]))
+            for end in ends
+        ]
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """Agreement of the annotators over the responses at hand, by type; there is no script of the authors."""
@@ -193,6 +200,17 @@ class MHumanEval(Benchmark):
             labels = [[_has(own[name], kind) if name in own else None for own in readings] for name in names]
             alphas[kind] = krippendorff(labels, clusters).as_dict()
         return {"annotators": names, "agreement_alpha": alphas}
+
+
+def _counts(text: str, marked: Sequence[Sequence[Segment]]) -> dict[str, float]:
+    """Summable counts of a text from what each of its annotators marked."""
+    counts: dict[str, float] = {"responses": 1, "words": len(text.split())}
+    counts["segments"] = sum(map(len, marked)) / len(marked)
+    for kind in (ALL, *TYPES):
+        voted = majority([_has(own, kind) for own in marked])
+        counts[f"{kind}_decided"] = int(voted is not None)
+        counts[f"{kind}_marked"] = int(bool(voted))
+    return counts
 
 
 def _has(segments: Sequence[Segment], kind: str) -> bool:

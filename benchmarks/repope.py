@@ -20,7 +20,7 @@ from typing import Self
 
 from benchmarks.pope import POPE, SPLITS, find_list, read_questions
 from benchmarks.yes_no import Reading, YesNo, read_first_sentence, read_substring
-from evalkit.benchmark import Benchmark
+from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.metrics import Metric, sum_counts
@@ -143,6 +143,10 @@ class RePOPE(Benchmark):
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:
         """Score an answer."""
         return score_answer(response, item.reference.get("truth"), item.reference["pope_truth"])
+
+    def fronts(self) -> Sequence[Front]:
+        """Answers shifted blindly, compared at an equal share of "yes"."""
+        return (Front("yes_ratio", ("f1", "accuracy"), ("No", "Yes")),)
 
     def settings(self) -> Mapping[str, str]:
         """POPE's, and how many questions have a label."""

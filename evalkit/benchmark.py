@@ -157,6 +157,15 @@ class Benchmark(ABC):
         Pure: no network, no model, no clock. A reply that cannot be read gives a Score with a failure.
         """
 
+    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+        """Scores of a sample's response cut after so many characters, for fronts: exactly those of the cut texts.
+
+        Default: every cut is scored as any text. A benchmark whose judge names single claims or objects counts those
+        that end in the kept text, from the reply that is stored with the sample; nobody is asked again.
+        """
+        text = sample.response.text or ""
+        return [self.score(sample.item, text[:end]) for end in ends]
+
     def prompt(self, item: Item) -> Prompt:
         """The question as the model gets it; `prompt.id == item.id`. Default: the question after the image."""
         return Prompt(item.id, item.question, (item.image,) if item.image else ())
@@ -188,7 +197,7 @@ class Benchmark(ABC):
         return None
 
     def fronts(self) -> Sequence[Front]:
-        """At what its runs are compared with a base cut short; only where any text is scored without a judge."""
+        """At what its runs are compared with a base cut short; only where `score_cuts` needs no new verdict."""
         return ()
 
     def libraries(self) -> Sequence[str]:

@@ -23,6 +23,7 @@ from benchmarks.amber.similarity import Similarity
 from evalkit.errors import DataError
 from evalkit.schema import Finding, Score
 from evalkit.text import tokens as text
+from evalkit.text.prefixes import Prefixes
 
 Label = Literal["ignored", "covered", "correct", "hallucinated"]
 
@@ -142,39 +143,58 @@ def read_nouns(nouns: Sequence[str], truth: Sequence[str], hallu: Sequence[str],
     >>> reading.covered, reading.hits
     ((True, False), (True,))
     """
-    truth_names, hallu_names = lexicon.names_of(truth), lexicon.names_of(hallu)
-    covered, hits = [False] * len(truth), [False] * len(hallu)
-    labels: list[Label] = []
-    notes: list[str] = []
-    for noun in nouns:
-        label, note, covers, hit_slots = _decide(noun, truth_names, hallu_names, lexicon)
-        labels.append(label)
-        notes.append(note)
-        for slot in hit_slots:
+    return _reading(nouns, _Decisions(truth, hallu, lexicon))
+
+
+class _Decision(NamedTuple):
+    """What one noun says of an image: positions are those of the annotation's lists."""
+
+    label: Label
+    note: str
+    covers: int | None
+    hits: tuple[int, ...]
+
+
+class _Decisions(dict[str, _Decision]):
+    """Noun -> the decision on it, for one image; filled on demand."""
+
+    def __init__(self, truth: Sequence[str], hallu: Sequence[str], lexicon: Lexicon) -> None:
+        super().__init__()
+        self.truth, self.hallu, self.lexicon = truth, hallu, lexicon
+        self._names = lexicon.names_of(truth), lexicon.names_of(hallu)
+
+    def __missing__(self, noun: str) -> _Decision:
+        self[noun] = decision = _decide(noun, *self._names, self.lexicon)
+        return decision
+
+
+def _reading(nouns: Sequence[str], decisions: _Decisions) -> NounReading:
+    covered, hits = [False] * len(decisions.truth), [False] * len(decisions.hallu)
+    decided = [decisions[noun] for noun in nouns]
+    for decision in decided:
+        for slot in decision.hits:
             hits[slot] = True
-        if covers is not None:
-            covered[covers] = True
-    return NounReading(tuple(labels), tuple(notes), tuple(covered), tuple(hits))
+        if decision.covers is not None:
+            covered[decision.covers] = True
+    labels, notes = tuple(one.label for one in decided), tuple(one.note for one in decided)
+    return NounReading(labels, notes, tuple(covered), tuple(hits))
 
 
-def _decide(
-    noun: str, truth_names: Sequence[Name], hallu_names: Sequence[Name], lexicon: Lexicon
-) -> tuple[Label, str, int | None, list[int]]:
-    """Label, note, position of the word of the truth that is covered, positions of the words of hallu that are hit."""
+def _decide(noun: str, truth_names: Sequence[Name], hallu_names: Sequence[Name], lexicon: Lexicon) -> _Decision:
     if noun in lexicon.safe_words:
-        return "ignored", f"{noun}: safe word", None, []
+        return _Decision("ignored", f"{noun}: safe word", None, ())
     exact = _first(truth_names, noun.__eq__)
     if exact:
         note = "in the image" if exact.word == noun else f"named as {noun!r}"
-        return "covered", f"{exact.word}: {note}", exact.slot, []
+        return _Decision("covered", f"{exact.word}: {note}", exact.slot, ())
     is_similar = lexicon.similarity.similar(noun).__contains__
     hit = [name for name in (_first(hallu_names, noun.__eq__), _first(hallu_names, is_similar)) if name]
-    slots = [name.slot for name in hit]
+    slots = tuple(name.slot for name in hit)
     expected = f"; expected hallucination {hit[0].word!r}" if hit else ""
     near = _first(truth_names, is_similar)
     if near:
-        return "correct", f"{near.word}: {noun!r} is similar to {near.name!r}{expected}", near.slot, slots
-    return "hallucinated", f"{noun}: not in the image{expected}", None, slots
+        return _Decision("correct", f"{near.word}: {noun!r} is similar to {near.name!r}{expected}", near.slot, slots)
+    return _Decision("hallucinated", f"{noun}: not in the image{expected}", None, slots)
 
 
 def _first(names: Sequence[Name], accept: Callable[[str], bool]) -> Name | None:
@@ -199,6 +219,19 @@ def score_description(response: str, truth: Sequence[str], hallu: Sequence[str],
             "hit": [word for word, named in zip(hallu, reading.hits, strict=True) if named],
         },
     )
+
+
+def score_cuts(
+    response: str, ends: Sequence[int], truth: Sequence[str], hallu: Sequence[str], lexicon: Lexicon
+) -> list[Score]:
+    """`score_description` of response[:end] for every end, counts alone, from one reading of the whole."""
+    prefixes = Prefixes(response, lambda word: text.lemma(word) in lexicon.vocabulary)
+    decisions = _Decisions(truth, hallu, lexicon)
+    scores = []
+    for end in ends:
+        nouns = [text.lemma(word) for word, tag in prefixes.tagged(end) if tag.startswith("NN")]
+        scores.append(Score(counts_of(_reading(nouns, decisions))))
+    return scores
 
 
 def counts_of(reading: NounReading) -> dict[str, float]:

@@ -120,7 +120,7 @@ def fronts_of(run: "Run", options: argparse.Namespace) -> "list[RunFront]":
     """The fronts of a run: the stored ones, else measured now and stored.
 
     Raises:
-        UsageError: if the benchmark has no front, or as the run is scored, needs a judge for every cut.
+        UsageError: if the benchmark has no front: its verdicts are on whole responses.
     """
     from benchmarks.cli.planning import rebuild
     from evalkit.analysis.front import measure
@@ -134,8 +134,9 @@ def fronts_of(run: "Run", options: argparse.Namespace) -> "list[RunFront]":
     fronts = measure(work.benchmark, stored_samples(work, run))
     if not fronts:
         raise UsageError(
-            f"{run.folder}: {run.benchmark} has no front: a response cut short can be scored only where no judge is "
-            "needed (CHAIR, AMBER, POPE, Object HalBench with extractor=lemma)"
+            f"{run.folder}: {run.benchmark} has no front: its verdicts are on whole responses, and one cut short would "
+            "need new ones; there are fronts where mentions or marks are counted (CHAIR, AMBER, Object HalBench, "
+            "MHumanEval) and where yes or no is asked (POPE, RePOPE, DASH-B, AMBER)"
         )
     write_fronts(run.folder, str(run.signature), fronts)
     return fronts

@@ -25,6 +25,7 @@ from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, j
 from benchmarks.object_halbench.counting import (
     answer_places,
     answer_text,
+    cut_scores,
     disjoint,
     is_short,
     label,
@@ -268,8 +269,17 @@ class ObjectHalBench(Judged):
         return Prompt(item.id, item.question, (item.image,) if item.image else ())
 
     def fronts(self) -> Sequence[Front]:
-        """Responses cut short, compared at equal recall, where no judge is needed."""
-        return (Front("recall", ("chair_s_refine", "chair_i", "chair_s")),) if self.extractor == "lemma" else ()
+        """Responses cut short, compared at equal recall."""
+        return (Front("recall", ("chair_s_refine", "chair_i", "chair_s")),)
+
+    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+        """Cuts with the objects that the extractor found in the whole response, as far as the kept text names them."""
+        if self.extractor == "lemma":
+            return super().score_cuts(sample, ends)
+        response, details = sample.response.text or "", sample.score.details
+        extracted, words = details.get("extracted"), details.get("objects", [])
+        nouns = self._nouns(extracted) if extracted is not None else {word: [word] for word in words}
+        return cut_scores(nouns, response, ends, frozenset(sample.item.reference["objects"]), self.table)
 
     def settings(self) -> Mapping[str, str]:
         """What moves a score: items, references, words, and how objects are found in a response."""

@@ -81,8 +81,56 @@ def disjoint(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda f: f.start)
 
 
-def answer_places(response: str) -> list[int]:
+def cut_scores(
+    phrases: Mapping[str, Sequence[str]],
+    response: str,
+    ends: Sequence[int],
+    reference: frozenset[str],
+    table: ObjectTable,
+) -> list[Score]:
+    """Scores of response[:end] for every end, with those nouns of the whole that the kept text names; counts alone."""
+    named, scores = first_ends(phrases, response), []
+    for end in ends:
+        answer = answer_text(response[:end])
+        kept = [] if is_short(answer) else [noun for noun in phrases if named[noun] <= end]
+        scores.append(scored(table.named(kept), answer, reference, (), {}))
+    return scores
+
+
+def first_ends(phrases: Mapping[str, Sequence[str]], response: str) -> dict[str, int]:
+    """Noun -> after how many characters of the response it has been named for the first time.
+
+    A noun inside a longer one ("table" in "coffee table") is named there only if it stands nowhere else. One that the
+    extractor put in other words than the response has no place, and counts with the whole response alone.
+
+    >>> phrases = {"dining table": ["dining table"], "table": ["table"], "man": ["men"], "cat": ["kitty"]}
+    >>> first_ends(phrases, "A dining table, two men, a table.")
+    {'dining table': 14, 'table': 32, 'man': 23, 'cat': 33}
+
+    Args:
+        phrases: noun -> the phrases of the extractor that it came from.
+    """
+    spans = {
+        noun: [match.span() for match in occurrences([*own, noun], response)] or [(0, len(response))]
+        for noun, own in phrases.items()
+    }
+    every = [span for own in spans.values() for span in own if span != (0, len(response))]
+    ends = {}
+    for noun, own in spans.items():
+        alone = [span for span in own if not any(_inside(span, other) for other in every)]
+        ends[noun] = min(end for _, end in alone or own)
+    return ends
+
+
+def _inside(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return other[0] <= span[0] and span[1] <= other[1] and span != other
+
+
+def answer_places(response: str) -> Sequence[int]:
     """For each character of the answer text, its place in the response."""
+    if "Assistant:" not in response:
+        lead = len(response) - len(response.lstrip())
+        return range(lead, lead + len(response.strip()))
     marks = {index for match in re.finditer("Assistant:", response) for index in range(*match.span())}
     kept = [index for index in range(len(response)) if index not in marks]
     text = "".join(response[index] for index in kept)

@@ -24,12 +24,12 @@ import numpy as np
 from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
-from evalkit.schema import Item, Sample
+from evalkit.schema import Item, Sample, Score
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, cluster_sums, limits, resampled_sums
-from evalkit.text.cuts import cut_text, sentence_ends, word_ends
+from evalkit.text.cuts import sentence_ends, word_ends
 
 MOST_CUTS = 32  # of a curve, besides the empty and the whole response
-WORD_STEP = 5  # at least; longer responses are cut in longer steps
+WAYS: Mapping[str, tuple[Callable[[str], list[int]], int]] = {"sentences": (sentence_ends, 1), "words": (word_ends, 5)}
 WHOLE = "all"  # the last cut of every curve
 
 Key = tuple[str, int]  # item id, sample
@@ -120,10 +120,10 @@ def _measure(benchmark: Benchmark, front: Front, scored: Sequence[Sample]) -> Ru
     names = tuple(dict.fromkeys(name for metric in metrics for name in metric.counts))
     scorer = _Scorer(benchmark, names)
     if front.answers is None:
-        curves = [_truncated(scorer, own, "sentences", sentence_ends), _truncated(scorer, own, "words", word_ends)]
+        curves = _truncated(scorer, own)
     else:
         low, high = front.answers
-        counts = [[scorer.counts(s.item, low), scorer.whole(s), scorer.counts(s.item, high)] for s in own]
+        counts = [[scorer.answer(s.item, low), scorer.whole(s), scorer.answer(s.item, high)] for s in own]
         curves = [Curve("answers", (f"all {low}", WHOLE, f"all {high}"), np.array(counts, dtype=float))]
     return RunFront(
         front,
@@ -139,7 +139,7 @@ def _metrics(benchmark: Benchmark, front: Front) -> tuple[Metric, ...]:
     known = {metric.name: metric for metric in benchmark.metrics}
     if missing := [name for name in (front.at, *front.metrics) if name not in known]:
         raise UsageError(f"{benchmark.name}: a front needs the metrics {', '.join(missing)}, which it does not have")
-    lengths = [metric for metric in benchmark.metrics if metric.role == "length"]
+    lengths = [metric for metric in benchmark.metrics if metric.role == "length" and metric.name != front.at]
     return (known[front.at], *(known[name] for name in front.metrics), *lengths)
 
 
@@ -149,30 +149,44 @@ class _Scorer:
     def __init__(self, benchmark: Benchmark, names: Sequence[str]) -> None:
         self._benchmark, self._names = benchmark, names
 
-    def counts(self, item: Item, text: str) -> list[float]:
-        score = self._benchmark.score(item, text)
-        if score.counts is None:
-            raise UsageError(f"{self._benchmark.name}: item {item.id!r}: a cut response has no score: {score.failure}")
-        return self._row(score.counts)
+    def answer(self, item: Item, text: str) -> list[float]:
+        """Of a constant answer."""
+        return self._scored(item, self._benchmark.score(item, text))
+
+    def cuts(self, sample: Sample, ends: Sequence[int]) -> list[list[float]]:
+        """Of a response cut after so many characters."""
+        return [self._scored(sample.item, score) for score in self._benchmark.score_cuts(sample, ends)]
 
     def whole(self, sample: Sample) -> list[float]:
         return self._row(sample.score.counts or {})
+
+    def _scored(self, item: Item, score: Score) -> list[float]:
+        if score.counts is None:
+            raise UsageError(f"{self._benchmark.name}: item {item.id!r}: a cut response has no score: {score.failure}")
+        return self._row(score.counts)
 
     def _row(self, counts: Mapping[str, float]) -> list[float]:
         return [counts.get(name, 0.0) for name in self._names]
 
 
-def _truncated(scorer: _Scorer, samples: Sequence[Sample], name: str, ends_of: Callable[[str], list[int]]) -> Curve:
-    """The curve of one way of cutting."""
-    texts = [sample.response.text or "" for sample in samples]
-    ends = [ends_of(text) for text in texts]
-    cuts = cut_points(max(map(len, ends)), WORD_STEP if name == "words" else 1)
-    rows = []
-    for sample, text, places in zip(samples, texts, ends, strict=True):
+def _truncated(scorer: _Scorer, samples: Sequence[Sample]) -> list[Curve]:
+    """A curve per way of cutting; each response is handed over once, with the places of all its cuts."""
+    ends = {name: [ends_of(sample.response.text or "") for sample in samples] for name, (ends_of, _) in WAYS.items()}
+    cuts = {name: cut_points(max(map(len, ends[name])), step) for name, (_, step) in WAYS.items()}
+    rows: dict[str, list[list[list[float]]]] = {name: [] for name in WAYS}
+    for index, sample in enumerate(samples):
+        places = {name: _places(ends[name][index], cuts[name]) for name in WAYS}
+        distinct = sorted({place for own in places.values() for place in own})
+        counts = dict(zip(distinct, scorer.cuts(sample, distinct), strict=True))
         whole = scorer.whole(sample)
-        short = [scorer.counts(sample.item, cut_text(text, places, cut)) for cut in cuts if cut < len(places)]
-        rows.append(short + [whole] * (len(cuts) + 1 - len(short)))
-    return Curve(name, (*cuts, WHOLE), np.array(rows, dtype=float))
+        for name, own in places.items():
+            rows[name].append([counts[place] for place in own] + [whole] * (len(cuts[name]) + 1 - len(own)))
+    return [Curve(name, (*cuts[name], WHOLE), np.array(rows[name], dtype=float)) for name in WAYS]
+
+
+def _places(ends: Sequence[int], cuts: Sequence[int]) -> list[int]:
+    """After how many characters a response is cut, for every cut that shortens it."""
+    return [ends[cut - 1] if cut else 0 for cut in cuts if cut < len(ends)]
 
 
 def cut_points(longest: int, step: int) -> list[int]:
@@ -181,6 +195,7 @@ def cut_points(longest: int, step: int) -> list[int]:
     >>> cut_points(4, 1), cut_points(12, 5), len(cut_points(700, 5)), cut_points(700, 5)[:3]
     ([0, 1, 2, 3], [0, 5, 10], 28, [0, 25, 50])
     """
+    start = step
     while longest > step * (MOST_CUTS + 1):
-        step += step if step == 1 else WORD_STEP
+        step += start
     return list(range(0, max(1, longest), step))

@@ -265,7 +265,7 @@ def stored_samples(work: Plan, run: Run) -> list[Sample]:
             Sample(
                 *items[row["id"]],
                 Response(row["id"], response["text"], row["sample"], failure=response["failure"]),
-                Score(score["counts"], failure=score["failure"]),
+                Score(score["counts"], failure=score["failure"], details=score.get("details", {})),
             )
         )
     return samples

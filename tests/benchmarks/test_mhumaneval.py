@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks.mhumaneval import MHumanEval, read_segments, sha256_of
 from benchmarks.published import published
+from evalkit.analysis.front import measure
 from evalkit.errors import DataError
+from evalkit.schema import Prompt, Response, Sample
 
 TEXTS = {"0": "A dog and two cats.", "1": "A red kite."}
 
@@ -48,6 +50,26 @@ def test_the_majority_decides_and_a_divided_response_leaves_the_rate_alone(tmp_p
     assert result.official["annotators"] == ["a", "b"]
     assert set(result.official["agreement_alpha"]) >= {"all", "object"}
     assert benchmark.settings()["annotators"] == "2"
+
+
+def test_a_cut_keeps_the_marks_that_end_in_it(tmp_path: Path) -> None:
+    text = TEXTS["0"]
+    rows = [
+        row("0", "a", "object"),  # "A dog"
+        row("0", "a", "number", start=10, end=18),  # "two cats"
+        row("0", "b", "object", start=10, end=18),
+    ]
+    benchmark = MHumanEval(write(tmp_path, *rows))
+    (item,) = benchmark.items()
+    sample = Sample(item, Prompt("0", ""), Response("0", text), benchmark.score(item, text))
+    first, half, whole = benchmark.score_cuts(sample, [5, 15, len(text)])
+    assert (first.counts["segments"], first.counts["words"]) == (0.5, 2)
+    assert (first.counts["all_decided"], first.counts["number_decided"]) == (0, 1)  # a found one, b none
+    assert half.counts["segments"] == 0.5
+    assert whole.counts == sample.score.counts
+    (front,) = measure(benchmark, [sample])
+    assert [metric.name for metric in front.metrics] == ["length", "all", "object", "segments"]
+    assert [point["length"].value for point in front.points["sentences"]] == [0, 5]
 
 
 def test_labels_of_another_response_are_refused(tmp_path: Path) -> None:

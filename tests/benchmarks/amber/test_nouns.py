@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.amber.nouns import Lexicon, counts_of, find_nouns, read_nouns, score_description, vocabulary_of
+from benchmarks.amber.nouns import (
+    Lexicon,
+    counts_of,
+    find_nouns,
+    read_nouns,
+    score_cuts,
+    score_description,
+    vocabulary_of,
+)
 from benchmarks.amber.similarity import Similarity, identity
 from evalkit.errors import DataError
 
@@ -174,3 +182,20 @@ class TestText:
         score = score_description("", ["dog"], ["cat"], lexicon())
         assert score.counts == counts_of(read_nouns([], ["dog"], ["cat"], lexicon()))
         assert score.findings == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A man and a puppy sit by a boat. The man eyes a wolf. Signs, kittens and people are behind the boats.",
+        "Mr. Man boats past cats! 'A kitten's dog,' he signs. Wolf",
+        "man man man",
+        "",
+    ],
+)
+def test_cuts_count_what_the_cut_texts_count(text):
+    words = lexicon(near=NEAR)
+    ends = list(range(len(text) + 1))
+    cuts = score_cuts(text, ends, ["dog", "person"], ["cat"], words)
+    alone = [score_description(text[:end], ["dog", "person"], ["cat"], words) for end in ends]
+    assert [score.counts for score in cuts] == [score.counts for score in alone]

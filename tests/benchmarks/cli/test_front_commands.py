@@ -204,3 +204,48 @@ def test_a_benchmark_without_a_front_says_so(tmp_path: Path, capsys: pytest.Capt
     run.mkdir(parents=True)
     assert main(["front", str(run)]) == 3
     assert "run.json is missing" in capsys.readouterr().err
+
+
+def test_verdicts_on_whole_responses_are_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"index": n, "question": "What? Options: A: x, B: y", "answer": "A", "category": "c"} for n in range(4)]
+    lines = [json.dumps(row | {"l2_category": "d"}) + "\n" for row in rows]
+    (tmp_path / "mmstar.jsonl").write_text("".join(lines))
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps({"index": n, "prediction": "A"}) + "\n" for n in range(4)))
+    command = f"score mmstar --responses {tmp_path}/m.jsonl --set mmstar.data={tmp_path}/mmstar.jsonl"
+    command += " --set mmstar.without_images=true --set mmstar.partial=true"
+    assert main([*command.split(), "--output-path", f"{tmp_path}/runs"]) == 0
+    assert main(["front", f"{tmp_path}/runs/m/mmstar"]) == 1
+    said = capsys.readouterr().err
+    assert "mmstar has no front: its verdicts are on whole responses, and one cut short would need new" in said
+
+
+def test_a_judged_run_is_cut_without_its_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Object HalBench by word lists of a review file; the objects of the second sentence are hallucinated."""
+    text = "A puppy sits on the grass. There is a wooden chair beside it."
+    for name, said in (("base", [text] * 30), ("tuned", [text.replace("a wooden chair", "nothing at all")] * 30)):
+        sentences = [
+            {
+                "image_id": n,
+                "question": "Describe it.",
+                "caption": answer,
+                "mscoco_generated_words": [["puppy", "dog"], *([["chair", "chair"]] if "chair" in answer else [])],
+            }
+            for n, answer in enumerate(said)
+        ]
+        (tmp_path / f"hall_{name}_-1.json").write_text(json.dumps({"sentences": sentences}))
+    (tmp_path / "synonyms.txt").write_text("dog, puppy\nchair\n")
+    (tmp_path / "references.json").write_text(json.dumps({str(n): ["dog"] for n in range(30)}))
+    questions = [{"image_id": n, "question": "Describe it.", "img_path": f"{n}.jpg"} for n in range(30)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    options = {"data": "data.jsonl", "synonyms": "synonyms.txt", "references": "references.json"}
+    sets = [part for key, path in options.items() for part in ("--set", f"object_halbench.{key}={tmp_path}/{path}")]
+    sets += [part for key in ("without_images", "partial") for part in ("--set", f"object_halbench.{key}=true")]
+    for name in ("base", "tuned"):
+        review = tmp_path / f"hall_{name}_-1.json"
+        command = f"score object_halbench --responses {review} --judge-texts {review} --output-path {tmp_path}/runs"
+        assert main([*command.split(), "--label", name, *sets, "--set", "object_halbench.prompt=own"]) == 0
+    base, tuned = (tmp_path / "runs" / name / "object_halbench" for name in ("base", "tuned"))
+    (base / "front.json").unlink()
+    capsys.readouterr()
+    assert main(["front", str(tuned), "--base", str(base), "--allow", "judge.texts"]) == 0
+    assert "no better than the base that simply stops earlier: 0.0 [0.0, 0.0] chair_s_refine" in capsys.readouterr().out
