@@ -10,7 +10,6 @@ The noise of the descriptions is what the base hallucinates. Before it is handed
 its hallucinations cannot be told from true mentions by their wording (`aligners.miniature.tells`).
 """
 
-import fcntl
 import hashlib
 import inspect
 import json
@@ -26,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from aligners.miniature.lessons import (
@@ -265,7 +265,7 @@ def once(folder: Path, build: Callable[[Path], object]) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(folder.name + ".lock")):
+    with FileLock(folder.with_name(folder.name + ".lock")):  # let go by the system if the process dies
         if not folder.is_dir():
             work = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
             try:
@@ -275,11 +275,3 @@ def once(folder: Path, build: Callable[[Path], object]) -> Path:
                 shutil.rmtree(work, ignore_errors=True)
                 raise
     return folder
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the system releases it if the process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
