@@ -5,13 +5,13 @@ base with its interval; recall, cover, length and fluency stand beside every hal
 took. A collapsed model (empty or degenerate text) is flagged and listed last, however low its rates.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.analysis.comparison import Comparison, Effect, compare
-from evalkit.errors import UsageError
+from evalkit.errors import DataError, UsageError
+from evalkit.files.json_values import json_value
 from evalkit.metrics import Metric
 from evalkit.reports.tables import Cell, Table, TableFormat, arrow, render, terminal_width
 from evalkit.runs.checks import flags_of
@@ -85,11 +85,19 @@ def fluent_share(run: Run) -> float | None:
 
 
 def training_cost(checkpoint: Path | None) -> Mapping[str, Any]:
-    """What the card of a checkpoint says its training took; empty without a card."""
+    """What the card of a checkpoint says its training took; empty without a card.
+
+    Raises:
+        DataError: if the card cannot be read.
+    """
     card = checkpoint / "card.json" if checkpoint is not None else None
     if card is None or not card.is_file():
         return {}
-    cost = json.loads(card.read_text("utf-8")).get("cost")
+    try:
+        written = json_value(card.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{card}: not a checkpoint card: {error}") from error
+    cost = written.get("cost") if isinstance(written, dict) else None
     return cost if isinstance(cost, dict) else {}
 
 

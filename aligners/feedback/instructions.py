@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.errors import DataError
+from evalkit.files.json_values import json_value
 from evalkit.images import ImageFile
 from evalkit.schema import Prompt
 
@@ -61,7 +62,7 @@ def read_instructions(path: Path) -> list[Instruction]:
 
 def _instruction(line: str, path: Path, number: int) -> Instruction:
     try:
-        row = json.loads(line)
+        row = json_value(line)
     except ValueError as error:
         raise DataError(f"{path}:{number}: not JSON ({error})") from error
     if not isinstance(row, dict):

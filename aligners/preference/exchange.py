@@ -18,6 +18,7 @@ from aligners.preference.builders import conversations
 from aligners.preference.pairs import Pair, write_pairs
 from evalkit.errors import DataError, UsageError
 from evalkit.files.atomic import replace_text
+from evalkit.files.json_values import json_value
 from evalkit.schema import Json
 
 Form = Literal["trl", "llama-factory", "ms-swift"]
@@ -106,7 +107,7 @@ def pair_from(row: Mapping[str, Json], where: str, number: int) -> Pair | None:
     meta = row.get("meta")
     if isinstance(meta, str):
         try:
-            meta = json.loads(meta)
+            meta = json_value(meta)
         except ValueError as error:
             raise DataError(f"{where}: meta is not JSON ({error})") from error
     return Pair(str(row.get("id", number)), image, prompt.replace(MARKER, "").strip(), chosen, rejected, meta or {})
@@ -135,9 +136,11 @@ def _register(path: Path) -> None:
     """Name the file in LLaMA-Factory's list of data sets, beside what the list already holds."""
     listing = path.parent / DATASET_INFO
     try:
-        known = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
+        known = json_value(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
     except ValueError as error:
         raise DataError(f"{listing}: not JSON ({error}); repair it or remove it") from error
+    if not isinstance(known, dict):
+        raise DataError(f"{listing}: expected an object of data sets; repair it or remove it")
     columns = {name: name for name in ("chosen", "rejected", "images")} | {"messages": "conversations"}
     known[path.stem] = {"file_name": path.name, "ranking": True, "formatting": "sharegpt", "columns": columns}
     replace_text(listing, json.dumps(known, indent=1) + "\n")

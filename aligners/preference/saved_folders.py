@@ -1,10 +1,10 @@
 """Folders that `datasets.save_to_disk` writes: Arrow files in the streaming format, one folder or one per split."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from evalkit.errors import DataError
+from evalkit.files.json_values import json_value
 from evalkit.files.rows import Row
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
@@ -23,7 +23,7 @@ def saved_rows(path: Path) -> Iterator[Row]:
     """
     folder = _split(path)
     try:
-        files = [entry["filename"] for entry in json.loads((folder / _STATE).read_text("utf-8"))["_data_files"]]
+        files = [entry["filename"] for entry in json_value((folder / _STATE).read_text("utf-8"))["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / _STATE}: names no data files ({error})") from error
     try:
@@ -46,7 +46,7 @@ def _split(path: Path) -> Path:
     if not (path / _SPLITS).is_file():
         return path
     try:
-        splits = list(json.loads((path / _SPLITS).read_text("utf-8"))["splits"])
+        splits = list(json_value((path / _SPLITS).read_text("utf-8"))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path / _SPLITS}: names no splits ({error})") from error
     if "train" not in splits and len(splits) != 1:

@@ -8,7 +8,6 @@
 The forms were read in those projects' documentation; TRL's is tested with TRL itself, the other two by their signature.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from aligners.rewards.reward import Reward, RewardFunction, Sampled, means
 from aligners.rl.experience import TOTAL, RolloutReward
 from aligners.rl.rollouts import Rollouts
 from evalkit.errors import DataError
+from evalkit.files.json_values import json_value
 from evalkit.images import ImageFile
 from evalkit.schema import Json
 
@@ -132,7 +132,7 @@ def _columns(rewards: Sequence[Reward]) -> dict[str, Any]:
 def _reference(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json_value(value)
         except ValueError as error:
             raise DataError(f"a reference is not JSON ({error}): {value[:60]!r}") from error
     if not isinstance(value, Mapping):

@@ -19,6 +19,7 @@ from evalkit.engines.model.saved.saving import rename_for_vllm as rename_for_vll
 from evalkit.engines.model.saved.saving import save_model
 from evalkit.errors import DataError
 from evalkit.files.atomic import replace_text
+from evalkit.files.json_values import json_value
 from evalkit.process.libraries import library_version
 from evalkit.schema import Json
 
@@ -89,7 +90,7 @@ def read_card(folder: Path) -> Card | None:
     if not path.is_file():
         return None
     try:
-        return Card(**json.loads(path.read_text(encoding="utf-8")))
+        return Card(**json_value(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: not a checkpoint card: {error}") from error
 

@@ -17,6 +17,7 @@ from typing import Any
 from aligners.training.checkpoint import Card, read_card
 from evalkit.errors import EvalkitError, TrainingError
 from evalkit.files.atomic import replace_text
+from evalkit.files.json_values import json_value
 from evalkit.runs.checksums import SUM, unsealed
 from evalkit.runs.records import Journal, read_json, write_json
 from evalkit.schema import Json
@@ -125,8 +126,8 @@ def last_complete_step(folder: Path) -> tuple[int, Path] | None:
     complete = []
     for path in steps_folder(folder).glob("checkpoint-*"):
         try:  # the state is the last file of a checkpoint
-            complete.append((int(json.loads((path / "trainer_state.json").read_text())["global_step"]), path))
-        except (OSError, ValueError, KeyError):
+            complete.append((int(json_value((path / "trainer_state.json").read_text())["global_step"]), path))
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return max(complete, default=None)
 

@@ -1,7 +1,6 @@
 """The sub-command front: is a run better than its base that simply stops earlier?"""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli.arguments import add_task_options
 from evalkit.errors import RecordError, UsageError
+from evalkit.files.json_values import json_value
 
 if TYPE_CHECKING:
     from evalkit.analysis.front import RunFront
@@ -179,7 +179,7 @@ def card_parent(run: "Run") -> str | None:
     """The parent that the card of a run's checkpoint names; None without a card."""
     path = Path(str(run.manifest.get("model", {}).get("model"))) / CARD
     try:
-        card = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        card = json_value(path.read_text("utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     parent = card.get("parent") if isinstance(card, dict) else None

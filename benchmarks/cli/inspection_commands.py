@@ -40,6 +40,14 @@ def add_inspection_commands(commands: Any) -> None:
     report.add_argument("--published", action="store_true", help="published figures as labelled rows of their own")
     report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, to send around")
     report.add_argument("--site", type=Path, metavar="DIR", help="a static site: tables and every sample, no server")
+    report.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="with --html or --site: pictures may be taken from there, beside EVALKIT_DATA and the runs; repeatable",
+    )
     report.add_argument("--model-card", action="store_true", help="as --format card: a model-index")
     report.add_argument(
         "--hub-dataset",
@@ -110,12 +118,12 @@ def show_report(options: argparse.Namespace) -> int:
     if options.site is not None:
         from evalkit.reports.pages.site import write_site
 
-        print(write_site(runs, options.site))
+        print(write_site(runs, options.site, _picture_folders(options.images)))
         return 0
     if options.html is not None:
         from evalkit.reports.pages.page import write_page
 
-        print(write_page(runs, options.html))
+        print(write_page(runs, options.html, _picture_folders(options.images)))
         return 0
     names = {run.benchmark for run in runs} & set(with_figures())
     rows = [row for name in sorted(names) for row in published(name)] if options.published else []
@@ -135,6 +143,14 @@ def show_report(options: argparse.Namespace) -> int:
     else:
         print(text)
     return 0
+
+
+def _picture_folders(named: Sequence[Path]) -> list[Path]:
+    """Folders that a page to be sent around may take pictures from: those that the user named, and the cache."""
+    from evalkit.files.cache import cache_folder
+
+    data = os.environ.get("EVALKIT_DATA")
+    return [*named, *([Path(data)] if data else []), cache_folder()]
 
 
 def _hub_datasets(words: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ They stand beside our own rows, labelled, and are never mixed with them: image s
 differ between papers.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from evalkit.errors import DataError, RecordError
+from evalkit.files.json_values import json_value
 
 Direction = Literal["rate", "complement"]
 
@@ -122,7 +122,7 @@ def read_report(path: Path) -> list[PublishedRow]:
                 {str(name): str(doubt) for name, doubt in (row.get("doubtful") or {}).items()},
                 str(row.get("subset") or ""),
             )
-            for board in json.loads(path.read_text("utf-8"))
+            for board in json_value(path.read_text("utf-8"))
             for row in board["published"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EngineError, UsageError
+from evalkit.files.json_values import json_value
 from evalkit.schema import Json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM reserves room for
@@ -43,7 +44,7 @@ def own_dtype(config: Any) -> str:
 def room_for(adapter: Path) -> int:
     """The smallest rank vLLM can reserve that holds the adapter."""
     try:
-        rank = int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+        rank = int(json_value((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
         return next(room for room in LORA_RANKS if room >= rank)
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise EngineError(f"adapter {adapter}: no LoRA rank that vLLM can serve ({error})") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evalkit.errors import RecordError
+from evalkit.files.json_values import json_value
 from evalkit.schema import Json
 
 BUSY_S = 30.0  # how long to wait for another process that is writing
@@ -51,7 +52,7 @@ class Cache:
         """The value, or None if there is none."""
         try:
             row = self._database.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
-            return None if row is None else json.loads(row[0])
+            return None if row is None else json_value(row[0])
         except (sqlite3.Error, ValueError) as error:
             raise RecordError(f"cache {self.path} cannot be read: {error}; remove it or set EVALKIT_CACHE") from error
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError, UsageError
+from evalkit.files.json_values import json_value
 from evalkit.files.rows import Row, read_rows
 from evalkit.formats.answers import INSPECT, LMMS_EVAL
 
@@ -208,7 +209,7 @@ def _version(harness: str, path: Path) -> str:
         return "unknown"
     beside = path.with_name(path.name.partition("samples_")[0] + "results.json")
     try:
-        results = json.loads(beside.read_text(encoding="utf-8"))
+        results = json_value(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "unknown"
     names = ("lmms_eval_version", "git_hash") if isinstance(results, dict) else ()

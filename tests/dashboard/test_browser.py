@@ -283,7 +283,7 @@ def test_no_payload_executes_or_loads_anything_on_a_page(browser, hostile_addres
 def test_no_payload_executes_or_loads_anything_in_the_report(browser, hostile, tmp_path):
     runs = [load_run(path.parent) for path in sorted(hostile.rglob("records.jsonl"))]
     report = tmp_path / "report.html"
-    write_page(runs, report)
+    write_page(runs, report, [hostile / "images"])
     page = browser.new_page()
     watch = Watch(page, report.as_uri())
     page.goto(report.as_uri())

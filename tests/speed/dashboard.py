@@ -128,7 +128,7 @@ def _annotate(token: str) -> None:
 def measure_site(folder: Path) -> tuple[float, float | None]:
     """(megabytes beyond the images, seconds until a browser shows the first samples; None without chromium)."""
     run = load_run(next(path.parent for path in sorted((folder / "big").rglob("records.jsonl"))))
-    write_site([run], folder / "site")
+    write_site([run], folder / "site", [folder])
     files = [path for path in (folder / "site").rglob("*") if path.is_file() and path.parent.name != "images"]
     weight = sum(path.stat().st_size for path in files) / 1e6
     if not CHROMIUM.exists() or find_spec("playwright") is None:

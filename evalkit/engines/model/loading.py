@@ -18,6 +18,7 @@ from evalkit.engines.model.original_llava.folders import Original
 from evalkit.engines.model.original_llava.identity import fix_identity
 from evalkit.engines.model.original_llava.resolving import find_original
 from evalkit.errors import EngineError
+from evalkit.files.json_values import json_value
 from evalkit.schema import Json
 
 
@@ -237,7 +238,7 @@ def _split_adapter(source: str | Path, adapter: str | Path | None, given: str | 
     if given is not None:
         return given, folder
     try:
-        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        base = json_value((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     except (ValueError, KeyError, OSError) as error:
         raise EngineError(f"adapter {folder}: adapter_config.json names no base model ({first_line(error)})") from error
     if not isinstance(base, str) or not base:

@@ -17,7 +17,7 @@ from evalkit.errors import DataError
 from evalkit.files.atomic import write_output
 from evalkit.reports.boards import board_html
 from evalkit.reports.markup import STYLE, attribute, escaped, legend, marked
-from evalkit.reports.pages.thumbnails import thumbnail
+from evalkit.reports.pages.thumbnails import picture_to_send
 from evalkit.reports.pictures.canvas import SvgCanvas
 from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
 from evalkit.runs.run import Run, RunSummary
@@ -67,14 +67,17 @@ td:not(:first-child) .hk-limits { display: block; }
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def write_page(runs: Sequence[Run], path: Path) -> str:
-    """Write the page; returns a sentence that says where it is.
+def write_page(runs: Sequence[Run], path: Path, images: Sequence[Path] = ()) -> str:
+    """Write the page; returns a sentence that says where it is, and how many pictures it had to leave out.
 
+    Args:
+        images: folders that pictures may be taken from, beside those of the runs.
     Raises:
         RecordError: if the file cannot be written.
     """
     shown = boards(runs)
-    body = "".join(part for board in shown for part in _board_parts(board))
+    pictures = _Pictures([*images, *(run.path for run in runs if run.path)])
+    body = "".join(part for board in shown for part in _board_parts(board, pictures))
     page = (
         "<!DOCTYPE html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
@@ -87,10 +90,38 @@ def write_page(runs: Sequence[Run], path: Path) -> str:
         "</body></html>\n"
     )
     write_output(path, page)
-    return f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
+    told = f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
+    return told + left_out(pictures.refused)
 
 
-def _board_parts(board: Board) -> Iterator[str]:
+def left_out(pictures: int) -> str:
+    """What is said of pictures that a page has to do without; nothing where there are none."""
+    if not pictures:
+        return ""
+    return f"; {pictures} picture{'s' if pictures != 1 else ''} left out: name their folder with --images DIR"
+
+
+class _Pictures:
+    """Pictures of a page, from these folders alone; `refused` counts those that were not to be had."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.refused = 0
+
+    def html(self, image: Mapping[str, Json] | None) -> str:
+        """The picture of a record, or why it is not there."""
+        if image is None:
+            return ""
+        try:
+            data = base64.b64encode(picture_to_send(image, THUMBNAIL, self.folders)).decode("ascii")
+        except DataError as error:
+            self.refused += 1
+            return f'<div class="small">{escaped(error)}</div>'
+        name = escaped(image["name"])
+        return f'<img alt="" src="data:image/jpeg;base64,{data}"><div class="small">{name}</div>'
+
+
+def _board_parts(board: Board, pictures: _Pictures) -> Iterator[str]:
     yield f"<h2>{escaped(board.benchmark)}</h2>"
     yield board_html(board, [metric for metric in board.metrics if not metric.detail])
     yield from map(_flags_html, board.entries)
@@ -100,7 +131,7 @@ def _board_parts(board: Board) -> Iterator[str]:
     if chosen:
         labels = {f["label"] for row in chosen for entry in board.entries for f in _findings(_same(entry.run, row))}
         yield f"<h3>Samples</h3><p>{legend(sorted(labels))}</p>"
-        yield from (_sample_html(row, board.entries) for row in chosen)
+        yield from (_sample_html(row, board.entries, pictures) for row in chosen)
 
 
 def _flags_html(entry: Entry) -> str:
@@ -149,7 +180,7 @@ def telling(entries: Sequence[Entry]) -> list[Row]:
     return [row for *_, row in scored[:SAMPLES]]
 
 
-def _sample_html(row: Row, entries: Sequence[Entry]) -> str:
+def _sample_html(row: Row, entries: Sequence[Entry], pictures: _Pictures) -> str:
     responses = []
     for entry in entries:
         own = _same(entry.run, row)
@@ -165,19 +196,8 @@ def _sample_html(row: Row, entries: Sequence[Entry]) -> str:
     question = (
         f'<div class="small">{escaped(row["id"])}</div><div class="hk-text">{escaped(row.get("prompt", ""))}</div>'
     )
-    picture = _image_html(row.get("image"))
+    picture = pictures.html(row.get("image"))
     return f'<div class="sample"><div>{picture}</div><div>{question}{"".join(responses)}</div></div>'
-
-
-def _image_html(image: Mapping[str, Json] | None) -> str:
-    if image is None:
-        return ""
-    try:
-        data = base64.b64encode(thumbnail(image, THUMBNAIL)).decode("ascii")
-    except DataError as error:
-        return f'<div class="small">{escaped(error)}</div>'
-    name = escaped(image["name"])
-    return f'<img alt="" src="data:image/jpeg;base64,{data}"><div class="small">{name}</div>'
 
 
 def _rows(run: RunSummary) -> Sequence[Row]:

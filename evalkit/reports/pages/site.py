@@ -20,9 +20,11 @@ from evalkit import __version__
 from evalkit.analysis.comparison import compare
 from evalkit.analysis.leaderboard import Board, boards
 from evalkit.errors import DataError, RecordError
+from evalkit.files.atomic import replace_text, replaced
 from evalkit.reports.boards import board_html
 from evalkit.reports.markup import STYLE, clean
-from evalkit.reports.pages.thumbnails import thumbnail
+from evalkit.reports.pages.page import left_out
+from evalkit.reports.pages.thumbnails import picture_to_send
 from evalkit.reports.tables import arrow
 from evalkit.reports.templating import markup, rendered
 from evalkit.runs.run import Run, failed_stage
@@ -38,7 +40,7 @@ def write_site(runs: Sequence[Run], folder: Path, images: Sequence[Path] = ()) -
     """Write the site; returns a sentence that says where it is and what it weighs.
 
     Args:
-        images: folders where images lie instead of where the records say.
+        images: folders that pictures may be taken from, beside those of the runs.
     Raises:
         RecordError: if the folder holds something else already, or cannot be written.
     """
@@ -47,7 +49,7 @@ def write_site(runs: Sequence[Run], folder: Path, images: Sequence[Path] = ()) -
     shown = boards(runs)
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        pictures = _Pictures(folder / "images", images)
+        pictures = _Pictures(folder / "images", [*images, *(run.path for run in runs if run.path)])
         for number, board in enumerate(shown, 1):
             _write_board(folder, number, board, pictures)
         parts = [
@@ -56,13 +58,13 @@ def write_site(runs: Sequence[Run], folder: Path, images: Sequence[Path] = ()) -
         ]
         common = {"style": markup(STYLE), "version": __version__}
         page = rendered("evalkit.reports", "site_index.html", parts=parts, arrow=arrow, **common)
-        (folder / "index.html").write_text(page, "utf-8")
+        replace_text(folder / "index.html", page)
         script = files("evalkit.reports").joinpath("templates", "site.js").read_text("utf-8")
-        (folder / "site.js").write_text(script, "utf-8")
+        replace_text(folder / "site.js", script)
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
     weight = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    sizes = f"{pictures.bytes / 1e6:.1f} MB of images, {weight / 1e6:.1f} MB in all"
+    sizes = f"{pictures.bytes / 1e6:.1f} MB of images, {weight / 1e6:.1f} MB in all{left_out(pictures.refused)}"
     return f"{folder / 'index.html'}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {sizes}"
 
 
@@ -87,7 +89,7 @@ class _Pictures:
     def __init__(self, folder: Path, sources: Sequence[Path]) -> None:
         self.folder, self.sources = folder, sources
         self.names: dict[tuple[str, str], str | None] = {}
-        self.bytes = 0
+        self.bytes = self.refused = 0
 
     def name(self, image: Mapping[str, Json] | None) -> str | None:
         """File name of a picture in the folder; None where there is none to show."""
@@ -96,12 +98,14 @@ class _Pictures:
         key = (str(image["folder"]), str(image["name"]))
         if key not in self.names:
             try:
-                data = thumbnail(image, WIDTH, self.sources)
+                data = picture_to_send(image, WIDTH, self.sources)
             except DataError:
+                self.refused += 1
                 self.names[key] = None
             else:
                 name = hashlib.sha256("\x00".join(key).encode("utf-8", "surrogatepass")).hexdigest()[:16] + ".jpg"
-                (self.folder / name).write_bytes(data)
+                with replaced(self.folder / name, shared=True) as beside:
+                    beside.write_bytes(data)
                 self.bytes += len(data)
                 self.names[key] = name
         return self.names[key]
@@ -120,7 +124,7 @@ def _write_board(folder: Path, number: int, board: Board, pictures: _Pictures) -
         samples = [_sample(key, [rows.get(key) for rows in by_run], pictures) for key in keys[start : start + CHUNK]]
         _script(own / f"{start // CHUNK}.js", "chunk", {"number": start // CHUNK, "samples": samples})
     values = {"style": markup(STYLE), "board": board, "number": number, "version": __version__}
-    (folder / f"{number}.html").write_text(rendered("evalkit.reports", "site_board.html", **values), "utf-8")
+    replace_text(folder / f"{number}.html", rendered("evalkit.reports", "site_board.html", **values))
 
 
 def _key(row: Row) -> tuple[str, int]:
@@ -173,4 +177,4 @@ def _script(path: Path, name: str, value: Json) -> None:
     """A script that hands a value over; `<` and the two line ends that only JavaScript knows are written as escapes."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    path.write_text(f"evalkit.{name}({text});\n", "utf-8")
+    replace_text(path, f"evalkit.{name}({text});\n", shared=True)

@@ -9,10 +9,14 @@ A run directory is untrusted: its records name image folders and files. So:
 * what is shown is the decoded picture, encoded anew: never a byte of the file, nor its metadata.
 
 If image folders are given, records' own folders are not used at all: images are looked for there, by name.
+
+What is sent around (`picture_to_send`) is held tighter: a page takes pictures from folders that the user named and from
+the runs' own, and from nowhere else. A run of somebody else that names ~/Pictures puts none of them into your page.
 """
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,6 +52,25 @@ def thumbnail(image: Mapping[str, Json] | None, width: int, folders: Sequence[Pa
         except DataError as error:
             problem = error
     raise problem
+
+
+def picture_to_send(image: Mapping[str, Json], width: int, folders: Sequence[Path]) -> bytes:
+    """`thumbnail` for a page that leaves this machine.
+
+    Args:
+        folders: pictures are taken from these and below them alone: where the record says if that is there, else by
+            the name.
+    Raises:
+        DataError: if it lies elsewhere, is missing or no picture; the message names the remedy.
+    """
+    place, name = Path(str(image["folder"])), str(image["name"])
+    for folder in folders:
+        with suppress(DataError):
+            return _small(folder, name, width)
+        with suppress(DataError, OSError, ValueError):  # a name too long, a NUL, links in a circle
+            if place.resolve().is_relative_to(folder.resolve()):
+                return _small(place, name, width)
+    raise DataError(f"image {name!r} is left out: {str(place)!r} is none of the folders named with --images")
 
 
 def check_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ def site(tmp_path):
     for name, texts in (("base", BASE), ("other", OTHER)):
         write_run(tmp_path / name, name, texts, tmp_path / "images")
     runs = [load_run(tmp_path / name) for name in ("base", "other")]
-    write_site(runs, tmp_path / "site")
+    write_site(runs, tmp_path / "site", [tmp_path / "images"])
     return tmp_path / "site"
 
 
@@ -63,7 +63,7 @@ def test_many_samples_weigh_little_beside_their_images(tmp_path):
     for name, counts in counted.items():
         path = tmp_path / "run" / name
         path.write_text(json.dumps(json.loads(path.read_text()) | counts))
-    write_site([load_run(tmp_path / "run")], tmp_path / "site")
+    write_site([load_run(tmp_path / "run")], tmp_path / "site", [tmp_path / "images"])
     weight = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
     images = sum(path.stat().st_size for path in (tmp_path / "site" / "images").iterdir())
     assert weight - images < 10e6

@@ -4,7 +4,6 @@
 folder is known by its flat config.json: LLaVA's fields, or its class, and no `text_config`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from evalkit.engines.model.original_llava.names import is_original_adapter
 from evalkit.errors import EngineError
+from evalkit.files.json_values import json_value
 
 LANGUAGE_MODELS = {
     "LlavaLlamaForCausalLM": "llama",
@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
         EngineError: if it is absent or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json_value(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EngineError(f"cannot read {path}: {error}") from error
     if not isinstance(value, dict):

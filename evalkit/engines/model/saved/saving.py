@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from evalkit.errors import EngineError
 from evalkit.files.atomic import replace_text, replaced
+from evalkit.files.json_values import json_value
 
 _SHORT, _LONG = "vision_tower.", "vision_tower.vision_model."
 _TOWERS_WITH_OLDER_NAMES = ("clip_vision_model", "siglip_vision_model")
@@ -53,7 +54,7 @@ def _tower_has_older_names(folder: Path) -> bool:
     if not path.is_file():
         return False  # an adapter: its names are those of the modules
     try:
-        tower = json.loads(path.read_text(encoding="utf-8")).get("vision_config") or {}
+        tower = json_value(path.read_text(encoding="utf-8")).get("vision_config") or {}
     except ValueError as error:
         raise EngineError(f"{path}: not JSON: {error}") from error
     return tower.get("model_type") in _TOWERS_WITH_OLDER_NAMES

@@ -48,8 +48,18 @@ def test_images_are_embedded(tmp_path):
     folder = write_hostile(tmp_path / "hostile")
     Image.new("RGB", (9, 9), "red").save(folder / "images" / "a.png")
     runs = [load_run(path.parent) for path in sorted(folder.rglob("records.jsonl"))]
-    write_page(runs, tmp_path / "page.html")
+    write_page(runs, tmp_path / "page.html", [folder / "images"])
     assert 'src="data:image/jpeg;base64,' in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(("named", "embedded"), [("images", True), (".", True), ("elsewhere", False), (None, False)])
+def test_pictures_come_from_folders_that_the_user_named_and_no_others(tmp_path, named, embedded):
+    folder = write_hostile(tmp_path / "hostile")
+    (folder / "elsewhere").mkdir()
+    runs = [load_run(path.parent) for path in sorted(folder.rglob("records.jsonl"))]
+    told = write_page(runs, tmp_path / "page.html", [folder / named] if named else [])
+    assert ("data:image/jpeg" in (tmp_path / "page.html").read_text()) == embedded
+    assert embedded or "left out: name their folder with --images DIR" in told
 
 
 def test_a_folder_that_cannot_be_written_is_named(toy_run, tmp_path):
