@@ -15,7 +15,7 @@ export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
 export EVALKIT_GOLDEN ?= $(abspath ../shared/golden)
 endif
 
-.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results validate test-vllm test-browser vocabulary clean
+.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results results-all validate test-vllm test-browser vocabulary clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -107,8 +107,13 @@ test-vllm: $(VLLM_VENV)/.installed
 test-browser: install-dev
 	$(BIN)/python -m pytest -m browser
 
+# fronts of the three methods, dense against plain DPO, facts against reward hacking, on three bases: docs/results.md
 results: install-dev
 	$(BIN)/python -m tests.results
+
+# every experiment there is; `python -m tests.results --list` says which
+results-all: install-dev
+	$(BIN)/python -m tests.results --all
 
 validate: install-dev
 	$(BIN)/python -m tests.validation

@@ -186,6 +186,7 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
     score_yes              judge "Yes" truths like "No" ones, see `aligners.rl.rewards.symbolic_bonus`
     generation_batch       sequences decoded at once
     save_rollouts          rollouts between saved states: a kill loses at most so many
+    keep_checkpoints       policies along the way, evenly spaced, that stay below `checkpoints/`
     use_facts              False: plain RLHF, the reward model goes without
     reward_learning_rate, reward_epochs, reward_batch_size, reward_max_grad_norm, centre_weight    of the reward model
     held_out               comparisons kept for measuring it (whole images), at most a fifth of all
@@ -228,6 +229,7 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
     max_rollouts: int | None = None
     generation_batch: int = 64
     save_rollouts: int = 10
+    keep_checkpoints: int = 0
     use_facts: bool = True
     held_out: int = 500
     missing_facts: Skip = "error"
@@ -239,7 +241,7 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
         check_range(self, "epochs", "learning_rate", "reward_learning_rate", "reward_epochs", "reward_batch_size")
         check_range(self, "samples_per_prompt", "max_rollouts", "generation_batch", "save_rollouts")
         check_range(self, "supervised_learning_rate", "supervised_epochs")
-        check_range(self, "held_out", inclusive=True)
+        check_range(self, "held_out", "keep_checkpoints", inclusive=True)
         if self.advantage != "gae" and self.samples_per_prompt < 2:
             raise UsageError(
                 f"advantage {self.advantage!r} compares responses to one prompt: set samples_per_prompt to 2 or more"

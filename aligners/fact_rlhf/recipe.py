@@ -6,6 +6,7 @@ nowhere else. In the output folder:
     supervised/     the supervised start, if there is data for it
     reward/         the reward model with its held-out accuracy
     training.jsonl  one line a rollout
+    checkpoints/    rollout-N: policies along the way, if `keep_checkpoints` asks for them
     stages.json     what is finished, for the same command to go on from
     card.json and the checkpoint itself
 """
@@ -31,10 +32,10 @@ from aligners.reward_model.model import ImageOpener, RatingEncoder, RatingStyle
 from aligners.rl.loop import clear_state, train_ppo
 from aligners.rl.rollouts import RolloutPrompt, Rollouts
 from aligners.settings import FactRlhfSettings, ppo_json
-from aligners.training.checkpoint import Card, weights_hash
+from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
 from aligners.training.policy import hold_base, load_policy, save_trained, wants_lora
 from aligners.training.response_logps import end_token
-from aligners.training.run_folder import LOG, finished_card, read_log
+from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
 from aligners.training.settings import ModelSettings
 from aligners.training.stages import MANIFEST, note_stage
 from evalkit.engines.model.encoding import PromptEncoder
@@ -183,6 +184,7 @@ def _ppo_stage(
         settings,
         end_id=end_token(encoder, policy),
         identity=identity,
+        keep=lambda number, model: _keep(model, processor, out / KEPT / f"rollout-{number}"),
         progress=progress,
     )
     adapter = lora and not settings.merge_adapter
@@ -191,6 +193,13 @@ def _ppo_stage(
     save_trained(trained, start, out, card)
     clear_state(out)
     return FactRlhfResult(out, reward_model, len(log), seconds, tuple(log), card.skipped)
+
+
+def _keep(policy: Any, processor: Any, folder: Path) -> None:
+    """A policy along the way, as a checkpoint (or adapter) that can be scored."""
+    policy.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    rename_for_vllm(folder)
 
 
 def _identity(

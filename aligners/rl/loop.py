@@ -14,7 +14,7 @@ The clipped updates of PPO: steps over a rollout's experience, the optimiser and
 import math
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def train_ppo(
     *,
     end_id: int,
     identity: Mapping[str, Json],
+    keep: Callable[[int, Any], None] | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Run PPO, or continue a run that was killed in this folder; returns the trained policy (PEFT-wrapped with LoRA).
@@ -68,6 +69,7 @@ def train_ppo(
         settings: of PPO; those of other stages are not read.
         end_id: token that ends a response.
         identity: what is trained besides the settings; a run of another identity in the same folder is refused.
+        keep: called with (rollouts done, policy) for each of the settings' `keep_checkpoints`, to save it.
         progress: called with ("ppo", rollouts done, rollouts in all).
     Raises:
         TrainingError: if losses, gradients or rewards are not finite, or there are no prompts; the last saved state
@@ -107,13 +109,26 @@ def train_ppo(
             "failed_prompts": rollouts.failed,
         }
 
+    kept = kept_rollouts(total, settings.keep_checkpoints) if keep is not None else ()
     for number in range(done, total):
         journal.write(roll_out(number))
+        if keep is not None and number + 1 in kept:
+            keep(number + 1, models.policy)
         if (number + 1) % settings.save_rollouts == 0 and number + 1 < total:
             _save_state(path, number + 1, models, optimizer)
         if progress:
             progress("ppo", number + 1, total)
     return models.policy
+
+
+def kept_rollouts(total: int, count: int) -> tuple[int, ...]:
+    """After which rollouts the policy is kept: `count` of them, evenly spaced, the last one not among them.
+
+    >>> kept_rollouts(10, 4), kept_rollouts(3, 8), kept_rollouts(5, 0)
+    ((2, 4, 6, 8), (1, 2), ())
+    """
+    wanted = {round(total * part / (count + 1)) for part in range(1, count + 1)}
+    return tuple(sorted(wanted - {0, total}))
 
 
 def _sampling(settings: FactRlhfSettings, encoder: PromptEncoder, end_id: int) -> RolloutSettings:

@@ -40,7 +40,7 @@ def mean_id(rollouts):
     return rollouts.cut.ids.float().mean(-1) / 100
 
 
-def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None):
+def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None, keep=None):
     policy, processor = build_tiny(family)
     critic, _ = build_tiny(family, seed=1)
     encoder = PromptEncoder(processor)
@@ -60,6 +60,7 @@ def run(world, out, chosen, family="llava", scorer=mean_id, stop_after=None):
         chosen,
         end_id=end_token(encoder, policy),
         identity=ppo_json(chosen),
+        keep=keep,
         progress=progress,
     )
 
@@ -115,6 +116,14 @@ def test_a_killed_run_goes_on_where_its_state_was_saved(world, tmp_path):
     assert steps == [[1, 2, 3, 4]] * 2
     rewards = [[line["reward"] for line in read_log(tmp_path / name / LOG)] for name in ("whole", "killed")]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)
+
+
+def test_policies_along_the_way_are_kept_evenly(world, tmp_path):
+    kept = {}
+    chosen = settings(max_rollouts=4, keep_checkpoints=1)
+    last = run(world, tmp_path / "run", chosen, keep=lambda number, policy: kept.update({number: weights(policy)}))
+    assert list(kept) == [2]
+    assert any(not torch.equal(value, kept[2][name]) for name, value in weights(last).items())
 
 
 def test_a_folder_of_other_settings_is_refused(world, tmp_path):

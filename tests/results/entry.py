@@ -1,0 +1,254 @@
+"""One result: arms that are trained and scored alike on every base, what is claimed of them, and the verdict.
+
+An arm is trained, its checkpoints along the way are scored, and both are kept: the same call goes on where it stopped.
+A verdict compares two arms over all bases, paired by scene, with its interval.
+
+    supported      the interval lies on the claimed side, and so does every single base
+    not supported  the interval leaves no room for a difference of MARGIN points on the claimed side
+    cannot tell    anything else
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from evalkit.analysis.standing import place
+from evalkit.engines.base import Engine
+from evalkit.files.atomic import replace_text
+from evalkit.harness.asked import Asked
+from evalkit.runs.run import Run, load_run
+from evalkit.statistics.intervals import Interval
+from tests.results.bench import CHAIR, Bench, pooled, pooled_front
+
+BASE, DONE = "base", "done.json"
+MARGIN = 2.0  # points of CHAIR_s: a smaller advantage is none worth claiming
+Answer = Literal["supported", "not supported", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an arm is trained.
+
+    base    checkpoint to begin with
+    out     folder of the arm
+    shared  folder of what all arms of the entry have in common on this base
+    seed    of scenes, sampling and training
+    """
+
+    base: Path
+    out: Path
+    shared: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is scored of an arm: a checkpoint along the way, or an engine on one.
+
+    step    training steps, rollouts or iterations so far
+    model   checkpoint folder, or what opens an engine
+    tasks   what it is scored on
+    asked   another way of asking than the benchmark's own
+    """
+
+    step: int
+    model: Path | Callable[[], Engine]
+    tasks: Sequence[str] = (CHAIR,)
+    asked: Asked | None = None
+
+
+Train = Callable[[Site], Sequence[Mark]]  # the last mark is what the arm ends with
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comes out for one claim: `difference` in points of `measure`, negative where the claim says less."""
+
+    claim: str
+    measure: str
+    difference: Interval
+    bases: Mapping[int, float | None]
+    answer: Answer
+
+    def line(self) -> str:
+        """The verdict in one sentence, for the page."""
+        shown = self.difference.text()
+        each = ", ".join(f"base {seed} {_signed(value)}" for seed, value in self.bases.items())
+        return f"**{self.answer}**: {self.claim}: {shown} {self.measure} ({each})"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result with a name.
+
+    hypothesis  what is claimed, and by whom
+    judge       how it is decided
+    arms        name -> how it is trained
+    verdicts    of what was measured
+    quick       part of `make results`; the others belong to `make results-all`
+    tables      more than the table of arms
+    """
+
+    name: str
+    title: str
+    hypothesis: str
+    judge: str
+    arms: Mapping[str, Train]
+    verdicts: Callable[["Measured"], Sequence[Verdict]] = lambda measured: ()
+    quick: bool = False
+    tables: Callable[["Measured"], str] = lambda measured: ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An entry's runs, on the bases where all of its arms are finished.
+
+    runs     arm -> seed -> step -> task -> run; the base's own under "base" at step 0
+    seconds  arm -> seed -> training and scoring, wall
+    dates    days on which arms were finished
+    """
+
+    bench: Bench
+    entry: Entry
+    runs: Mapping[str, Mapping[int, Mapping[int, Mapping[str, Run]]]]
+    seconds: Mapping[str, Mapping[int, float]]
+    dates: tuple[str, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The bases."""
+        return tuple(self.runs[BASE])
+
+    def last(self, arm: str, task: str = CHAIR) -> dict[int, Run]:
+        """What an arm ended with, by base; empty where it was not scored on the task."""
+        ends = {seed: steps[max(steps)] for seed, steps in self.runs[arm].items() if steps}
+        return {seed: runs[task] for seed, runs in ends.items() if task in runs}
+
+    def home(self, seed: int, arm: str) -> Path:
+        """Folder of an arm."""
+        return self.bench.home(self.entry.name, seed, arm)
+
+
+def measure(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | None = None) -> None:
+    """Train and score the arms of an entry on one base; what is finished is not done again.
+
+    Args:
+        wanted: some arms; None for all.
+    """
+    for arm, train in entry.arms.items():
+        home = bench.home(entry.name, seed, arm)
+        if (home / DONE).exists() or (wanted is not None and arm not in wanted):
+            continue
+        print(f"{time.strftime('%H:%M:%S')} {entry.name}, base {seed}: {arm}", flush=True)
+        begin = time.perf_counter()
+        shared = bench.folder / entry.name / f"base{seed}" / "shared"
+        shared.mkdir(parents=True, exist_ok=True)
+        marks = train(Site(bench.base(seed), home, shared, seed))
+        for mark in marks:
+            model = mark.model if isinstance(mark.model, Path) else mark.model()
+            bench.score(model, home / "runs" / str(mark.step), arm, mark.tasks, mark.asked)
+            for task in mark.tasks:
+                bench.base_run(seed, task)
+        done = {
+            "marks": {str(mark.step): list(mark.tasks) for mark in marks},
+            "seconds": round(time.perf_counter() - begin),
+            "date": str(date.today()),
+        }
+        replace_text(home / DONE, json.dumps(done) + "\n")
+
+
+def read(entry: Entry, bench: Bench) -> Measured | None:
+    """What has been measured of an entry; None without a base on which all of it has."""
+    runs: dict[str, dict[int, dict[int, dict[str, Run]]]] = {}
+    seconds: dict[str, dict[int, float]] = {}
+    dates: set[str] = set()
+    for seed in bench.seeds:
+        homes = {arm: bench.home(entry.name, seed, arm) for arm in entry.arms}
+        if not all((home / DONE).exists() for home in homes.values()):
+            continue
+        tasks = set()
+        for arm, home in homes.items():
+            done = json.loads((home / DONE).read_text())
+            dates.add(done["date"])
+            seconds.setdefault(arm, {})[seed] = done["seconds"]
+            runs.setdefault(arm, {})[seed] = {
+                int(step): {task: load_run(home / "runs" / step / task) for task in scored}
+                for step, scored in done["marks"].items()
+            }
+            tasks |= {task for scored in done["marks"].values() for task in scored}
+        runs.setdefault(BASE, {})[seed] = {0: {task: bench.base_run(seed, task) for task in tasks}}
+    return Measured(bench, entry, runs, seconds, tuple(sorted(dates))) if runs else None
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------------
+
+
+def at_equal_recall(measured: Measured, claim: str, better: str, worse: str, margin: float = MARGIN) -> Verdict:
+    """Whether one arm hallucinates less than another at equal recall, in CHAIR_s.
+
+    The arm that says more is cut short until it says as much as the other, along its own truncation front: what is left
+    of the difference no way of stopping earlier explains.
+    """
+    total = _cut(measured.last(better), measured.last(worse))
+    bases = {
+        seed: _cut(_only(measured.last(better), seed), _only(measured.last(worse), seed)) for seed in measured.seeds
+    }
+    values = {seed: difference.value for seed, difference in bases.items()}
+    return Verdict(claim, "points of CHAIR_s at equal recall", total, values, answer(total, values, margin))
+
+
+def _only(runs: Mapping[int, Run], seed: int) -> dict[int, Run]:
+    return {seed: runs[seed]}
+
+
+def _cut(first: Mapping[int, Run], second: Mapping[int, Run]) -> Interval:
+    """First minus second, CHAIR_s, the one with more recall cut short."""
+    a, b = pooled(first, "first"), pooled(second, "second")
+    recall = [run.intervals(resamples=200)["recall"].value or 0.0 for run in (a, b)]
+    if recall[0] <= recall[1]:
+        (placed,) = place(pooled_front(second), "second", {"first": a})
+        return placed.headline.positions[0].difference
+    (placed,) = place(pooled_front(first), "first", {"second": b})
+    return negated(placed.headline.positions[0].difference)
+
+
+def negated(interval: Interval) -> Interval:
+    """The same difference the other way round."""
+    turned = [None if value is None else -value for value in (interval.value, interval.high, interval.low)]
+    return Interval(*turned)
+
+
+def answer(total: Interval, bases: Mapping[int, float | None], margin: float = MARGIN) -> Answer:
+    """See the module; a claim says that the difference is negative.
+
+    >>> answer(Interval(-5.0, -8.0, -2.0), {0: -4.0, 1: -6.0})
+    'supported'
+    >>> answer(Interval(-5.0, -8.0, -2.0), {0: 1.0, 1: -11.0}), answer(Interval(0.5, -1.0, 2.0), {0: 0.5})
+    ('cannot tell', 'not supported')
+    """
+    if total.low is None or total.high is None:
+        return "cannot tell"
+    if total.high < 0 and all(value is not None and value < 0 for value in bases.values()):
+        return "supported"
+    return "not supported" if total.low > -margin else "cannot tell"
+
+
+def no_worse(measured: Measured, claim: str, tested: str, reference: str, margin: float = MARGIN) -> Verdict:
+    """Whether one arm hallucinates no more than another at equal recall: at most `margin` points of CHAIR_s more.
+
+    Supported if the interval ends below the margin, not supported if it begins above 0.
+    """
+    found = at_equal_recall(measured, claim, tested, reference, margin)
+    low, high = found.difference.low, found.difference.high
+    said: Answer = "cannot tell"
+    if low is not None and high is not None:
+        said = "supported" if high < margin else "not supported" if low > 0 else "cannot tell"
+    return replace(found, answer=said)

@@ -1,0 +1,14 @@
+"""The entries, in the order of the page."""
+
+from collections.abc import Mapping
+
+from tests.results.corrections import AMOUNT, DENSE
+from tests.results.entry import Entry
+from tests.results.hacking import HACKING
+from tests.results.labels import ITERATIVE, NOISE, RELEASED
+from tests.results.methods import METHODS
+from tests.results.reading import FACTS
+
+ENTRIES: Mapping[str, Entry] = {
+    entry.name: entry for entry in (METHODS, DENSE, AMOUNT, RELEASED, ITERATIVE, NOISE, FACTS, HACKING)
+}

@@ -1,0 +1,232 @@
+"""`make results`: verdicts, resuming, sections of the page; no training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from evalkit.errors import EngineError
+from evalkit.images import ImageFile
+from evalkit.miniature.captions import split_sentences, true_caption
+from evalkit.miniature.files import read_scenes
+from evalkit.miniature.lexicon import NOUNS
+from evalkit.runs.run import Run
+from evalkit.sampling import Sampling
+from evalkit.schema import Json, Prompt, Response
+from evalkit.statistics.intervals import Interval
+from tests.results.bench import CHAIR, Bench, pooled, pooled_front
+from tests.results.entry import Entry, Mark, Measured, Verdict, answer, at_equal_recall, measure, no_worse, read
+from tests.results.hacking import WITH, WITHOUT, verdicts
+from tests.results.labels import Labeler
+from tests.results.page import section, write_page
+from tests.results.registry import ENTRIES
+
+SCENES = 24
+SEEDS = (0, 1)
+
+
+class Says:
+    """An engine that gives prepared texts, by the image's name."""
+
+    name = "prepared"
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def describe(self) -> Mapping[str, Json]:
+        return {"engine": "prepared"}
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        for prompt in prompts:
+            yield Response(prompt.id, self._texts[prompt.images[0].name], finish="stop")
+
+    def stop(self) -> None:
+        raise EngineError("nothing runs")
+
+
+@dataclass(frozen=True)
+class ToyBench(Bench):
+    """A bench whose bases are prepared texts too."""
+
+    def base(self, seed: int) -> Path:
+        return self.folder / f"model{seed}"
+
+    def base_run(self, seed: int, task: str = CHAIR) -> Run:
+        return self.score(Says(texts(self, "both")), self.folder / f"base{seed}", "base", (task,))[task]
+
+
+def texts(bench: Bench, kind: str) -> dict[str, str]:
+    """Descriptions: "true"; "both": and a false mention in the last sentence; "first": the first true sentence."""
+    names = {int(name[-16:-4]): name for name in images_of(bench)}
+    found = {}
+    for image, scene in read_scenes(bench.worlds[False]).items():
+        true = true_caption(scene, Random(str(image)))
+        absent = next(noun for noun in NOUNS if noun not in scene.nouns)
+        said = {"true": true, "both": f"{true} There is a {absent}.", "first": split_sentences(true)[0]}[kind]
+        found[names[image]] = said
+    return found
+
+
+def images_of(bench: Bench) -> list[str]:
+    return sorted(path.name for path in (bench.worlds[False] / "images").iterdir())
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ToyBench:
+    return ToyBench(tmp_path_factory.mktemp("results"), SEEDS, SCENES)
+
+
+def toy(bench: Bench, *kinds: str) -> Entry:
+    """An entry whose arms say prepared things."""
+
+    def arm(kind: str):
+        return lambda site: [Mark(1, lambda: Says(texts(bench, kind)))]
+
+    return Entry("toy-" + "-".join(kinds), "A toy", "True is better.", "CHAIR_s.", {kind: arm(kind) for kind in kinds})
+
+
+def measured(bench: Bench, *kinds: str) -> Measured:
+    entry = toy(bench, *kinds)
+    for seed in bench.seeds:
+        measure(entry, bench, seed)
+    found = read(entry, bench)
+    assert found is not None
+    return found
+
+
+def test_an_arm_that_says_less_is_compared_with_the_other_cut_short(bench: ToyBench) -> None:
+    found = measured(bench, "first", "true")
+    verdict = at_equal_recall(found, "first beside true", "first", "true")
+    assert verdict.difference.value == 0.0
+    assert verdict.answer == "not supported"
+    turned = at_equal_recall(found, "true beside first", "true", "first")
+    assert turned.difference.value == 0.0
+
+
+def test_what_no_cut_explains_is_supported(bench: ToyBench) -> None:
+    spoilt = {name: " ".join(reversed(split_sentences(text))) for name, text in texts(bench, "both").items()}
+    entry = replace(
+        toy(bench, "true"),
+        name="toy-spoilt",
+        arms={
+            "true": lambda site: [Mark(1, lambda: Says(texts(bench, "true")))],
+            "spoilt": lambda site: [Mark(1, lambda: Says(spoilt))],
+        },
+    )
+    for seed in bench.seeds:
+        measure(entry, bench, seed)
+    found = read(entry, bench)
+    assert found is not None
+    better = at_equal_recall(found, "true beside spoilt", "true", "spoilt")
+    assert better.answer == "supported"
+    assert better.difference.value is not None
+    assert better.difference.value < -50
+    assert no_worse(found, "spoilt is no worse", "spoilt", "true").answer == "not supported"
+    assert no_worse(found, "true is no worse", "true", "spoilt").answer == "supported"
+
+
+def test_runs_of_several_bases_are_one_run_with_scenes_as_clusters(bench: ToyBench) -> None:
+    runs = measured(bench, "true", "both").last("both")
+    whole = pooled(runs, "both")
+    assert len(whole.rows) == len(SEEDS) * SCENES
+    assert len(set(whole.clusters())) == SCENES
+    assert whole.intervals()["per_100"].value == 100.0
+    front = pooled_front(runs)
+    assert len(front.keys) == len(whole.rows)
+    assert {key for key, _ in front.keys} == {row["id"] for row in whole.rows}
+
+
+@pytest.mark.parametrize(
+    ("total", "bases", "said"),
+    [
+        (Interval(-5.0, -8.0, -2.0), {0: -4.0, 1: -6.0}, "supported"),
+        (Interval(-5.0, -8.0, -2.0), {0: 1.0, 1: -11.0}, "cannot tell"),
+        (Interval(-5.0, -8.0, 2.0), {0: -4.0, 1: -6.0}, "cannot tell"),
+        (Interval(-0.5, -1.9, 1.0), {0: -0.5}, "not supported"),
+        (Interval(6.0, 3.0, 9.0), {0: 6.0}, "not supported"),
+        (Interval(None), {0: None}, "cannot tell"),
+    ],
+)
+def test_answers(total: Interval, bases: Mapping[int, float | None], said: str) -> None:
+    assert answer(total, bases) == said
+
+
+def test_finished_arms_are_not_trained_again(bench: ToyBench) -> None:
+    calls: list[int] = []
+
+    def train(site):
+        calls.append(site.seed)
+        return [Mark(3, lambda: Says(texts(bench, "true")))]
+
+    entry = replace(toy(bench, "true"), name="counted", arms={"one": train, "two": train})
+    measure(entry, bench, 0, wanted=["one"])
+    assert read(entry, bench) is None  # an arm is missing
+    measure(entry, bench, 0)
+    measure(entry, bench, 0)
+    assert calls == [0, 0]
+    found = read(entry, bench)
+    assert found is not None
+    assert found.seeds == (0,)
+
+
+def test_a_section_stays_until_its_entry_is_measured_again(bench: ToyBench, tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    first, second = replace(toy(bench, "true", "both"), name="first"), replace(toy(bench, "both"), name="second")
+    write_page(page, [first, second], {})
+    assert page.read_text().count("Not run yet.") == 2
+    write_page(page, [first, second], {"first": "## One\n\n5.0"})
+    write_page(page, [first, second], {"second": "## Two\n\n7.0"})
+    text = page.read_text()
+    assert text.index("5.0") < text.index("7.0")
+    assert "Not run yet." not in text
+
+
+def test_a_section_says_when_on_which_bases_and_what(bench: ToyBench) -> None:
+    found = measured(bench, "true", "both")
+    said = Verdict("true beside both", "points", Interval(-1.0, -2.0, -0.5), {0: -1.0, 1: None}, "supported")
+    text = section(replace(found, entry=replace(found.entry, verdicts=lambda measured: [said])))
+    assert "on bases 0, 1" in text
+    assert "**supported**: true beside both: -1.0 [-2.0, -0.5] points (base 0 -1.0, base 1 -)" in text
+    assert "| both | 100.0 [" in text
+    assert "True is better." in text
+
+
+def test_a_labeler_errs_in_its_share_of_the_questions(bench: ToyBench) -> None:
+    scenes = {f"images/{image:05}.png": scene for image, scene in read_scenes(bench.worlds[False]).items()}
+    prompts = [
+        Prompt(f"{name}{noun}", f"Is there a {noun} in the image?", (ImageFile(Path("x"), name),))
+        for name in scenes
+        for noun in NOUNS
+    ]
+    truth = [choice.masses for choice in Labeler(scenes, 0.0).choices(prompts, [])]
+    wrong = [choice.masses for choice in Labeler(scenes, 0.2).choices(prompts, [])]
+    right = [noun in scene.nouns for scene in scenes.values() for noun in NOUNS]
+    assert [yes > no for yes, no in truth] == right
+    share = sum(one != other for one, other in zip(truth, wrong, strict=True)) / len(prompts)
+    assert 0.15 < share < 0.25
+    assert wrong == [choice.masses for choice in Labeler(scenes, 0.2).choices(prompts, [])]
+
+
+def test_a_fall_after_the_best_checkpoint_counts_against_the_arm_that_falls(bench: ToyBench) -> None:
+    def arm(*kinds: str):
+        return lambda site: [Mark(n, lambda kind=kind: Says(texts(bench, kind))) for n, kind in enumerate(kinds, 1)]
+
+    entry = replace(toy(bench, "true"), name="falls", arms={WITHOUT: arm("true", "both"), WITH: arm("both", "true")})
+    for seed in bench.seeds:
+        measure(entry, bench, seed)
+    found = read(entry, bench)
+    assert found is not None
+    fall, end = verdicts(found)
+    assert fall.difference.value == pytest.approx(-1.0)  # one false mention more
+    assert fall.answer == "supported"
+    assert end.difference.value == pytest.approx(-1.0)
+
+
+def test_every_entry_says_what_is_claimed_and_how_it_is_judged() -> None:
+    assert {"methods", "dense", "hacking"} <= {name for name, entry in ENTRIES.items() if entry.quick}
+    for name, entry in ENTRIES.items():
+        assert entry.name == name
+        assert entry.hypothesis.endswith(".")
+        assert entry.arms
