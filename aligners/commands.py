@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from aligners.cli.pair_commands import add_pairs_command
 from aligners.cli.plan_commands import add_plan_arguments, print_plan
 from aligners.cli.role_commands import add_role_arguments, engines_of
+from aligners.cli.stage_commands import add_stage_arguments, launched_by, work_on_stage
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
@@ -41,6 +43,9 @@ not open is an error, or with --set bad_images=skip counted too.
 RLAIF = """Online feedback (RLAIF-V), in rounds: the policy answers each prompt several times, the
 answers are divided into claims, a labeler says yes or no to each claim, answers with
 fewer refuted claims are preferred, and DPO trains on the pairs.
+
+One command does it all. With --stage each step is a command of its own, which holds one
+model and may run on other devices or another machine; --launcher trains on several GPUs.
 
 One prompt a line in --prompts, image paths beginning at the file's folder:
   {"id": "1", "image": "a.jpg", "prompt": "..."}
@@ -132,6 +137,7 @@ def _add_rlaif(methods: Any) -> None:
     parser = _add_method(methods, "rlaif", about, RLAIF, tuple(RLAIF_PRESETS))
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
     add_role_arguments(parser)
+    add_stage_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, help="of sampling and drawing pairs; training has --set seed=N")
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_rlaif)
@@ -203,12 +209,12 @@ def align_rlaif(options: argparse.Namespace) -> int:
     if options.plan:
         return print_plan(options, "rlaif", _overrides(options))
     with quick_imports():
-        from aligners.rlaif import align_rlaif as train
+        from aligners.rlaif import rlaif_run
     from evalkit.process.progress import ProgressBar
 
     roles = engines_of(options)
     with ProgressBar("rlaif") as progress:
-        result = train(
+        run = rlaif_run(
             options.model,
             options.prompts,
             options.output_path,
@@ -220,7 +226,11 @@ def align_rlaif(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=progress,
             report_to=options.report_to,
+            launch=launched_by(options, sys.argv[1:]),
         )
+        if options.stage:
+            return work_on_stage(run, options)
+        result = run.go()
     print(
         f"{result.checkpoint}: iteration {result.chosen} of {len(result.iterations)}; "
         f"{result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s"

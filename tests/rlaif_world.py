@@ -1,6 +1,7 @@
 """A small online-feedback run on a tiny random checkpoint, for tests of its mechanics.
 
 python rlaif_world.py FOLDER STAGE N      continues the run in FOLDER and kills itself at the N-th piece of a stage
+python rlaif_world.py FOLDER alone STAGE [N]    the same for the stage alone; without N to its end
 """
 
 import json
@@ -16,6 +17,7 @@ from tiny_models import save_tiny
 
 from aligners.feedback.claims import Claim
 from aligners.feedback.splitting import RuleSplitter
+from evalkit.runs.records import read_journal
 
 OVERRIDES: Mapping[str, Any] = {
     "iterations": 2,
@@ -54,11 +56,39 @@ def write_world(folder: Path, prompts: int = 6) -> tuple[Path, Path]:
 
 def run(world: Path, out: Path, **options: Any) -> Any:
     """The run, or what is left of it."""
-    from aligners.rlaif import align_rlaif
+    return prepared(world, out, **options).go()
+
+
+def prepared(world: Path, out: Path, **options: Any) -> Any:
+    """The run, nothing done yet."""
+    from aligners.rlaif import rlaif_run
 
     overrides = {**OVERRIDES, **options.pop("overrides", {})}
     arguments = {"splitter": SPLITTER, **options}
-    return align_rlaif(world / "start", world / "prompts.jsonl", out, "rlaifv", overrides, **arguments)
+    return rlaif_run(world / "start", world / "prompts.jsonl", out, "rlaifv", overrides, **arguments)
+
+
+def contents(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all stage files by id: whatever their order and folder, without the float noise of batching."""
+    return {
+        str(path.relative_to(out)): sorted(map(_rounded, read_journal(path)), key=lambda row: str(row["id"]))
+        for path in sorted(out.glob("iteration_*/*.jsonl"))
+    }
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    rounded = {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}
+    return rounded | {"image": Path(row["image"]).name} if row.get("image") else rounded
+
+
+def assert_same(out: Path, other: Path) -> None:
+    """Two runs have the same rows, and the same weights but for float noise."""
+    from safetensors.torch import load_file
+
+    assert contents(out) == contents(other)
+    ours, theirs = load_file(out / "model.safetensors"), load_file(other / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].allclose(theirs[name], atol=1e-5) for name in ours)
 
 
 def deadly(stage: str, count: int) -> Any:
@@ -72,5 +102,11 @@ def deadly(stage: str, count: int) -> Any:
 
 
 if __name__ == "__main__":
-    world, where, count = sys.argv[1:]
-    run(Path(world), Path(world) / "out", progress=deadly(where, int(count)))
+    world, *words = sys.argv[1:]
+    if words[0] == "alone":
+        _, stage, *count = words
+        progress = deadly(stage, int(count[0])) if count else None
+        prepared(Path(world), Path(world) / "out", progress=progress, overrides={"save_steps": 1}).stage(stage)
+    else:
+        where, times = words
+        run(Path(world), Path(world) / "out", progress=deadly(where, int(times)))

@@ -35,17 +35,16 @@ def add_role_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--splitter", metavar="M", help="model that divides responses into claims (default: by rules)")
     for role in ("policy", "labeler", "splitter"):
-        kinds = KINDS[:2] if role == "policy" else KINDS
+        only = "; openai with --stage candidates" if role == "policy" else ""
         group.add_argument(
-            f"--{role}-engine", choices=kinds, default="transformers", metavar="E", help=f"{', '.join(kinds)}"
+            f"--{role}-engine", choices=KINDS, default="transformers", metavar="E", help=f"{', '.join(KINDS)}{only}"
         )
         group.add_argument(
             f"--{role}-args", action="append", default=[], metavar="KEY=VALUE", help="anything else its engine takes"
         )
-        if role != "policy":
-            group.add_argument(
-                f"--{role}-url", action="append", metavar="URL", help="server of its openai engine; repeat for a fleet"
-            )
+        group.add_argument(
+            f"--{role}-url", action="append", metavar="URL", help="server of its openai engine; repeat for a fleet"
+        )
     group.add_argument(
         "--batch-size", type=positive, default=8, metavar="N", help="prompts per forward pass of labeler and splitter"
     )
@@ -66,6 +65,11 @@ def engines_of(options: argparse.Namespace) -> Roles:
         given: dict[str, Any] = {"batch_size": batch_size} if kind == "transformers" else {}
         return named_engine(kind, str(model), texts, f"--{role}-args", given=given)
 
+    if options.policy_engine == "openai" and options.stage not in ("candidates", "claims", "judgements"):
+        raise UsageError(
+            "a server keeps the weights it was started with: --policy-engine openai is for --stage candidates, "
+            "with a server of that iteration's policy"
+        )
     labeler = splitter = None
     if options.labeler:
         labeler = OnDemand(lambda: opener("labeler", options.labeler, options.batch_size), "labeler")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-ClaimKind = Literal["existence", "count", "location", "statement"]
+ClaimKind = Literal["existence", "count", "location", "statement", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,19 @@ _OPINION = re.compile(
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(
-    r"^(?:in the (?:image|picture|photo|scene)|in addition(?: to that)?|additionally|also|furthermore|moreover|finally|"
-    r"meanwhile)\s*,\s*",
+    r"^(?:yes|no|in the (?:image|picture|photo|scene)|in addition(?: to that)?|additionally|also|furthermore|moreover|"
+    r"finally|meanwhile)\s*,\s*",
+    re.IGNORECASE,
+)
+# what only another sentence says: "it", "one closer to the left", "some of them"
+_PRONOUN = re.compile(
+    r"^(?:(?:he|she|it|they)\b|(?:this|that|these|those|both|each|others?|the others?)\s+"
+    r"(?:is|are|was|were|can|could|has|have|had|does|do|did|will|would|seems?|appears?|looks?)\b)",
+    re.IGNORECASE,
+)
+_PARTITIVE = re.compile(
+    r"^(?:one|some|another|others?|the others?|both|each|several|many|a few|most)\s+"
+    r"(?:of (?:them|which|whom)|closer|nearer|further|farther|on|in|at|near|to|with|behind|is|are|visible|\w+ing)\b",
     re.IGNORECASE,
 )
 _PLACE_FIRST = re.compile(
@@ -127,7 +138,9 @@ def split_claims(response: str) -> list[Claim]:
     """Claims of an English description by rules: existence, number, place and plain statements, in reading order.
 
     "The image shows a kitchen with two cups and a chair on the left." gives: a kitchen exists; two cups; a chair
-    exists; the chair is on the left. Opinions and guesses are left out; repeated claims count once.
+    exists; the chair is on the left. Opinions and guesses are left out; repeated claims count once. So are statements
+    about "it", "they" or "one of them": these rules do not know what another sentence speaks of, and the labeler is
+    asked each question by itself.
     """
     claims: list[Claim] = []
     for sentence in _SENTENCE_END.split(response):
@@ -136,6 +149,18 @@ def split_claims(response: str) -> list[Claim]:
             for clause in _NEXT_CLAUSE.split(plain):
                 claims += _clause_claims(clause.strip())
     return list({claim.question: claim for claim in claims}.values())
+
+
+def answer_claim(question: str, response: str) -> Claim | None:
+    """The claim of an answer too short to state anything by itself ("Red.", "Two", "No"); None for a longer one.
+
+    Half of RLAIF-V's prompts are questions; the claim of a bare answer is that it is right.
+    """
+    words = response.strip().rstrip(".!?").split()
+    if not 0 < len(words) <= 3 or not question.strip():
+        return None
+    answer, asked = " ".join(words), " ".join(question.split())
+    return Claim(f'"{asked}" "{answer}"', f'To the question "{asked}", is "{answer}" the right answer?', "answer")
 
 
 def polar_question(statement: str) -> str:
@@ -163,10 +188,13 @@ def _clause_claims(clause: str) -> list[Claim]:
         clause = f"{moved['rest']} {' '.join(_lower_first(moved['place'].split()))}"
     listed = _PICTURE.match(clause)
     if listed is None:
+        if _PRONOUN.match(clause):
+            return []
         text = f"{clause[:1].upper()}{clause[1:]}."
         return [Claim(text, polar_question(clause))] if len(clause.split()) > 2 else []
     nouns = next(group for group in listed.groups() if group)
-    return [claim for noun in _NEXT_NOUN.split(nouns) for claim in _noun_claims(noun.strip(" ,"))]
+    things = (noun.strip(" ,") for noun in _NEXT_NOUN.split(nouns))
+    return [claim for thing in things if not _PARTITIVE.match(thing) for claim in _noun_claims(thing)]
 
 
 def _noun_claims(noun: str) -> list[Claim]:

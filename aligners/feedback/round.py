@@ -2,12 +2,13 @@
 
     instructions -> candidates.jsonl -> claims.jsonl -> judgements.jsonl -> pairs.jsonl
 
-Every file is a stage of `aligners.training.stages`, so a killed round goes on where it was.
+Every file is a stage of `aligners.training.stages`, so a killed round goes on where it was, and a round can be worked
+on stage by stage, each by a process of its own that holds one model.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aligners.feedback.candidates import Candidate
 from aligners.feedback.instructions import Instruction
 from aligners.feedback.labeling import (
     LABELER_WORDING,
+    ImageQuestion,
     Labelled,
     image_questions,
     judge_questions,
@@ -28,7 +30,7 @@ from aligners.feedback.splitting import Splitter, divided_from_row
 from aligners.preference.pairs import Pair, drop_defective, write_pairs
 from aligners.settings import RlaifSettings
 from aligners.training.stages import Row, Stages, content_hash
-from evalkit.engines.base import Engine
+from evalkit.engines.base import Engine, identity
 from evalkit.errors import StoppedError, TrainingError
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.progress import Progress
@@ -36,8 +38,10 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Json, Response
 from evalkit.text.thoughts import STANDARD
 
+SAMPLING = ("candidates", "claims", "judgements", "pairs")  # the stages of a round, in order
 Oracle = Callable[[Candidate], tuple[int, int]]  # candidate -> (false claims, true claims), to measure a labeler
 Statistics = dict[str, Json]
+OWN_LABELS = "the policy itself"  # as its own labeler
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Round:
     splitter       divides responses into claims
     wording        how the labeler is asked, see `judge_questions`
     oracle         tells the truth about candidates where it is known; only statistics use it
+    note           called with (role, its identity) before a role does its first work in this process
     """
 
     instructions: Sequence[Instruction]
@@ -62,6 +67,7 @@ class Round:
     splitter: Splitter
     wording: str = LABELER_WORDING
     oracle: Oracle | None = None
+    note: Callable[[str, Json], None] = lambda role, identity: None
 
 
 def part_seed(seed: int, *parts: str | int) -> int:
@@ -70,37 +76,33 @@ def part_seed(seed: int, *parts: str | int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def collect_pairs(work: Round, stages: Stages, progress: Progress | None = None) -> tuple[list[Pair], Statistics]:
-    """All stages of a round up to its pairs, with what there is to say about them.
+def collect_pairs(
+    work: Round, stages: Stages, progress: Progress | None = None, until: str = "pairs"
+) -> tuple[list[Pair], Statistics] | None:
+    """The stages of a round up to one of SAMPLING; with the pairs comes what there is to say about the round.
 
+    Returns:
+        Pairs and statistics; None if `until` is an earlier stage.
     Raises:
         TrainingError: if no pair is left; the counts say at which step they were lost.
         StoppedError: after SIGINT or SIGTERM during sampling; the same call continues.
     """
+    last = SAMPLING.index(until)
     candidate_rows = _candidates(work, stages, progress)
+    if last == SAMPLING.index("candidates"):
+        return None
     candidates = [candidate_of(row) for row in candidate_rows if row.get("text") is not None]
     if work.labeler is not None:
         rest(work.policy)  # the others may need its memory
-    claim_rows = stages.rows(
-        "claims",
-        [candidate.id for candidate in candidates],
-        lambda missing: (
-            split.as_row() for split in work.splitter.split([one for one in candidates if one.id in missing])
-        ),
-        progress,
-    )
+    claim_rows = _claims(work, stages, candidates, progress)
     rest(work.splitter)
+    if last == SAMPLING.index("claims"):
+        return None
     divided = {row["id"]: divided_from_row(row) for row in claim_rows}
-    questions = image_questions(candidates, divided)
-    by_id = {instruction.id: instruction for instruction in work.instructions}
-
-    def judge(missing: set[str]) -> Iterable[Row]:
-        asked = [question for question in questions if question.id in missing]
-        labeler = work.labeler or work.policy
-        return judge_questions(labeler, asked, lambda one, text: by_id[one.prompt_id].ask(text, one.id), work.wording)
-
-    judgement_rows = stages.rows("judgements", [question.id for question in questions], judge, progress)
+    judgement_rows = _judgements(work, stages, image_questions(candidates, divided), progress)
     rest(work.labeler)
+    if last == SAMPLING.index("judgements"):
+        return None
     labelled = label(
         candidates,
         divided,
@@ -162,10 +164,34 @@ def _candidates(work: Round, stages: Stages, progress: Progress | None) -> list[
     return stages.rows("candidates", keys, lambda missing: _sampled(work, sampling, missing, stages.folder), progress)
 
 
+def _claims(work: Round, stages: Stages, candidates: Sequence[Candidate], progress: Progress | None) -> list[Row]:
+    def divide(missing: set[str]) -> Iterator[Row]:
+        work.note("splitter", dict(work.splitter.describe()))
+        for divided in work.splitter.split([one for one in candidates if one.id in missing]):
+            yield divided.as_row()
+
+    return stages.rows("claims", [candidate.id for candidate in candidates], divide, progress)
+
+
+def _judgements(
+    work: Round, stages: Stages, questions: Sequence[ImageQuestion], progress: Progress | None
+) -> list[Row]:
+    by_id = {instruction.id: instruction for instruction in work.instructions}
+
+    def judge(missing: set[str]) -> Iterator[Row]:
+        labeler = work.labeler or work.policy
+        work.note("labeler", OWN_LABELS if work.labeler is None else identity(work.labeler))
+        asked = [question for question in questions if question.id in missing]
+        return judge_questions(labeler, asked, lambda one, text: by_id[one.prompt_id].ask(text, one.id), work.wording)
+
+    return stages.rows("judgements", [question.id for question in questions], judge, progress)
+
+
 def _sampled(work: Round, sampling: Sampling, missing: set[str], folder: Path) -> Iterator[Row]:
     by_id = {row.id: row for row in work.instructions}
     pending = [row for row in work.instructions if any(_key(row.id, sample) in missing for sample in range(sampling.n))]
     engine = work.policy
+    work.note("policy", identity(engine))
     with finishing_in_flight(engine.stop) as interrupted:
         for response in engine.generate([row.ask() for row in pending], sampling):
             yield _candidate_row(by_id[response.prompt_id], response, sampling)

@@ -4,9 +4,10 @@ RLAIF-V's release chose its checkpoints on the test benchmarks it reports. Here 
 one on held-out prompts; a test benchmark can be used too, and the card then says so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.instructions import Instruction
@@ -69,3 +70,10 @@ def held_out(
         return -sum(scores) / len(scores)
 
     return Selection(split, measure)
+
+
+def best_iteration(rows: Sequence[Mapping[str, Any]]) -> int:
+    """The iteration with the lowest selection value, the later of equals; the last one if nothing was measured."""
+    if any(row.get("selection") is None for row in rows):
+        return int(rows[-1]["iteration"])
+    return int(min(reversed(rows), key=lambda row: row["selection"])["iteration"])

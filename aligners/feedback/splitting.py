@@ -7,7 +7,15 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from aligners.feedback.candidates import Candidate
-from aligners.feedback.claims import Claim, facts_request, join_questions, parse_list, questions_request, split_claims
+from aligners.feedback.claims import (
+    Claim,
+    answer_claim,
+    facts_request,
+    join_questions,
+    parse_list,
+    questions_request,
+    split_claims,
+)
 from aligners.feedback.roles import FEW, MANY, at_once
 from evalkit.engines.base import Engine, identity
 from evalkit.engines.served.completions import ended_by_itself
@@ -57,9 +65,14 @@ class Splitter(Protocol):
 
 
 class RuleSplitter:
-    """A function of the response's text, by default the rules for English of `aligners.feedback.claims`."""
+    """A function of the response's text.
 
-    def __init__(self, name: str = "rules", divide: Callable[[str], Sequence[Claim]] = split_claims) -> None:
+    Args:
+        name: what the manifest records; it changes when the rules do.
+        divide: None: the rules for English of `aligners.feedback.claims`, bare answers included.
+    """
+
+    def __init__(self, name: str = "rules 2", divide: Callable[[str], Sequence[Claim]] | None = None) -> None:
         self._name, self._divide = name, divide
 
     def describe(self) -> Mapping[str, Json]:
@@ -69,7 +82,14 @@ class RuleSplitter:
     def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
         """See `Splitter.split`."""
         for candidate in candidates:
-            yield Divided(candidate.id, tuple(self._divide(candidate.text)))
+            yield Divided(candidate.id, tuple(self._claims(candidate)))
+
+    def _claims(self, candidate: Candidate) -> Sequence[Claim]:
+        if self._divide is not None:
+            return self._divide(candidate.text)
+        claims = split_claims(candidate.text)
+        answer = None if claims else answer_claim(candidate.prompt, candidate.text)
+        return claims if answer is None else [answer]
 
 
 class ModelSplitter:

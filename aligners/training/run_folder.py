@@ -8,6 +8,7 @@ checkpoints/step-N                those that were to stay
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from evalkit.schema import Json
 LOG = "training.jsonl"
 SETTINGS = Path("training") / "settings.json"
 KEPT = "checkpoints"
+_NOT_PUBLISHED = {"training", LOG, "card.json"}  # of one training of several, not part of its checkpoint
 # how a step is cut up and noted, not what it is
 HOW = {
     *("micro_batch_size", "gradient_checkpointing", "training_gradient_checkpointing", "generation_batch", "workers"),
@@ -166,3 +168,16 @@ def finished_card(folder: Path, identity: Mapping[str, Json]) -> Card | None:
             f"{folder} holds a checkpoint of another training run; use another folder, or remove this one"
         )
     return card
+
+
+def publish(checkpoint: Path, out: Path) -> None:
+    """Put a checkpoint's files into another folder, as hard links where the file system has them."""
+    for path in sorted(checkpoint.iterdir()):
+        if path.name in _NOT_PUBLISHED or path.name.startswith("."):
+            continue
+        target = out / path.name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copy2(path, target)

@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 import rlaif_world
-from rlaif_world import OVERRIDES, SPLITTER, run, write_world
-from safetensors.torch import load_file
+from rlaif_world import OVERRIDES, SPLITTER, assert_same, contents, run, write_world
 
 from aligners.feedback.instructions import Instruction, read_instructions, rounds
-from aligners.feedback.selection import Selection, held_out
+from aligners.feedback.selection import Selection, best_iteration, held_out
 from aligners.feedback.splitting import RuleSplitter
 from aligners.preference.pairs import read_pairs
-from aligners.rlaif import RlaifResult, best_iteration, rlaif_settings
+from aligners.rlaif import RlaifResult, rlaif_settings
 from aligners.training.checkpoint import read_card
 from evalkit.engines.base import Choices
 from evalkit.engines.transformers import TransformersEngine
@@ -68,26 +67,6 @@ def watch() -> tuple[Any, list[str], list[str]]:
         return engine
 
     return open_engine, generated, judged
-
-
-def contents(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows of all stage files by id: whatever their order and folder, without the float noise of batching."""
-    return {
-        str(path.relative_to(out)): sorted(map(_rounded, read_journal(path)), key=lambda row: str(row["id"]))
-        for path in sorted(out.glob("iteration_*/*.jsonl"))
-    }
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    rounded = {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}
-    return rounded | {"image": Path(row["image"]).name} if row.get("image") else rounded
-
-
-def assert_same(out: Path, other: Path) -> None:
-    assert contents(out) == contents(other)
-    ours, theirs = load_file(out / "model.safetensors"), load_file(other / "model.safetensors")
-    assert ours.keys() == theirs.keys()
-    assert all(ours[name].allclose(theirs[name], atol=1e-5) for name in ours)
 
 
 # --- what a run leaves --------------------------------------------------------------------------------------------

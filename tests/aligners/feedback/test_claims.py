@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import (
     Claim,
     facts_request,
@@ -14,6 +15,7 @@ from aligners.feedback.claims import (
     questions_request,
     split_claims,
 )
+from aligners.feedback.splitting import RuleSplitter
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,35 @@ def test_requests_hold_what_the_model_must_read_in_order():
     assert request.index("What is it?") < request.index("A cat on a mat.")
     listed = questions_request(["One.", "Two."])
     assert listed.index("- One.") < listed.index("- Two.")
+
+
+@pytest.mark.parametrize(
+    ("response", "questions"),
+    [
+        ("Yes, the man is wearing a helmet.", ["Is the man wearing a helmet?"]),
+        ("No, there is no dog in the image.", ["Is there no dog in the image?"]),
+        (
+            "There are two people, one closer to the left side and the other further away.",
+            ["Are there two people in the image?"],
+        ),
+        ("There are also several birds, some of them sitting.", ["Are there several birds in the image?"]),
+        ("The bus is red. It is parked near a curb.", ["Is the bus red?"]),
+        ("The bus is red, and it has a white stripe.", ["Is the bus red?"]),
+        ("He is skillfully riding the wave.", []),
+        ("Others are standing.", []),
+        ("This cat is black.", ["Is this cat black?"]),
+        ("One of the men is smiling.", ["Is one of the men smiling?"]),
+    ],
+)
+def test_every_question_is_understood_by_itself(response: str, questions: list[str]) -> None:
+    assert [claim.question for claim in split_claims(response)] == questions
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"), [("Red.", "Red"), ("No", "No"), ("Two dogs.", "Two dogs"), ("A red bus is here.", None)]
+)
+def test_a_bare_answer_claims_to_be_right(response: str, answer: str | None) -> None:
+    candidate = Candidate("a#0", "a", "a.jpg", "What is  it?", response, 0)
+    (divided,) = RuleSplitter().split([candidate])
+    expected = None if answer is None else f'To the question "What is it?", is "{answer}" the right answer?'
+    assert [claim.question for claim in divided.claims if claim.kind == "answer"] == ([expected] if expected else [])
