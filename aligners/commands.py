@@ -15,7 +15,7 @@ from aligners.cli.stage_commands import add_stage_arguments, launched_by, work_o
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
-from evalkit.cli.arguments import add_sampling_arguments, default_output, positive
+from evalkit.cli.arguments import add_sampling_arguments, default_output, not_negative, positive
 from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
@@ -128,6 +128,14 @@ def _add_ddpo(methods: Any) -> None:
         metavar="FILE",
         help="pairs.jsonl, RLHF-V-Dataset or RLAIF-V-Dataset rows, a study (evalkit annotate), or a Hub name",
     )
+    parser.add_argument(
+        "--omissions",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="of a study of corrections: N more pairs per correction, whose rejected response lacks a sentence that "
+        "was left as it is; keeps the model from saying less (default 0)",
+    )
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_ddpo)
 
@@ -194,6 +202,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
             options.output_path,
             options.preset,
             _overrides(options),
+            omissions=options.omissions,
             progress=progress,
             report_to=options.report_to,
         )

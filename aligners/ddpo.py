@@ -236,6 +236,7 @@ def align_ddpo(
     preset: str = "ddpo-paper",
     overrides: Mapping[str, Any] | None = None,
     *,
+    omissions: int = 0,
     progress: Progress | None = None,
     report_to: Sequence[str] = (),
 ) -> TrainingResult:
@@ -243,20 +244,23 @@ def align_ddpo(
 
     Args:
         model: checkpoint folder or hub name.
-        data: pairs file, RLHF-V- or RLAIF-V-Dataset rows, folder of Parquet files, or a data set's name on the Hub.
+        data: pairs file, RLHF-V- or RLAIF-V-Dataset rows, folder of Parquet files, a study, or a data set's name on the
+            Hub.
         out: folder of the new checkpoint.
         preset: "ddpo-paper", "ddpo-release" or "dpo".
         overrides: settings to change, see `dpo_settings`.
+        omissions: of a study of corrections, pairs per correction that leave an accepted sentence out; see
+            `evalkit.annotation.omissions`.
         progress, report_to: see `train_dpo`.
     """
     settings = dpo_settings(preset, **(overrides or {}))
-    pairs = read_preferences(data, Path(out) / "training" / "images")
+    pairs = read_preferences(data, Path(out) / "training" / "images", omissions)
     return train_dpo(
         model,
         pairs,
         out,
         settings,
-        data={"source": str(data)},
+        data={"source": str(data)} | ({"omissions": str(omissions)} if omissions else {}),
         progress=progress,
         report_to=report_to,
     )

@@ -32,19 +32,22 @@ _META = ("ds_name", "origin_dataset", "origin_split", "idx")
 IMAGE_COLUMNS = ("image", "images", "image_path", "image_file", "img_path")
 
 
-def read_preferences(source: Path | str, image_folder: Path) -> list[Pair]:
+def read_preferences(source: Path | str, image_folder: Path, omissions: int = 0) -> list[Pair]:
     """Pairs of a file, folder or Hub data set; each knows where its image lies.
 
     Args:
         source: .parquet, .jsonl, .json, .csv, .tsv; a folder of Parquet files; a study that people corrected or
             compared (`evalkit annotate`); or a Hub name such as "org/name".
         image_folder: embedded images are written there.
+        omissions: of a study of corrections, see `evalkit.annotation.exports.pairs`.
     Raises:
         DataError: if it is absent, has other columns, or a row is malformed; file and row are named.
     """
     path = Path(source)
     if is_study(path):
-        return _study_pairs(path)
+        return _study_pairs(path, omissions)
+    if omissions:
+        raise DataError(f"{path} is no study: only there is it known which sentences somebody accepted")
     if path.suffix == ".jsonl" and _is_pairs_file(path):
         return [_with_file(pair, image_folder.resolve(), path) for pair in read_pairs(path)]
     if path.is_dir() and is_saved_folder(path):
@@ -84,13 +87,13 @@ def _pairs_of(row: Row, number: int, image_folder: Path, relative_to: Path) -> l
     return [_exchanged(row, number, image_folder, relative_to) or pair_of(row, image_folder, relative_to)]
 
 
-def _study_pairs(path: Path) -> list[Pair]:
+def _study_pairs(path: Path, omissions: int) -> list[Pair]:
     """Pairs of a study of corrections or comparisons (`evalkit annotate`); image paths are absolute.
 
     Raises:
         DataError: if it holds marks, or nothing was corrected or preferred yet.
     """
-    exported = pairs_of(read_study(path))
+    exported = pairs_of(read_study(path), omissions)
     if not exported.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in exported.left_out.items())
         raise DataError(f"{path}: the study has no pair yet{f' ({reasons})' if reasons else ''}")

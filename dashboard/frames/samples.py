@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboard.frames.compare import own_values
+from dashboard.frames.errors import error_kinds
 from dashboard.frames.records import SHOWN_TEXT, Row, hallucinated_objects, present_objects
 from evalkit.reports.markup import clean
 from evalkit.runs.run import Run, failed_stage
@@ -21,14 +22,14 @@ def samples_frame(run: Run) -> pd.DataFrame:
     """One line per sample, in the run's order; texts are cleaned and cut.
 
     Columns: place (index of the row), id, sample, question, response, search (lower case), hallucinated (mentions; 1
-    for a wrong answer without any), correct, failed (stage or ""), words, objects (hallucinated ones), and one
-    "group:<name>" per group.
+    for a wrong answer without any), correct, failed (stage or ""), words, objects (hallucinated ones), kinds (of
+    errors), and one "group:<name>" per group.
     """
     columns: dict[str, list[Json]] = {
         name: []
         for name in (
             "place", "id", "sample", "question", "response", "search", "hallucinated", "correct", "failed", "words",
-            "objects",
+            "objects", "kinds",
         )
     }  # fmt: skip
     names = group_names(run)
@@ -48,6 +49,7 @@ def samples_frame(run: Run) -> pd.DataFrame:
         columns["failed"].append(failed_stage(row) or "")
         columns["words"].append(len(text.split()))
         columns["objects"].append(hallucinated_objects(row))
+        columns["kinds"].append(frozenset(error_kinds(row)))
         own = row.get("groups") or {}
         for name in names:
             groups[name].append(clean(own.get(name, "")))
@@ -86,6 +88,7 @@ class Filters:
     text    must occur in id, question or response, upper and lower case alike
     groups  group name -> value
     object  a hallucinated object
+    kind    a kind of error, see `dashboard.frames.errors`
     beside  an object truly in the image
     change  "better" | "worse" | "unchanged" | "reworded" (the text differs) against another run
     flagged (id, sample) of samples that the viewer flagged
@@ -95,6 +98,7 @@ class Filters:
     text: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     object: str = ""
+    kind: str = ""
     beside: str = ""
     min_words: int = 0
     max_words: int = 0
@@ -125,6 +129,8 @@ def selected(frame: pd.DataFrame, filters: Filters, rows: Sequence[Row], changes
         kept &= (frame[f"group:{name}"] == value).to_numpy()
     if filters.object:
         kept &= np.array([filters.object in objects for objects in frame["objects"]], dtype=bool)
+    if filters.kind:
+        kept &= np.array([filters.kind in kinds for kinds in frame["kinds"]], dtype=bool)
     if filters.beside:
         kept &= np.array([filters.beside in present_objects(row) for row in rows], dtype=bool)
     if filters.min_words:

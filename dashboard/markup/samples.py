@@ -147,6 +147,16 @@ def _chip(name: str, kind: str) -> str:
     return f'<span class="hk-chip hk-chip-{kind}">{escaped(name)}</span>'
 
 
+def errors_html(run: str, rows: Sequence[Row]) -> str:
+    """Errors by kind as chips that lead to their samples; rows of `dashboard.frames.errors.errors_table`."""
+    chips = "".join(
+        f'<span class="hk-chip hk-chip-wrong">{link("samples", str(row["kind"]), run=run, kind=str(row["kind"]))} '
+        f'<b>{row["errors"]:,}</b> <span class="hk-small">in {escaped(row["share"])} % of responses</span></span>'
+        for row in rows
+    )
+    return f'<div class="hk-label">errors by kind</div><div>{chips}</div>'
+
+
 def key_values_html(values: Mapping[str, Json]) -> str:
     """Names and values in a small table; nested values as JSON."""
     rows = "".join(

@@ -10,13 +10,13 @@ from dashboard.frames.compare import changes_against, effects_frame, items_frame
 from dashboard.markup.compare import effects_html
 from dashboard.markup.samples import key_values_html, link
 from dashboard.reading.cache import remembered
+from dashboard.whole_run import front_picture
 from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
 from evalkit.analysis.front_file import read_fronts
 from evalkit.errors import EvalkitError
 from evalkit.reports.comparisons import comparison_report
 from evalkit.reports.markup import clean, escaped
-from evalkit.reports.pictures.canvas import PngCanvas
-from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
+from evalkit.reports.pictures.fronts import WIDTH
 from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
 
@@ -108,10 +108,8 @@ def _front(comparison: Comparison, runs: Sequence[Run]) -> None:
         return
 
     def picture() -> bytes:
-        canvas = PngCanvas(WIDTH, HEIGHT)
         front = next(front for front in read_fronts(runs[0]) if front.front.answers is None)
-        draw(canvas, front, placed[0].base, placed)
-        return canvas.content()
+        return front_picture(front, placed[0].base, placed)
 
     st.image(remembered("front", runs, picture), width=WIDTH)
 

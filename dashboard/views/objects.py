@@ -5,8 +5,9 @@ import streamlit as st
 
 from dashboard.charts import heat_map
 from dashboard.choices import choose_run, explain_empty, say, start
-from dashboard.frames.objects import co_occurrence, hallucinated_table, scenes_table
+from dashboard.frames.objects import co_occurrence, hallucinated_table
 from dashboard.reading.cache import remembered
+from dashboard.whole_run import show_scenes
 
 SAMPLES = "views/samples.py"
 
@@ -30,7 +31,7 @@ def show() -> None:
     st.subheader("Hallucinated most", anchor=False)
     _table(info.name, table.head(most))
     names = [str(name) for name in table["object"].head(most)]
-    _scenes(remembered("scenes", [run], lambda: scenes_table(run)))
+    show_scenes(run)
     cells = remembered(("cells", most), [run], lambda: co_occurrence(run, names, most))
     if cells.empty:
         say("The records of this run list no reference objects: nothing to set beside.")
@@ -46,18 +47,6 @@ def show() -> None:
     picked = event["selection"].get("cell") or []
     if picked:
         _open(info.name, str(picked[0]["object"]), str(picked[0]["present"]))
-
-
-def _scenes(table: pd.DataFrame) -> None:
-    """Over-generalisation, for runs that know the scenes of their images."""
-    if table.empty:
-        return
-    st.subheader("By scene", anchor=False)
-    st.caption(
-        "Mean hallucination rate (%) of each scene's ten most frequent objects, on all images and the scene's own; the "
-        "difference in points with its 95 % interval. After RLHF-V; scenes are words in the images' captions."
-    )
-    st.dataframe(table, hide_index=True, key="scenes", alt="hallucination of the objects that a scene suggests")
 
 
 def _table(run: str, table: pd.DataFrame) -> None:

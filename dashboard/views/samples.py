@@ -22,6 +22,7 @@ from dashboard.reading.cache import Row, remembered
 from dashboard.reading.flags import Key, read_flags, write_flag
 from dashboard.reading.runs import Contents
 from dashboard.reading.shown import Shown
+from dashboard.whole_run import show_errors, show_whole_run
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
 from evalkit.reports.pages.thumbnails import thumbnail
@@ -50,6 +51,9 @@ def show() -> None:
     with st.sidebar:
         beside = _beside(others)
         lines = _filtered(contents, info, run, frame, others)
+    show_errors(info, run)
+    if st.toggle("Truncation front and scenes", key="whole", bind="query-params"):
+        show_whole_run(info, run, beside)
     if lines.empty:
         say(f"None of the {len(frame):,} samples passes these filters.")
         return
@@ -75,6 +79,7 @@ def _filtered(
     show_only = st.segmented_control("Show", SHOW, default="all", key="show", bind="query-params") or "all"
     text = st.text_input("Text", key="text", bind="query-params", icon=":material/search:") or ""
     groups = _group_filters(run, frame)
+    kind = _option("Kind of error", "kind", sorted({name for own in frame["kinds"] for name in own}))
     object_name = _option("Hallucinated object", "object", sorted({name for own in frame["objects"] for name in own}))
     present = st.text_input("Object in the image", key="present", bind="query-params") or ""
     left, right = st.columns(2)
@@ -83,7 +88,8 @@ def _filtered(
     change, changes = _change(contents, run, others)
     sort = st.selectbox("Order", list(SORTS), key="sort", bind="query-params")
     flagged = {(name, sample) for own, name, sample in _flags() if own == info.name}
-    filters = Filters(show_only, text, groups, object_name, present, int(at_least), int(at_most), change, flagged)
+    words = (int(at_least), int(at_most))
+    filters = Filters(show_only, text, groups, object_name, kind, present, *words, change, flagged)
     return ordered(selected(frame, filters, run.rows, changes), sort)
 
 

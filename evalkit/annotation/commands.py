@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.cli.arguments import not_negative
 from evalkit.errors import RecordError, UsageError
 from evalkit.files.atomic import write_output
 
@@ -45,6 +46,13 @@ def add_annotations(commands: Any) -> None:
     export.add_argument("study", type=Path, metavar="STUDY")
     export.add_argument("--to", choices=TARGETS, required=True, dest="target")
     export.add_argument("--output", type=Path, metavar="FILE", help="file, or folder for label-studio and potato")
+    export.add_argument(
+        "--omissions",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="of pairs: N more per correction, whose rejected response lacks a sentence that was left as it is",
+    )
     export.add_argument("--run", metavar="LABEL", help="of labels: the run they are for, where there are several")
     export.add_argument("--image-prefix", default="", metavar="URL", help="of label-studio: where it finds images")
     export.set_defaults(command=export_study)
@@ -134,7 +142,7 @@ def export_study(options: argparse.Namespace) -> int:
         rows, left_out = exported.rows, exported.left_out
         print(f"images: --images {folder}", file=sys.stderr)
     else:
-        exported = exports.labels(study, options.run) if target == "labels" else exports.pairs(study)
+        exported = exports.labels(study, options.run) if target == "labels" else exports.pairs(study, options.omissions)
         rows, left_out = exported.rows, exported.left_out
     for reason, count in left_out.items():
         print(f"left out: {count:,} {reason}", file=sys.stderr)

@@ -20,6 +20,7 @@ from typing import Any
 
 from evalkit.annotation.answers import types_of
 from evalkit.annotation.decided import all_answers
+from evalkit.annotation.omissions import omissions as left_out
 from evalkit.annotation.study import Study, StudyItem, place_in_draw
 from evalkit.errors import DataError
 from evalkit.metrics import Metric
@@ -46,19 +47,27 @@ class Exported:
             self.rows.append(row)
 
 
-def pairs(study: Study) -> Exported:
+def pairs(study: Study, omissions: int = 0) -> Exported:
     """Rows of a pairs file: id, image (absolute path or None), prompt, chosen, rejected, meta.
 
+    Args:
+        omissions: of corrections: for every corrected response so many pairs in which an accepted sentence is left out
+            of the rejected response (see `evalkit.annotation.omissions`).
     Raises:
         DataError: for a study of marks, which says what is wrong but not what is right.
     """
     if study.task == "mark":
         raise DataError(f"study {study.name!r} holds marks: pairs need corrections or comparisons")
+    if omissions and study.task != "correct":
+        raise DataError(f"study {study.name!r} holds comparisons: sentences are left out of corrected responses")
     exported = Exported()
     for item, answers in all_answers(study):
         for name, answer in answers.items():
             if study.task == "correct":
-                exported.add(_corrected_pair(study, item, name, answer), "accepted as it is")
+                row = _corrected_pair(study, item, name, answer)
+                exported.add(row, "accepted as it is")
+                if row is not None:
+                    exported.rows += _omission_pairs(study, item, name, answer, omissions)
             else:
                 exported.add(_compared_pair(study, item, name, answer), "a tie")
     return exported
@@ -69,6 +78,13 @@ def _corrected_pair(study: Study, item: StudyItem, name: str, answer: Answer) ->
         return None
     meta = {"segments": answer["segments"], "model": study.runs[item.responses[0].run].label}
     return _pair(study, item, name, str(answer["text"]), item.texts[0], meta)
+
+
+def _omission_pairs(study: Study, item: StudyItem, name: str, answer: Answer, count: int) -> Iterator[dict[str, Any]]:
+    for number, shorter in left_out(answer, count, study.seed, item.key, name):
+        meta = {"kind": "omission", "sentence": number, "model": study.runs[item.responses[0].run].label}
+        row = _pair(study, item, name, str(answer["text"]), shorter, meta)
+        yield {**row, "id": f"{row['id']}-without-{number}"}
 
 
 def _compared_pair(study: Study, item: StudyItem, name: str, answer: Answer) -> dict[str, Any] | None:

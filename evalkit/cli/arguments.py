@@ -41,6 +41,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """An integer >= 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
 def share(text: str) -> float:
     """A number from 0 to 1, for argparse."""
     value = float(text)

@@ -73,7 +73,8 @@ def marked(
     Args:
         findings: rows {"start", "end", "label", "note"}; spans outside of the text are cut to it.
         changed: spans [start, end).
-        classes: object that a note begins with -> class of the element, one of our own words.
+        classes: object that a note begins with -> class of the element, one of our own words; a hallucinated one
+            gets none.
     """
     shown = text[:LONGEST]
     spans = [span for span in (_span(finding, len(shown)) for finding in findings) if span[0] < span[1]]
@@ -106,7 +107,7 @@ def _segment(text: str, over: list[tuple[int, int, str, str]], framed: bool, nam
         classes.append(_label_class(over[0][2]))
     if framed:
         classes.append("hk-changed")
-    objects = (note.partition(": ")[0] for *_, note in over)
+    objects = (note.partition(": ")[0] for *_, label, note in over if label != "hallucinated")  # is nowhere to be seen
     classes += dict.fromkeys(named[name] for name in objects if name in named)
     titles = "; ".join(dict.fromkeys(f"{span[2]}: {span[3]}" if span[3] else span[2] for span in over))
     title = f' title="{attribute(titles)}"' if titles else ""

@@ -380,3 +380,21 @@ def test_boxes_can_be_hidden_and_the_image_zoomed(open_page, demo):
     shown = html_of(open_page("samples", demo, run=BASE, boxes="false", zoom="2×"))
     assert "hk-box" not in shown
     assert "width:200%" in shown
+
+
+def test_errors_by_kind_lead_to_their_samples(open_page, demo):
+    shown = html_of(open_page("samples", demo, run=BASE))
+    assert re.findall(r'href="samples\?run=[^"]*kind=(\w+)"', shown) == ["object"]
+    assert re.search(r"<b>\d+</b> .*in \d+\.\d \[\d+\.\d, \d+\.\d\] % of responses", shown)
+    shown = html_of(open_page("samples", demo, run=BASE, kind="object"))
+    assert re.search(r"1 of \d+ \(of 16 samples\)", shown)
+    assert "hk-hallucinated" in shown
+
+
+def test_the_samples_page_shows_the_front_and_the_scenes_where_they_are(open_page, demo):
+    assert "If it stopped earlier" not in [head.value for head in open_page("samples", demo, run=BASE).subheader]
+    page = open_page("samples", demo, run=BASE, beside=ALIGNED, whole="true")
+    assert "If it stopped earlier" in [head.value for head in page.subheader]
+    assert "aligned: recall is higher than the base ever reaches" in html_of(page)
+    page = open_page("samples", demo, run="runs/base/mmhal", whole="true")
+    assert "no truncation front and knows no scenes" in html_of(page)

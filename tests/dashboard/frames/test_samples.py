@@ -3,6 +3,7 @@
 import pytest
 
 from dashboard.frames.compare import changes_against
+from dashboard.frames.errors import errors_table
 from dashboard.frames.objects import co_occurrence, hallucinated_table
 from dashboard.frames.overview import main_metrics
 from dashboard.frames.records import noted_objects
@@ -139,3 +140,25 @@ def test_a_wrong_answer_without_a_span_counts_as_one():
         )
     )
     assert list(frame["hallucinated"]) == [1, 0]
+
+
+def test_errors_are_counted_by_kind_and_their_samples_selected():
+    one = row("1", "two red cups and a dog", hallucinated=("dog",))
+    one["score"]["findings"] += [
+        {"start": 0, "end": 3, "label": "wrong number", "note": "cup: one"},
+        {"start": 4, "end": 7, "label": "wrong colour", "note": "cup: blue"},
+        {"start": 8, "end": 12, "label": "correct", "note": "cup"},
+    ]
+    other = row("2", "a cat and a dog", hallucinated=("cat", "dog"))
+    failed = {**row("3", "a dog", hallucinated=("dog",)), "score": {"counts": None, "failure": "x", "findings": []}}
+    table = errors_table(run(one, other, failed))
+    assert [(line["kind"], line["errors"], line["responses"]) for line in table.to_dict("records")] == [
+        ("object", 3, 2),
+        ("number", 1, 1),
+        ("colour", 1, 1),
+    ]
+    assert [share.split(" ")[0] for share in table["share"]] == ["100.0", "50.0", "50.0"]
+    rows = run(one, other, failed)
+    frame = samples_frame(rows)
+    assert list(selected(frame, Filters(kind="colour"), rows.rows)["id"]) == ["1"]
+    assert errors_table(run(row("1", "a cat"))).empty

@@ -59,3 +59,13 @@ def test_hidden_characters_are_named(hidden):
     assert f"U+{ord(hidden):04X}" in escaped(hidden)
     assert clean(hidden) == "�"
     assert attribute(f'"{hidden}') == "&quot;�"
+
+
+def test_a_hallucinated_mention_lights_no_box():
+    findings = [
+        {"start": 2, "end": 5, "label": "correct", "note": "dog"},
+        {"start": 12, "end": 15, "label": "hallucinated", "note": "dog"},
+    ]
+    shown = marked("a dog and a dog", findings, classes={"dog": "hk-o0"})
+    assert shown.count("hk-o0") == 1
+    assert 'class="hk hk-hallucinated"' in shown
