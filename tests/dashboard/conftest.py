@@ -1,7 +1,8 @@
 """Folders that the dashboard's tests show, made once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dashboard_pages import sound
@@ -12,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.reading.shown import ENVIRONMENT, Shown
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+CHROMIUM = Path("/usr/bin/chromium")
 Open = Callable[..., AppTest]
 
 
@@ -46,3 +48,16 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
         return sound(app)
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's chromium; tests that ask for it are skipped where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs {CHROMIUM} (Debian's chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        yield chromium
+        chromium.close()

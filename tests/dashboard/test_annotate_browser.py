@@ -1,108 +1,23 @@
 """People at the page Annotate: a real server, a real browser; each task by mouse and by keyboard alone, and mishaps."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from annotation_server import SHOWS_WITHIN_MS, Server, context, lines, opened, saved, served
 from annotation_world import BASE, make_study
 from hostile_runs import PAYLOADS
 
-from dashboard.commands import annotate_environment, server_command
-from evalkit.annotation.journal import journal_path, read_state, submit
-from evalkit.annotation.study import ADJUDICATOR, Study
+from evalkit.annotation.journal import read_state, submit
+from evalkit.annotation.study import ADJUDICATOR
 
-CHROMIUM = Path("/usr/bin/chromium")
-STARTS_WITHIN_S, SHOWS_WITHIN_MS = 180, 90_000
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM} (Debian's chromium)"),
-]
-
-
-class Server:
-    """A server of one study that can be killed and started again on its port."""
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = server_command(self.port, headless=True)
-        quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen(command, env=annotate_environment(self.study, []), stdout=quiet, stderr=quiet)
-        for _ in range(10 * STARTS_WITHIN_S):
-            try:
-                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5)
-                return
-            except OSError:
-                signal.sigtimedwait([], 0.1)
-        raise AssertionError("the server did not start")
-
-    def kill(self) -> None:
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def link(self, name: str) -> str:
-        return f"{self.address}/?token={self.study.tokens[name]}"
-
-
-@contextmanager
-def served(study: Study) -> Iterator[Server]:
-    server = Server(study)
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield found
-        found.close()
-
-
-def opened(context: Any, link: str) -> Any:
-    page = context.new_page()
-    page.set_default_timeout(SHOWS_WITHIN_MS)
-    page.goto(link)
-    page.wait_for_selector(".ea-actions button")
-    return page
-
-
-def context(browser: Any, **settings: Any) -> Any:
-    return browser.new_context(viewport={"width": 1440, "height": 1000}, **settings)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 def text_of(page: Any) -> str:
     """The response that is shown."""
     return page.locator(".ea-response [role=listbox]").first.evaluate("node => node.textContent")
-
-
-def saved(page: Any, number: int) -> None:
-    page.wait_for_selector(f".ea-message:has-text('Saved ({number})'), .ea-message:has-text('All items are done')")
-
-
-def lines(study: Study, name: str = "anna") -> list[dict[str, Any]]:
-    path = journal_path(study, name)
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def word(page: Any, text: str) -> Any:

@@ -20,16 +20,11 @@ from dashboard.reading.shown import ENVIRONMENT, Shown
 from evalkit.reports.pages.page import write_page
 from evalkit.runs.run import load_run
 
-CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_S, SHOWS_WITHIN_MS = 120, 90_000
 BASE, ALIGNED = "runs/base/chair", "runs/aligned/chair"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM} (Debian's chromium)"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 class Watch:
@@ -84,16 +79,6 @@ def _wait_for(url: str) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.3)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

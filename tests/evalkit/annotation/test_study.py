@@ -1,5 +1,6 @@
 """A study is drawn by its seed, frozen, and refuses what is not its own."""
 
+import hmac
 import json
 import stat
 
@@ -138,6 +139,22 @@ def test_a_second_study_does_not_overwrite_the_first(tmp_path):
     study = make_study(tmp_path)
     with pytest.raises(DataError, match="holds a study already"):
         write_study(study, "")
+
+
+def test_every_token_is_compared_in_constant_time_whichever_matches(tmp_path, monkeypatch):
+    study = make_study(tmp_path, annotators=("anna", "ben"))
+    tokens = dict(study.tokens)
+    compared = []
+
+    def counted(one, other):
+        compared.append(other)
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr("evalkit.annotation.study.secrets.compare_digest", counted)
+    for token in (*tokens.values(), "x", tokens["anna"][:-1], None):
+        compared.clear()
+        study.who(token)
+        assert compared == [secret.encode() for secret in tokens.values()]
 
 
 def test_secrets_are_the_owners_and_tell_people_apart(tmp_path):
