@@ -23,7 +23,7 @@ def show() -> None:
         st.title("Annotate", anchor=False)
         say("This page needs the link that you were sent: it ends in ?token=…", "warning")
         return
-    st.html(f"<h1>{escaped(study.name)} <span class='hk-small'>{study.task}, {escaped(who)}</span></h1>")
+    st.html(f"<h1>{escaped(study.name)}</h1><div class='hk-small'>{study.task}, {escaped(who)}</div>")
     if who == OWNER:
         _owner(study)
         return

@@ -137,7 +137,7 @@ def _change(contents: Contents, run: Run, others: Sequence[RunSummary]) -> tuple
 def _browse(info: RunSummary, run: Run, lines: pd.DataFrame, beside: Sequence[tuple[RunSummary, Run]]) -> None:
     places = [int(place) for place in lines["place"]]
     at = _position(run, places)
-    left, right = st.columns([0.36, 0.64], gap="medium")
+    left, right = st.columns([0.3, 0.7], gap="medium")
     with left:
         _list(run, lines, places, at)
         _export(info, run, places)
@@ -248,7 +248,7 @@ def _buttons(info: RunSummary, run: Run, places: Sequence[int], at: int) -> None
 
 
 def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]) -> None:
-    picture, text = st.columns([0.38, 0.62], gap="medium")
+    picture, text = st.columns([0.45, 0.55], gap="medium")
     with picture:
         _picture(row)
         put(objects_html(row))
