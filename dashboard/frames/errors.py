@@ -42,11 +42,11 @@ def errors_table(run: Run) -> pd.DataFrame:
     Columns: kind, errors, responses (that have one), share (of scored responses, %, with its interval by image).
     """
     rows = run.scored
-    found = [error_kinds(row) for row in rows]
-    errors = sum(found, Counter[str]())
+    kinds = [error_kinds(row) for row in rows]
+    errors = sum(kinds, Counter[str]())
     names = [name for name, _ in errors.most_common()]
     counts = [
-        {"responses": 1.0} | {f"kind_{place}": float(name in own) for place, name in enumerate(names)} for own in found
+        {"responses": 1.0} | {f"kind_{place}": float(name in own) for place, name in enumerate(names)} for own in kinds
     ]
     metrics = [Metric(str(place), f"100 * kind_{place} / responses", False) for place in range(len(names))]
     shares = intervals(metrics, counts, [str(row.get("cluster") or row["id"]) for row in rows]) if names else {}
@@ -55,7 +55,7 @@ def errors_table(run: Run) -> pd.DataFrame:
             {
                 "kind": name,
                 "errors": errors[name],
-                "responses": sum(name in own for own in found),
+                "responses": sum(name in own for own in kinds),
                 "share": shares[str(place)].text(),
             }
             for place, name in enumerate(names)
