@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from typing import Any
 from urllib.parse import urlencode
 
 from dashboard.frames.records import noted_objects, present_objects
@@ -147,7 +148,7 @@ def _chip(name: str, kind: str) -> str:
     return f'<span class="hk-chip hk-chip-{kind}">{escaped(name)}</span>'
 
 
-def errors_html(run: str, rows: Sequence[Row]) -> str:
+def errors_html(run: str, rows: Sequence[Mapping[Any, Any]]) -> str:
     """Errors by kind as chips that lead to their samples; rows of `dashboard.frames.errors.errors_table`."""
     chips = "".join(
         f'<span class="hk-chip hk-chip-wrong">{link("samples", str(row["kind"]), run=run, kind=str(row["kind"]))} '
