@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.arguments import not_negative
 from evalkit.errors import RecordError, UsageError
 from evalkit.files.atomic import write_output
 
@@ -48,7 +47,7 @@ def add_annotations(commands: Any) -> None:
     export.add_argument("--output", type=Path, metavar="FILE", help="file, or folder for label-studio and potato")
     export.add_argument(
         "--omissions",
-        type=not_negative,
+        type=int,
         default=0,
         metavar="N",
         help="of pairs: N more per correction, whose rejected response lacks a sentence that was left as it is",
@@ -130,6 +129,8 @@ def export_study(options: argparse.Namespace) -> int:
 
     study = read_study(options.study)
     target = options.target
+    if options.omissions < 0:
+        raise UsageError(f"--omissions must not be negative, got {options.omissions}")
     if target in SOURCES:
         return _export_tasks(study, target, options.output or Path(f"{study.name}_{target}"), options.image_prefix)
     if target == "mhumaneval":
