@@ -23,7 +23,7 @@ from evalkit.benchmark import Benchmark, Front, Rating
 from evalkit.errors import DataError
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
-from evalkit.formats.answers import key_text
+from evalkit.formats.keys import key_text
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
 from evalkit.schema import Finding, Item, Json, Sample, Score

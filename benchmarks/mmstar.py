@@ -27,7 +27,7 @@ from evalkit.files.cache import cache_folder
 from evalkit.files.embedded import certain_bytes, embedded_bytes, store_embedded
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
-from evalkit.formats.answers import key_text
+from evalkit.formats.keys import key_text
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evalkit.errors import DataError
 from evalkit.files.rows import Row, read_rows
-from evalkit.formats.answers import key_text
+from evalkit.formats.keys import key_text
 from evalkit.runs.run import Run
 from evalkit.schema import Json
 from evalkit.statistics.agreement import Key

@@ -22,12 +22,15 @@ from evalkit.files.spreadsheet import unguarded
 LONGEST_LINE = 64 << 20  # bytes; a line with an embedded photograph has a few millions
 LARGEST_UNPACKED = 4 << 30  # bytes of all members of an archive; beyond it a file is taken for a zip bomb
 ID_OF_MAPPING, TEXT_OF_MAPPING = "id_or_image", "text"  # fields of the rows of an object {id: text}
-NOT_A_NUMBER = ("nan", "<na>", "nat")  # a missing cell that went through str()
+NOT_A_NUMBER = ("nan", "<na>", "nat", "null", "#n/a")  # a missing cell that went through str()
 _UNNAMED = "\x00unnamed"
 _EMPTY_TEXT = "\ue000"  # a private character: no file has it as a cell
 _ID = re.compile(r"-?\d{1,18}|[^\s]*\d[^\s]*\.(?:jpe?g|png|webp)|[\w-]+/\d+", re.IGNORECASE)
 _SOMETHING = re.compile(r"\S")
-LISTS = ("samples", "sentences", "annotations")  # keys under which tools put a list of rows in a JSON object
+LISTS = (  # keys under which tools put a list of rows in a JSON object
+    *("samples", "sentences", "annotations", "data", "results", "responses", "predictions", "answers", "captions"),
+)
+_BLANKS = " \t\r\n\x0b\x0c\u00a0\u2007\u202f\u3000\u200b\u2060\ufeff"  # white space, and what has no width
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ def _is_lines(data: bytes) -> bool:
 def _is_mapping(line: bytes) -> bool:
     """Whether a line is an object of texts by id: {"25": "A giraffe.", ...}."""
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and _maps_ids(value)
@@ -233,7 +236,7 @@ def _rows_within(value: Mapping[str, Any]) -> list[Any] | None:
     if isinstance(value.get("imgToEval"), dict):  # the caption evaluation's own layout: image id -> row
         return list(value["imgToEval"].values())
     for name in LISTS:
-        if isinstance(value.get(name), list):
+        if isinstance(value.get(name), list) and all(isinstance(row, dict) for row in value[name]):
             return list(value[name])
     if _maps_ids(value):
         return [{ID_OF_MAPPING: key, TEXT_OF_MAPPING: text} for key, text in value.items()]
@@ -273,7 +276,7 @@ def _cell(text: str) -> str | None:
     """A cell's text, without the apostrophe that keeps a spreadsheet from running it; None where it is blank."""
     if text == _EMPTY_TEXT:
         return ""
-    return None if not text.strip() or text.strip().lower() in NOT_A_NUMBER else unguarded(text)
+    return None if not text.strip(_BLANKS) or text.strip().lower() in NOT_A_NUMBER else unguarded(text)
 
 
 def _mark_empty_texts(text: str, path: Path) -> str:

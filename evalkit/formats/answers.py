@@ -4,6 +4,7 @@ An answer offers keys of these kinds, best first; `importers` joins them to item
 
     id        the item's own id, or a counter of somebody's list
     image     an image's id, number or file name
+    hint      an image's file name in a field that may mean something else
     question  the question's text; also used to check a match by id
     part      names of parts of the benchmark, e.g. "random,popular"
 
@@ -12,33 +13,25 @@ failed responses, for a table has no other way to say so. A JSON text is a respo
 tools that write an empty text for a failure (`lenient`).
 """
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.files.rows import ID_OF_MAPPING, TEXT_OF_MAPPING, Row, parse_json
+from evalkit.formats.keys import IDS, IMAGES, PARTS, QUESTIONS, Kind, found_keys, missing
 
-Kind = Literal["id", "image", "question", "part"]
 FAILED_TEXTS = ("Failed to obtain answer via API.",)  # what a peer writes in place of an answer
 HOW_TO_MARK = "null, an empty cell, or a field 'failure' with the reason marks a failed response"
 
 SHOWN = 6  # names of fields in an error
 
-IDS = ("id", "question_id", "index", "idx", "qid")
-IMAGES = ("image_id", "image", "image_path", "image_name", "image_file", "file_name", "img_id", "img_path", "img")
-QUESTIONS = ("question", "prompt", "query", "instruction", "input")
-PARTS = ("category", "split", "subset")
 OUTPUTS = (  # names that nobody gives to a reference
     *("response", "prediction", "model_answer", "model_output", "model_response", "pred", "predict", "output"),
     *("outputs", "generated_text", "generation", "completion"),
 )
 TEXTS = (*OUTPUTS, "caption", "text", "answer")  # beside an output, `answer` and `caption` are references
-
-_WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +107,6 @@ class Format:
         return keys
 
 
-def missing(value: Any) -> bool:
-    """Whether a field holds nothing: None, or NaN, which pandas writes for a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def _answer(
     row: Row,
     text: Any,
@@ -137,46 +125,6 @@ def _answer(
     if not isinstance(text, str):
         raise DataError(f"{row.where}: the response must be a text, found {_short(text)}; {HOW_TO_MARK}")
     return Answer(row.where, text, None, sample, keys)
-
-
-def found_keys(row: Row, wanted: Sequence[tuple[Kind, tuple[str, ...]]]) -> tuple[tuple[Kind, str], ...]:
-    """The keys of a row: every image it names, the first of each other kind; a value that can be no key is passed over.
-
-    Raises:
-        DataError: if there are values under these names and none of them can be a key.
-    """
-    keys: list[tuple[Kind, str]] = []
-    problem: DataError | None = None
-    for kind, names in wanted:
-        for name in names:
-            value = row.fields.get(name)
-            if missing(value) or value == "":
-                continue
-            try:
-                keys.append((kind, key_text(value, f"{row.where}: {name!r}")))
-                if kind != "image":
-                    break
-            except DataError as error:
-                problem = problem or error
-    if problem is not None and not any(kind != "part" for kind, _ in keys):
-        raise problem
-    return tuple(keys)
-
-
-def key_text(value: Any, where: str) -> str:
-    """A key as text: 7, 7.0, "7.0" and "7" are the same one.
-
-    Raises:
-        DataError: if it is neither a text nor a whole number.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and value.strip():
-        whole = _WHOLE.fullmatch(value.strip())
-        return whole[1] if whole else value.strip()
-    raise DataError(f"{where} must be a text or a whole number, found {_short(value)}")
 
 
 def _sample(row: Row) -> int:
@@ -199,9 +147,7 @@ def _lmms_answer(row: Row) -> Answer:
     inner = [value for value in row.fields.values() if isinstance(value, dict)]
     keys: list[tuple[Kind, str]] = []
     for fields in (row.fields, *inner):
-        keys += found_keys(
-            Row(row.where, fields), (("id", ("question_id", "id")), ("image", ("image_id",)), ("part", PARTS))
-        )
+        keys += found_keys(Row(row.where, fields), (("id", ("question_id", "id")), ("image", IMAGES), ("part", PARTS)))
     media = row.fields.get("input_media")
     first = media[0] if isinstance(media, list) and media else media
     if isinstance(first, str) and first:

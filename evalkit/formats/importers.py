@@ -3,13 +3,15 @@
 What cannot be joined is named: unknown ids, two answers for one item, items without an answer, ambiguous questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.files.rows import Row, read_rows
-from evalkit.formats.answers import FORMATS, HOW_TO_MARK, Answer, Format, detect, format_named
-from evalkit.formats.joining import Join, join_answers
+from evalkit.formats.answers import FORMATS, HOW_TO_MARK, TEXTS, Answer, Format, detect, format_named
+from evalkit.formats.joining import Join, join_answers, plain_question
+from evalkit.formats.keys import named_alike
 from evalkit.runs.records import RESPONSES, read_journal
 from evalkit.schema import Item, Response
 
@@ -38,7 +40,8 @@ def import_responses(
         DataError: if a file cannot be read, or anything is unmatched, doubled, or (unless `partial`) missing.
     """
     files = [paths] if isinstance(paths, Path) else list(paths)
-    answers = [(path, answer) for path in files for answer in read_answers(path, format_name, formats)]
+    asked = {plain_question(item.question) for item in items if item.question}
+    answers = [(path, answer) for path in files for answer in read_answers(path, format_name, formats, asked)]
     joined = join_answers(answers, items)
     what = ", ".join(map(str, files))
     if notes is not None:
@@ -57,21 +60,55 @@ def import_responses(
     return sorted(joined.responses.values(), key=lambda response: (place[response.prompt_id], response.sample))
 
 
-def read_answers(path: Path, format_name: str = AUTO, formats: Sequence[Format] = ()) -> list[Answer]:
-    """All answers of a file; `formats` are those of a benchmark's own, beside the general ones.
+def read_answers(
+    path: Path, format_name: str = AUTO, formats: Sequence[Format] = (), asked: Collection[str] = ()
+) -> list[Answer]:
+    """All answers of a file.
 
+    Args:
+        formats: those of a benchmark's own, beside the general ones.
+        asked: its questions, plain: a `text` that is one of them, beside another text, is the question.
     Raises:
         DataError: if it cannot be read; the message names file and line.
     """
     if path.is_dir():
         return _of_run(path / RESPONSES)
-    rows = read_rows(path)
+    rows = [Row(row.where, _with_question(named_alike(row.fields), asked)) for row in read_rows(path)]
     reader = _detected(rows, formats) if format_name == AUTO else format_named(format_name, formats)
+    if format_name == AUTO and reader not in formats:
+        _check_one_text(rows)
     answers = [reader.read(row) for row in rows]
     if reader.text and not any(name in row.fields for row in rows for name in reader.text):
         fields = ", ".join(map(repr, list(rows[0].fields)[:10]))
         raise DataError(f"{rows[0].where}: no field {' or '.join(map(repr, reader.text[:6]))}; found {fields}")
     return answers
+
+
+def _with_question(fields: Mapping[str, Any], asked: Collection[str]) -> Mapping[str, Any]:
+    """The fields, with the question under its own name: POPE's lists and their kin call it `text`."""
+    text = fields.get("text")
+    if isinstance(text, str) and _other_text(fields) is not None and plain_question(text) in asked:
+        return {"question": text, **{name: value for name, value in fields.items() if name != "text"}}
+    return fields
+
+
+def _other_text(fields: Mapping[str, Any]) -> str | None:
+    return next((name for name in TEXTS if name != "text" and isinstance(fields.get(name), str)), None)
+
+
+def _check_one_text(rows: Sequence[Row]) -> None:
+    """Whether one field alone can be the response.
+
+    Raises:
+        DataError: if `text` and `answer` differ and no field is named as only a response is.
+    """
+    for row in rows:
+        text, answer = row.fields.get("text"), row.fields.get("answer")
+        if isinstance(text, str) and isinstance(answer, str) and text != answer and _other_text(row.fields) == "answer":
+            raise DataError(
+                f"{row.where}: 'text' or 'answer', which is the response? Rename it to 'response', or the other one to "
+                "'question' or 'reference'"
+            )
 
 
 def _of_run(path: Path) -> list[Answer]:
@@ -101,6 +138,13 @@ def _notes(joined: Join, what: str) -> list[str]:
         more = ", ..." if len(joined.absent) > SHOWN else ""
         notes.append(
             f"{what}: {len(joined.absent)} rows have no response and count as failed ({some}{more}); {HOW_TO_MARK}"
+        )
+    if joined.blank:
+        some = ", ".join(place.rpartition("/")[2] for place in joined.blank[:SHOWN])
+        more = ", ..." if len(joined.blank) > SHOWN else ""
+        notes.append(
+            f"{what}: {len(joined.blank)} responses are texts without a word and are scored as such ({some}{more}); "
+            f"{HOW_TO_MARK}"
         )
     if joined.misspelled:
         notes.append(f'{what}: {joined.misspelled} questions say "imange", which is read as "image"')

@@ -20,6 +20,9 @@ from evalkit.formats.answers import Answer
 from evalkit.schema import Item, Response
 
 _TRAILING_NUMBER = re.compile(r"(\d+)$")
+_FRACTION = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")  # 25.5 is neither image 25 nor image 5
+_QUERY = re.compile(r"(?<=\w)[?#].*$", re.DOTALL)
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _NEGATIVE = re.compile(r"-\d+")
 _IMAGE_MARK = re.compile(r"<image>|<ImageHere>|<image_\d+>")
 _MISSPELLED = re.compile(r"\bimange\b")  # in the lists of VCD, LLaVA and lmms-lab/POPE
@@ -37,6 +40,7 @@ class Join:
     missing     ids of items without any answer
     misspelled  answers whose question is the item's but for a known slip
     absent      places of rows without a response
+    blank       places of rows whose response is a text without a word
     """
 
     responses: dict[tuple[str, int], Response] = field(default_factory=dict)
@@ -45,6 +49,7 @@ class Join:
     missing: list[str] = field(default_factory=list)
     misspelled: int = 0
     absent: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -75,6 +80,8 @@ def join_answers(answers: Iterable[tuple[Path, Answer]], items: Sequence[Item]) 
     for path, answer in answers:
         if answer.absent:
             joined.absent.append(answer.where)
+        elif answer.text is not None and not answer.text.strip():
+            joined.blank.append(answer.where)
         joined.misspelled += any(kind == "question" and _MISSPELLED.search(text.lower()) for kind, text in answer.keys)
         fitting, reason = index.find(answer, path.stem)
         if not fitting:
@@ -146,11 +153,14 @@ class ItemIndex:
         asked = next((plain_question(value) for kind, value in answer.keys if kind == "question"), None)
         by_image, conflict = self._same_of(answer, "image", asked)
         by_id, other = self._same_of(answer, "id", asked)
+        hinted = set() if by_image else self._same_of(answer, "hint", asked)[0]
         if conflict:
             return frozenset(), conflict
         named = [value for kind, value in answer.keys if kind == "image"]
         contradiction = ""
-        fitting = by_image or by_id
+        fitting = by_image or by_id or hinted
+        if hinted and by_id and not hinted & by_id:
+            return frozenset(), f"{_shown(answer)}: the id names {min(by_id)!r}, the image {min(hinted)!r}"
         if by_image and by_id:
             fitting = by_image & by_id or by_image
             parts = [self._parts[item_id] for item_id in by_image]
@@ -205,7 +215,7 @@ class ItemIndex:
             if fitting is not None and not fitting & same:
                 return set(), f"{_shown(answer)}: its {kind}s name different items, {min(fitting)!r} and {min(same)!r}"
             fitting = same if fitting is None else fitting & same
-        if kind == "image":  # an image of another question is no conflict of images: the id may still fit
+        if kind in ("image", "hint"):  # an image of another question is no conflict of images: the id may still fit
             return fitting or set(), ""
         return fitting or set(), problem
 
@@ -228,7 +238,7 @@ class ItemIndex:
         return {part for part in self._names_of_parts if any(part.lower().startswith(word) for word in words)}
 
     def _candidates(self, kind: str, value: str) -> set[str]:
-        if kind == "image":
+        if kind in ("image", "hint"):
             names = _image_names(value)
             return set().union(*(self._by_key.get(("image", name), set()) for name in names[:1])) or set().union(
                 *(self._by_key.get(("image", name), set()) for name in names[1:])
@@ -259,14 +269,16 @@ def _item_keys(item: Item) -> set[tuple[str, str]]:
 
 def _image_names(value: str) -> list[str]:
     """A file name, its stem, and the number at its end without leading zeros (COCO_val2014_000000310196.jpg)."""
+    if _FRACTION.fullmatch(value):
+        return [value]
     names = _file_names(value)
     number = None if _NEGATIVE.fullmatch(names[-1]) else _TRAILING_NUMBER.search(names[-1])
     return list(dict.fromkeys([*names, str(int(number[1][:18]))] if number else names))
 
 
 def _file_names(value: str) -> list[str]:
-    name = value.replace("\\", "/").rpartition("/")[2]
-    return [value, name, name.rpartition(".")[0] or name]
+    name = _QUERY.sub("", value.replace("\\", "/")).rpartition("/")[2]
+    return [value, name, _SUFFIX.sub("", name) or name]
 
 
 def _shown(answer: Answer) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.files.rows import Row, read_rows
-from evalkit.formats.answers import key_text
+from evalkit.formats.keys import key_text
 from evalkit.schema import Item
 
 TEXTS = ("reply", "judge_text", "content", "review", "review_res", "text")

@@ -51,7 +51,7 @@ def response_files() -> list[Case]:
         "a caption that is an object": {"caption": {"text": "A dog."}},
         "no image id": {"image_id": ...},
         "an image id that is null": {"image_id": None},
-        "an image id that is a list": {"image_id": [2]},
+        "an image id that is a list of two": {"image_id": [2, 3]},
         "an image id that is true": {"image_id": True},
         "an image id that is a fraction": {"image_id": 2.5},
         "an empty image id": {"image_id": " "},

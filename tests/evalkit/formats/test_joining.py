@@ -48,6 +48,61 @@ def test_the_image_beats_a_counter(tmp_path, counter, name, image):
     assert laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED) == {"13769": "A dog."}
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        *({name: "COCO_val2014_000000013769.jpg"} for name in ("filename", "img_name", "image_source", "coco_url")),
+        *({name: 13769} for name in ("imageId", "Image ID", "coco_id", "cocoid")),
+        {"images": ["13769.jpg"]},
+        {"image": {"file_name": "000000013769.jpg", "height": 480}},
+        {"image": {"bytes": "aGVsbG8=", "path": "000000013769.jpg"}},
+        {"image": "https://host/val2014/COCO_val2014_000000013769.jpg?size=640"},
+        {"image": "D:\\coco\\000000013769.jpg"},
+        {"image_id": "1.3769e+04"},
+    ],
+)
+def test_an_image_is_seen_in_whatever_dress_it_stands_beside_a_counter(tmp_path, image):
+    row = {"question_id": 9, **image, "text": "A dog."}
+    assert laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED) == {"13769": "A dog."}
+
+
+def test_an_image_file_under_another_name_contradicts_a_counter_and_tells_the_item_alone(tmp_path):
+    row = {"id": 9, "photo": "000000013769.jpg", "response": "A dog."}
+    with pytest.raises(DataError, match="the id names '9', the image '13769'"):
+        laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED)
+    row = {"id": 9, "photo": "000000000009.jpg", "heatmap": "overlay_77.png", "response": "A dog."}
+    assert laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED) == {"9": "A dog."}
+
+
+@pytest.mark.parametrize("image", ["25.5", "1e400", "2.55e+01", "25,0"])
+def test_a_number_that_is_not_whole_is_no_image(tmp_path, image):
+    with pytest.raises(DataError, match="no item with"):
+        laid(write(tmp_path / "a.jsonl", [{"image_id": image, "caption": "A dog."}]), CAPTIONED)
+
+
+@pytest.mark.parametrize("image", [25, 25.0, "25", "25.0", "2.5e+01", "2.500000000000000000e+01", "025", [25]])
+def test_one_number_in_every_spelling_is_one_image(tmp_path, image):
+    assert laid(write(tmp_path / "a.jsonl", [{"image_id": image, "caption": "A dog."}]), CAPTIONED) == {"25": "A dog."}
+
+
+def test_an_images_own_bytes_name_no_image(tmp_path):
+    row = {"id": 9, "image": "iVBORw0KGgo" + "A" * 600 + "25", "response": "A dog."}
+    assert laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED) == {"9": "A dog."}
+
+
+def test_a_text_that_is_the_question_is_not_the_response(tmp_path):
+    row = {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a dog in the image?"}
+    path = write(tmp_path / "pope_adversarial.jsonl", [{**row, "label": "yes", "answer": "no"}])
+    assert laid(path, POLLED) == {"adversarial/1": "no"}
+
+
+def test_two_texts_of_which_either_may_be_the_response_are_an_error(tmp_path):
+    row = {"question_id": 9, "text": "A dog.", "answer": "The truth."}
+    with pytest.raises(DataError, match="'text' or 'answer', which is the response"):
+        laid(write(tmp_path / "a.jsonl", [row]), CAPTIONED)
+    assert laid(write(tmp_path / "b.jsonl", [row | {"response": "A cat."}]), CAPTIONED) == {"9": "A cat."}
+
+
 def test_an_id_of_an_item_that_shows_another_image_is_a_contradiction(tmp_path):
     items = [Item(str(n), f"Is there a thing {n}?", None, {}, {}, f"AMBER_{n % 2}.jpg") for n in range(4)]
     path = write(tmp_path / "a.jsonl", [{"id": 1, "image": "AMBER_0.jpg", "response": "Yes"}])
@@ -153,6 +208,8 @@ def test_equal_answers_to_all_parts_need_no_part(tmp_path):
         ("a.jsonl", '{"image_id": 25, "prompt": ["Describe."], "text": "A giraffe."}\n'),
         ("a.jsonl", '{"question": "?", "answer": "A giraffe.", "metainfos": "{\\"image_id\\": 25}"}\n'),
         ("a.json", '[{"image_id": 25, "response": "A giraffe."}]'),
+        ("a.json", '{"model": "m", "results": [{"image_id": 25, "response": "A giraffe."}]}'),
+        ("a.csv", "Image ID , Caption\n25,A giraffe.\n"),
     ],
 )
 def test_captions_are_read_in_the_layouts_in_use(tmp_path, name, content):
@@ -169,6 +226,9 @@ def test_captions_are_read_in_the_layouts_in_use(tmp_path, name, content):
         ("a.csv", '"image_id","caption"\n"9",""\n"25","A giraffe."\n'),
         ("a.csv", "image_id,caption\n9,nan\n25,A giraffe.\n"),
         ("a.tsv", "image_id\tcaption\n9\t\n25\tA giraffe.\n"),
+        ("a.csv", "image_id,caption\n9,NULL\n25,A giraffe.\n"),
+        ("a.csv", "image_id;caption\n9;\u00a0\u200b\n25;A giraffe.\n"),
+        ("a.json", '{"9": NaN, "25": "A giraffe."}'),
         ("a.jsonl", '{"image_id": 9, "caption": null}\n{"image_id": 25, "caption": "A giraffe."}\n'),
         ("a.jsonl", '{"image_id": 9, "caption": NaN}\n{"image_id": 25, "caption": "A giraffe."}\n'),
         ("a.jsonl", '{"image_id": 9}\n{"image_id": 25, "caption": "A giraffe."}\n'),
@@ -182,6 +242,14 @@ def test_none_nan_blank_and_absent_are_failed_responses_in_every_format(tmp_path
     found = import_responses(path, CAPTIONED, partial=True, notes=notes)
     assert [(r.prompt_id, r.text) for r in found] == [("9", None), ("25", "A giraffe.")]
     assert "1 rows have no response and count as failed" in notes[0]
+    assert "marks a failed response" in notes[0]
+
+
+def test_texts_without_a_word_are_scored_and_named_with_how_to_mark_a_failure(tmp_path):
+    notes = []
+    path = write(tmp_path / "a.jsonl", [{"image_id": 9, "caption": ""}, {"image_id": 25, "caption": "A giraffe."}])
+    assert laid(path, CAPTIONED, notes) == {"9": "", "25": "A giraffe."}
+    assert "1 responses are texts without a word" in notes[0]
     assert "marks a failed response" in notes[0]
 
 
