@@ -15,7 +15,7 @@ export EVALKIT_ASSETS ?= $(abspath ../shared/assets)
 export EVALKIT_GOLDEN ?= $(abspath ../shared/golden)
 endif
 
-.PHONY: install install-dev demo test conformance rescored wheel check speed speed-gpu speed-peers results results-all validate test-vllm test-browser vocabulary clean
+.PHONY: install install-dev demo test conformance rescored mutation wheel check speed speed-gpu speed-peers results results-all validate test-vllm test-browser vocabulary clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,10 @@ conformance: install-dev
 # response files that others released, from EVALKIT_ASSETS/released or from where they were found
 rescored: install-dev
 	$(BIN)/python -m tests.rescored
+
+# single faults planted in what keeps a number right, one at a time: each must make a test fail
+mutation: install-dev
+	$(BIN)/python -m tests.mutation
 
 # build the wheel, install it into an empty environment, use it outside the checkout
 wheel: install-dev

@@ -13,6 +13,7 @@ from evalkit.errors import DataError
 from evalkit.files.embedded import embedded_bytes, store_embedded
 from evalkit.images import ORIENTATION, ImageFile
 from evalkit.reports.pages.thumbnails import thumbnail
+from tests.endurance.spoils import bomb_png
 
 WIDTH, HEIGHT = 40, 20
 
@@ -152,3 +153,18 @@ def test_what_says_to_be_an_image_and_is_none_is_an_error(tmp_path):
         store_embedded(b"abc", tmp_path, "row 1")
     with pytest.raises(DataError, match="cannot be the name"):
         store_embedded(png(), tmp_path, "row 1", "../outside")
+
+
+@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (60_000, 60_000), (1, 100_000_001)])
+def test_a_picture_beyond_all_measure_is_refused_by_its_header(tmp_path, width, height):
+    (tmp_path / "a.png").write_bytes(bomb_png(width, height))
+    for use in (ImageFile.open, ImageFile.size, ImageFile.for_server):
+        with pytest.raises(DataError, match=r"pixels|cannot be read"):
+            use(ImageFile(tmp_path, "a.png"))
+    with pytest.raises(DataError):
+        store_embedded(bomb_png(width, height), tmp_path / "images", "row 1")
+
+
+def test_the_largest_picture_is_still_read_by_its_header(tmp_path):
+    (tmp_path / "a.png").write_bytes(bomb_png(10_000, 10_000))
+    assert ImageFile(tmp_path, "a.png").size() == (10_000, 10_000)

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,7 +71,7 @@ def _content(row: Released) -> bytes:
     for folder in filter(None, (mirror_folder(), download_folder())):
         packed = folder / "released" / row.file
         if packed.is_file():
-            return gzip.decompress(packed.read_bytes()) if row.file.endswith(".gz") else packed.read_bytes()
+            return _unpacked(packed) if row.file.endswith(".gz") else packed.read_bytes()
         plain = packed.with_name(packed.name.removesuffix(".gz"))
         if plain.is_file():
             return plain.read_bytes()
@@ -78,6 +79,13 @@ def _content(row: Released) -> bytes:
         raise AssetError(f"released file {row.file} is in no mirror folder, and its address is not known in full")
     name = f"released/{row.file.removesuffix('.gz')}"
     return fetch(Asset(name, "see the repository", row.address, row.sha256)).read_bytes()
+
+
+def _unpacked(packed: Path) -> bytes:
+    try:
+        return gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise AssetError(f"{packed}: cannot be unpacked: {error}; remove it or copy it again") from error
 
 
 def document(name: str, folder: Path) -> dict[str, object]:

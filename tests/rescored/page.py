@@ -47,6 +47,8 @@ def _interval(value: Interval) -> str:
 
 
 def _verdict(row: Row) -> str:
+    if row.problem:
+        return "only cited"
     return "<br>".join([*row.verdicts, *filter(None, [row.entry.note])]) or "nothing to compare with"
 
 

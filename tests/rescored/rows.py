@@ -127,9 +127,9 @@ def build_row(entry: Entry, folder: Path) -> Row:
         benchmark = build(entry.group.benchmark, _options(entry, responses, folder))
         run = folder / "runs" / f"{entry.number}-{responses.stem}" / entry.group.benchmark
         work = import_run(benchmark, [responses], run, responses.stem, partial=True, origin={"name": benchmark.name})
+        summary = score(work, run, rescore=True)
     except (AssetError, DataError) as error:
         return Row(entry, entry.authors, problem=f"{error}")
-    summary = score(work, run, rescore=True)
     ours = tuple(_metric(summary.metrics, run, name) for name in entry.group.metrics)
     verdicts = tuple(
         f"{whose}: {text}"

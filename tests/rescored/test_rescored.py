@@ -2,11 +2,13 @@
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from evalkit.errors import AssetError
 from evalkit.statistics.intervals import Interval
+from tests.rescored import rows
 from tests.rescored.files import index, unpacked
 from tests.rescored.page import COLUMNS, page
 from tests.rescored.rows import UNDEFINED, Row, agrees, build_row, compared, entries
@@ -74,13 +76,34 @@ def test_other_bytes_are_refused(mirror, tmp_path):
     assert not (tmp_path / "POPE").exists()
 
 
-def test_a_file_that_is_not_to_be_had_leaves_a_row_that_says_so(mirror, tmp_path):
-    halc = next(entry for entry in entries()[0] if entry.number == 11)
-    row = build_row(halc, tmp_path)
+@pytest.mark.parametrize("number", [11, 106, 110])
+def test_a_file_that_is_not_to_be_had_leaves_a_row_that_is_only_cited(mirror, tmp_path, number):
+    row = build_row(next(entry for entry in entries()[0] if entry.number == number), tmp_path)
     assert "no mirror folder" in str(row.problem)
     shown = page([row], [])
     assert "0 of 1 files scored" in shown
     assert "no mirror folder" in shown
+    assert "| only cited |" in shown
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", gzip.compress(b"x" * 9999)[:30], b"not packed"])
+def test_a_file_that_was_cut_stops_no_other_row(mirror, tmp_path, content):
+    halc = next(entry for entry in entries()[0] if entry.number == 11)
+    (mirror / halc.file).parent.mkdir(parents=True)
+    (mirror / halc.file).write_bytes(content)
+    assert halc.file in str(build_row(halc, tmp_path).problem)
+
+
+def test_a_file_that_cannot_be_scored_stops_no_other_row(mirror, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise AssetError("no language data")
+
+    halc = next(entry for entry in entries()[0] if entry.number == 11)
+    monkeypatch.setattr(rows, "unpacked", lambda *_: tmp_path / "a.jsonl")
+    for name in ("_stored_figures", "_options", "build", "import_run"):
+        monkeypatch.setattr(rows, name, lambda *_, **__: SimpleNamespace(name="chair"))
+    monkeypatch.setattr(rows, "score", refused)
+    assert build_row(halc, tmp_path).problem == "no language data"
 
 
 def test_a_page_has_a_table_per_group_and_the_cited_rows_at_its_end():

@@ -92,3 +92,28 @@ def test_a_forecast_spans_short_replies_to_full_ones_asked_again():
     assert found.usd == pytest.approx((0.0011, 0.0093))
     assert "10 to 30" in str(found)
     assert "no price known" in str(forecast(prompts, 12, 100, 3, None))
+
+
+@pytest.mark.parametrize("told", [-1, 10**12, 10**400, None])
+def test_tokens_beyond_belief_cost_what_was_held(told):
+    budget = Budget(usd=1.0, price=Price(1.0, 1.0))
+    prompt = Prompt("a", "x" * 30)
+    assert budget.reserve(prompt, 50)
+    budget.charge("a", [Attempt("text", None, None, told, told)])
+    assert budget.spent_tokens == prompt_tokens(prompt)[1] + 50
+
+
+@pytest.mark.parametrize("error", ["HTTP 500", "no reply within 5 s", "reply is HTML", "redirected to http://x"])
+def test_every_request_that_was_sent_is_a_call(error):
+    budget = Budget(calls=2)
+    assert budget.reserve(Prompt("a", "x"), 5)
+    budget.charge("a", [Attempt(None, error=error), Attempt(None, error=error)])
+    assert budget.spent_calls == 2
+    assert not budget.reserve(Prompt("b", "x"), 5)
+
+
+def test_a_request_that_never_left_is_none():
+    budget = Budget(calls=1)
+    assert budget.reserve(Prompt("a", "x"), 5)
+    budget.charge("a", [Attempt(None, error="cannot connect", sent=False)])
+    assert budget.spent_calls == 0

@@ -15,6 +15,7 @@ from evalkit.text.thoughts import STANDARD, Thoughts
         ("<reasoning>a</reasoning>A cat.", "A cat."),
         ("<think>a</think>A cat.<think>b</think> A dog.", "A cat. A dog."),
         ("<think>a <think>b</think> c</think>A cat.", "A cat."),
+        ("A dog. <think>a <think>b</think> c</think>A cat.", "A dog. A cat."),
         ("A dog? No.\n</think>\nA cat.", "A cat."),
         ("[THINK]a[/THINK]A cat.", "A cat."),
         ("◁think▷a◁/think▷A cat.", "A cat."),
