@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.results.bench import SCENES, Bench
 from tests.results.entry import Entry, measure, read
-from tests.results.page import section, write_page
+from tests.results.page import picture_name, section, write_page
 from tests.results.registry import ENTRIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,8 @@ def run(entry: Entry, bench: Bench, arms: str | None, report: Path) -> None:
         measure(entry, bench, seed, wanted)
         measured = read(entry, bench)
         if measured is not None:
+            if entry.picture is not None:
+                entry.picture(measured, report.parent / "images" / picture_name(entry))
             write_page(report, list(ENTRIES.values()), {entry.name: section(measured)})
 
 

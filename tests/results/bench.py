@@ -57,11 +57,11 @@ class Bench:
     @cached_property
     def worlds(self) -> Mapping[bool, Path]:
         """The test scenes in the official formats: all (False) and few (True); drawn once."""
-        found = {False: (self.folder / "world", self.scenes), True: (self.folder / "ability", ABILITY_SCENES)}
-        for world, count in found.values():
+        wanted = {False: (self.folder / "world", self.scenes), True: (self.folder / "ability", ABILITY_SCENES)}
+        for world, count in wanted.values():
             if not (world / "scenes.jsonl").exists():
                 write_world(world, min(count, self.scenes), SCENE_SEED)
-        return {few: world for few, (world, _) in found.items()}
+        return {few: world for few, (world, _) in wanted.items()}
 
     def base(self, seed: int) -> Path:
         """The checkpoint of a base; trained if this machine has none yet."""

@@ -72,7 +72,7 @@ def on_rankings(amount: int) -> Train:
 MEAN = {"average": True, "beta": 0.5}  # the paper's form
 
 
-def dense_verdicts(measured: Measured) -> list[Verdict]:
+def dense_verdicts(measured: Measured) -> list[Verdict | None]:
     """Dense beside plain, form by form and amount by amount."""
     contrasts = {
         f"dense (gamma 5) beside plain, {MANY} pairs, sum": (f"dense {MANY}", f"plain {MANY}"),
@@ -104,7 +104,7 @@ DENSE = Entry(
 )
 
 
-def amount_verdicts(measured: Measured) -> list[Verdict]:
+def amount_verdicts(measured: Measured) -> list[Verdict | None]:
     """More corrections, and corrections beside rankings of the same size."""
     contrasts = [
         (f"corrections {SOME}", f"rankings {SOME}"),

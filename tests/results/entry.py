@@ -92,9 +92,10 @@ class Entry:
     hypothesis  what is claimed, and by whom
     judge       how it is decided
     arms        name -> how it is trained
-    verdicts    of what was measured
+    verdicts    of what was measured; None where the arms of a claim are not there yet
     quick       part of `make results`; the others belong to `make results-all`
     tables      more than the table of arms
+    picture     draws what was measured into an SVG file
     """
 
     name: str
@@ -102,30 +103,33 @@ class Entry:
     hypothesis: str
     judge: str
     arms: Mapping[str, Train]
-    verdicts: Callable[["Measured"], Sequence[Verdict]] = lambda measured: ()
+    verdicts: Callable[["Measured"], Sequence[Verdict | None]] = lambda measured: ()
     quick: bool = False
     tables: Callable[["Measured"], str] = lambda measured: ""
+    picture: Callable[["Measured", Path], None] | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An entry's runs, on the bases where all of its arms are finished.
+    """An entry's runs: of every arm on the bases where it is finished.
 
     runs     arm -> seed -> step -> task -> run; the base's own under "base" at step 0
-    seconds  arm -> seed -> training and scoring, wall
     dates    days on which arms were finished
     """
 
     bench: Bench
     entry: Entry
     runs: Mapping[str, Mapping[int, Mapping[int, Mapping[str, Run]]]]
-    seconds: Mapping[str, Mapping[int, float]]
     dates: tuple[str, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The bases."""
+        """Bases on which any arm is finished."""
         return tuple(self.runs[BASE])
+
+    def shared(self, *arms: str) -> tuple[int, ...]:
+        """Bases on which all of these arms are finished."""
+        return tuple(seed for seed in self.seeds if all(seed in self.runs[arm] for arm in arms))
 
     def last(self, arm: str, task: str = CHAIR) -> dict[int, Run]:
         """What an arm ended with, by base; empty where it was not scored on the task."""
@@ -148,7 +152,6 @@ def measure(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | Non
         if (home / DONE).exists() or (wanted is not None and arm not in wanted):
             continue
         print(f"{time.strftime('%H:%M:%S')} {entry.name}, base {seed}: {arm}", flush=True)
-        begin = time.perf_counter()
         shared = bench.folder / entry.name / f"base{seed}" / "shared"
         shared.mkdir(parents=True, exist_ok=True)
         marks = train(Site(bench.base(seed), home, shared, seed))
@@ -159,54 +162,49 @@ def measure(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | Non
                 bench.base_run(seed, task)
         done = {
             "marks": {str(mark.step): list(mark.tasks) for mark in marks},
-            "seconds": round(time.perf_counter() - begin),
             "date": str(date.today()),
         }
         replace_text(home / DONE, json.dumps(done) + "\n")
 
 
 def read(entry: Entry, bench: Bench) -> Measured | None:
-    """What has been measured of an entry; None without a base on which all of it has."""
-    runs: dict[str, dict[int, dict[int, dict[str, Run]]]] = {}
-    seconds: dict[str, dict[int, float]] = {}
+    """What has been measured of an entry; None if none of its arms is finished on any base."""
+    runs: dict[str, dict[int, dict[int, dict[str, Run]]]] = {BASE: {}} | {arm: {} for arm in entry.arms}
     dates: set[str] = set()
     for seed in bench.seeds:
-        homes = {arm: bench.home(entry.name, seed, arm) for arm in entry.arms}
-        if not all((home / DONE).exists() for home in homes.values()):
-            continue
-        tasks = set()
-        for arm, home in homes.items():
-            done = json.loads((home / DONE).read_text())
+        tasks: set[str] = set()
+        for arm in entry.arms:
+            path = bench.home(entry.name, seed, arm) / DONE
+            if not path.exists():
+                continue
+            done = json.loads(path.read_text())
             dates.add(done["date"])
-            seconds.setdefault(arm, {})[seed] = done["seconds"]
-            runs.setdefault(arm, {})[seed] = {
-                int(step): {task: load_run(home / "runs" / step / task) for task in scored}
+            runs[arm][seed] = {
+                int(step): {task: load_run(path.parent / "runs" / step / task) for task in scored}
                 for step, scored in done["marks"].items()
             }
             tasks |= {task for scored in done["marks"].values() for task in scored}
-        runs.setdefault(BASE, {})[seed] = {0: {task: bench.base_run(seed, task) for task in tasks}}
-    return Measured(bench, entry, runs, seconds, tuple(sorted(dates))) if runs else None
+        if any(seed in runs[arm] for arm in entry.arms) or not entry.arms:
+            runs[BASE][seed] = {0: {task: bench.base_run(seed, task) for task in tasks}}
+    return Measured(bench, entry, runs, tuple(sorted(dates))) if runs[BASE] else None
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
-def at_equal_recall(measured: Measured, claim: str, better: str, worse: str, margin: float = MARGIN) -> Verdict:
-    """Whether one arm hallucinates less than another at equal recall, in CHAIR_s.
+def at_equal_recall(measured: Measured, claim: str, better: str, worse: str, margin: float = MARGIN) -> Verdict | None:
+    """Whether one arm hallucinates less than another at equal recall, in CHAIR_s; None without a base that has both.
 
     The arm that says more is cut short until it says as much as the other, along its own truncation front: what is left
     of the difference no way of stopping earlier explains.
     """
-    total = _cut(measured.last(better), measured.last(worse))
-    bases = {
-        seed: _cut(_only(measured.last(better), seed), _only(measured.last(worse), seed)) for seed in measured.seeds
-    }
-    values = {seed: difference.value for seed, difference in bases.items()}
+    seeds = measured.shared(better, worse)
+    if not seeds:
+        return None
+    first, second = ({seed: measured.last(arm)[seed] for seed in seeds} for arm in (better, worse))
+    values = {seed: _cut({seed: first[seed]}, {seed: second[seed]}).value for seed in seeds}
+    total = _cut(first, second)
     return Verdict(claim, "points of CHAIR_s at equal recall", total, values, answer(total, values, margin))
-
-
-def _only(runs: Mapping[int, Run], seed: int) -> dict[int, Run]:
-    return {seed: runs[seed]}
 
 
 def _cut(first: Mapping[int, Run], second: Mapping[int, Run]) -> Interval:
@@ -241,14 +239,16 @@ def answer(total: Interval, bases: Mapping[int, float | None], margin: float = M
     return "not supported" if total.low > -margin else "cannot tell"
 
 
-def no_worse(measured: Measured, claim: str, tested: str, reference: str, margin: float = MARGIN) -> Verdict:
+def no_worse(measured: Measured, claim: str, tested: str, reference: str, margin: float = MARGIN) -> Verdict | None:
     """Whether one arm hallucinates no more than another at equal recall: at most `margin` points of CHAIR_s more.
 
     Supported if the interval ends below the margin, not supported if it begins above 0.
     """
-    found = at_equal_recall(measured, claim, tested, reference, margin)
-    low, high = found.difference.low, found.difference.high
+    verdict = at_equal_recall(measured, claim, tested, reference, margin)
+    if verdict is None:
+        return None
+    low, high = verdict.difference.low, verdict.difference.high
     said: Answer = "cannot tell"
     if low is not None and high is not None:
         said = "supported" if high < margin else "not supported" if low > 0 else "cannot tell"
-    return replace(found, answer=said)
+    return replace(verdict, answer=said)

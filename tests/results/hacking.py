@@ -54,17 +54,20 @@ WITH, WITHOUT = "blind, with facts", "blind, without facts"
 
 def verdicts(measured: Measured) -> list[Verdict]:
     """Without facts minus with them: what is lost after the best checkpoint, and where both end."""
+    seeds = measured.shared(WITH, WITHOUT)
+    if not seeds:
+        return []
     unit = "true nouns minus false mentions in a description"
     claims = {
         "the fall after the best checkpoint, without facts beside with them": _falls,
         "the last checkpoint, without facts beside with them": _ends,
     }
-    found = []
+    judged = []
     for claim, value in claims.items():
-        total = _difference(measured, measured.seeds, value)
-        each = {seed: _difference(measured, (seed,), value).value for seed in measured.seeds}
-        found.append(Verdict(claim, unit, total, each, answer(total, each, MARGIN)))
-    return found
+        total = _difference(measured, seeds, value)
+        each = {seed: _difference(measured, (seed,), value).value for seed in seeds}
+        judged.append(Verdict(claim, unit, total, each, answer(total, each, MARGIN)))
+    return judged
 
 
 def _falls(nets: np.ndarray) -> np.ndarray:
@@ -109,7 +112,7 @@ def curves(measured: Measured) -> str:
         "| base seed | reward model | rollout | reward (proxy) | true nouns − false mentions | false in 100 | recall |"
     ]
     lines.append("|---|---|---|---|---|---|---|")
-    for seed in measured.seeds:
+    for seed in measured.shared(WITH, WITHOUT):
         for arm in (WITHOUT, WITH):
             rows = map(json.loads, (measured.home(seed, arm) / "training.jsonl").read_text().splitlines())
             proxy = {int(row["step"]): float(row["reward"]) for row in rows}

@@ -185,7 +185,7 @@ _RELEASED = replace(
 )
 
 
-def words_verdict(measured: Measured) -> list[Verdict]:
+def words_verdict(measured: Measured) -> list[Verdict | None]:
     """The release beside the recipe."""
     return [at_equal_recall(measured, "the recipe beside the form of the release", "recipe", "as released")]
 

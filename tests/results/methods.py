@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from aligners.best_of_n import BestOfN, BestOfNEngine
-from aligners.compare import comparison_table
 from aligners.miniature.recipes.ddpo import SETTINGS, align_miniature_ddpo
 from aligners.miniature.recipes.rlaif import align_miniature_rlaif
 from aligners.miniature.recipes.rlhf import align_miniature_fact_rlhf
@@ -22,13 +21,13 @@ from evalkit.engines.base import Engine
 from evalkit.engines.vcd import vcd
 from evalkit.harness.asked import Asked
 from evalkit.miniature.captions import fluent
-from evalkit.reports.tables import render
 from evalkit.runs.run import Run
+from evalkit.statistics.intervals import Interval
 from tests.results.bench import BATCH_SIZE, LIST, LIST_F1, TASKS, opened, pooled, pooled_front
 from tests.results.entry import BASE, Entry, Mark, Measured, Site, Verdict, answer
+from tests.results.picture import TRAINED, write_picture
 
 ALL = tuple(TASKS)
-TRAINED = ("dense DPO", "plain DPO", "RLAIF", "fact-RLHF")
 KEPT_STEPS, KEPT_ROLLOUTS = 8, 4  # steps between two checkpoints of DPO that are scored; policies along PPO
 
 
@@ -85,21 +84,25 @@ def best_of_eight(site: Site) -> list[Mark]:
 
 
 def goals(measured: Measured) -> list[Verdict]:
-    """Each method beside the base that stops earlier."""
+    """Each method beside the base that stops earlier, on the bases that have it."""
     verdicts = []
-    bases = measured.last(BASE)
     for arm in TRAINED:
         runs = measured.last(arm)
-        (whole,) = place(pooled_front(bases), BASE, {arm: pooled(runs, arm)})
-        each = {}
-        for seed in measured.seeds:
-            (placed,) = place(pooled_front({seed: bases[seed]}), BASE, {arm: pooled({seed: runs[seed]}, arm)})
-            each[seed] = placed.headline.positions[0].difference.value
-        total = whole.headline.positions[0].difference
-        verdicts.append(
-            Verdict(f"{arm} beside its base cut short", "CHAIR_s at equal recall", total, each, answer(total, each))
-        )
+        if not runs:
+            continue
+        bases = measured.last(BASE)
+        total = _beside(bases, runs)
+        each = {seed: _beside({seed: bases[seed]}, {seed: run}).value for seed, run in runs.items()}
+        claim = f"{arm} beside its base cut short"
+        verdicts.append(Verdict(claim, "points of CHAIR_s at equal recall", total, each, answer(total, each)))
     return verdicts
+
+
+def _beside(bases: Mapping[int, Run], runs: Mapping[int, Run]) -> Interval:
+    """A method minus its base cut to the same recall, CHAIR_s."""
+    front = pooled_front({seed: bases[seed] for seed in runs})
+    (placed,) = place(front, BASE, {"method": pooled(runs, "method")})
+    return placed.headline.positions[0].difference
 
 
 # --- tables -------------------------------------------------------------------------------------------------------
@@ -108,9 +111,6 @@ def goals(measured: Measured) -> list[Verdict]:
 def tables(measured: Measured) -> str:
     """Reductions, the hard scenes, abilities, labels of RLAIF, the reward model."""
     parts = [
-        render(
-            comparison_table([pooled(measured.last(arm), arm) for arm in (BASE, *measured.entry.arms)], {}), "markdown"
-        ),
         "Hallucinated mentions and recall beside the base's, and descriptions that the world's grammar accepts:",
         reductions(measured),
         "Hard scenes alone: those where the first thing that one expects of the place is absent, so that the base is\n"
@@ -134,7 +134,9 @@ def reductions(measured: Measured) -> str:
     for seed in measured.seeds:
         base = figures(measured.last(BASE)[seed])
         for arm in (BASE, *measured.entry.arms):
-            run = measured.last(arm)[seed]
+            run = measured.last(arm).get(seed)
+            if run is None:
+                continue
             own = figures(run)
             less = f"{100 * (own[0] / base[0] - 1):+.0f}" if arm != BASE else ""
             lost = f"{own[1] - base[1]:+.1f}" if arm != BASE else f"{own[1]:.1f}"
@@ -171,6 +173,8 @@ def hard(measured: Measured) -> str:
     tempting = {str(image) for image, scene in scenes.items() if expected_nouns(scene.place)[0] not in scene.nouns}
     lines = [f"| checkpoint | chair_s ↓ | recall ↑ | ({len(tempting)} of {len(scenes)} scenes) |", "|---|---|---|---|"]
     for arm in (BASE, *measured.entry.arms):
+        if not measured.last(arm):
+            continue
         run = pooled(measured.last(arm), arm)
         few = Run(run.manifest, [row for row in run.rows if row["id"].partition("/")[2] in tempting]).intervals()
         lines.append(f"| {arm} | {few['chair_s'].text()} | {few['recall'].text()} | |")
@@ -187,6 +191,8 @@ def abilities(measured: Measured) -> str:
     lines.append("|---" * (3 + len(kinds)) + "|")
     right = Metric("right", "100 * right / n", True)
     for arm in (BASE, *TRAINED):
+        if not measured.last(arm, LIST):
+            continue
         lists = pooled(measured.last(arm, LIST), arm)
         cells = [intervals([LIST_F1], lists.counts(), lists.clusters())["list_f1"].text()]
         cells.append(pooled(measured.last(arm, "pope"), arm).intervals()["accuracy"].text())
@@ -205,6 +211,8 @@ def pair_precision(measured: Measured) -> str:
     lines = ["| base seed | iteration | pairs | pair precision |", "|---|---|---|---|"]
     for seed in measured.seeds:
         path = measured.home(seed, "RLAIF") / "iterations.jsonl"
+        if not path.is_file():
+            continue
         for row in map(json.loads, path.read_text().splitlines()):
             precision = row.get("pair_precision")
             shown = "-" if precision is None else f"{precision:.3f}"
@@ -216,7 +224,10 @@ def reward_models(measured: Measured) -> str:
     """From accuracy.json."""
     lines = ["| base seed | with facts | facts taken away |", "|---|---|---|"]
     for seed in measured.seeds:
-        report = json.loads((measured.home(seed, "fact-RLHF") / "reward" / "accuracy.json").read_text())
+        path = measured.home(seed, "fact-RLHF") / "reward" / "accuracy.json"
+        if not path.is_file():
+            continue
+        report = json.loads(path.read_text())
         shown = [f"{report[name]['value']:.1f}" for name in ("accuracy", "accuracy_no_facts")]
         lines.append(f"| {seed} | {' | '.join(shown)} |")
     return "\n".join(lines)
@@ -239,4 +250,5 @@ METHODS = Entry(
     goals,
     quick=True,
     tables=tables,
+    picture=write_picture,
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
+from aligners.compare import training_cost
 from evalkit.files.atomic import replace_text
 from evalkit.runs.run import Run
 from tests.results.bench import SCENES, pooled
@@ -60,25 +61,37 @@ def section(measured: Measured) -> str:
     entry = measured.entry
     seeds = ", ".join(map(str, measured.seeds))
     bases = f"base{'s' * (len(measured.seeds) > 1)} {seeds}"
-    run = f"Run {' and '.join(measured.dates)} on {bases}: `python -m tests.results {entry.name}`."
-    parts = [heading(entry), run]
-    verdicts = [f"- {verdict.line()}" for verdict in entry.verdicts(measured)]
+    days = f"Run {' and '.join(measured.dates)}" if measured.dates else "Measured"
+    parts = [heading(entry), f"{days} on {bases}: `python -m tests.results {entry.name}`."]
+    verdicts = [f"- {verdict.line()}" for verdict in entry.verdicts(measured) if verdict is not None]
     if verdicts:
         parts.append("\n".join(verdicts))
+    absent = [arm for arm in entry.arms if not measured.runs[arm]]
     if any(measured.last(arm) for arm in entry.arms):
         parts.append(arms_table(measured))
+    if absent:
+        parts.append(f"Not run yet: {', '.join(absent)}.")
+    if entry.picture is not None:
+        parts.append(f"![{entry.title}](images/{picture_name(entry)})")
     extra = entry.tables(measured)
     return "\n\n".join([*parts, extra] if extra else parts)
 
 
+def picture_name(entry: Entry) -> str:
+    """File of an entry's picture, below images/ beside the page."""
+    return f"results-{entry.name}.svg"
+
+
 def arms_table(measured: Measured) -> str:
-    """Every arm at its end, all bases together."""
-    lines = [f"| arm | {' | '.join(COLUMNS)} | seconds |", "|---" * (len(COLUMNS) + 2) + "|"]
+    """Every arm at its end, the bases together that have it."""
+    lines = [f"| arm | bases | {' | '.join(COLUMNS)} | training, s |", "|---" * (len(COLUMNS) + 3) + "|"]
     for arm in (BASE, *measured.entry.arms):
         runs = measured.last(arm)
         if runs:
-            took = ", ".join(str(round(value)) for value in measured.seconds.get(arm, {}).values())
-            lines.append(f"| {arm} | {' | '.join(cells(pooled(runs, arm)))} | {took or '-'} |")
+            costs = [training_cost(measured.home(seed, arm)).get("seconds") for seed in runs]
+            took = ", ".join(str(round(cost)) for cost in costs if cost is not None)
+            bases = ", ".join(map(str, runs))
+            lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} | {took or '-'} |")
     return "\n".join(lines)
 
 

@@ -13,13 +13,14 @@ from aligners.miniature.tells import RULES, rates
 from evalkit.miniature.captions import split_sentences
 from evalkit.miniature.files import read_scenes
 from evalkit.reports.pictures.canvas import Point, SvgCanvas
+from evalkit.runs.run import Run
 from tests.results.bench import CHAIR, pooled, pooled_front
 from tests.results.entry import BASE, Measured
-from tests.results.methods import TRAINED
 
 WIDTH, HEIGHT = 820, 520
 LEFT, RIGHT, TOP, BOTTOM = 60, 190, 34, 52
 GREY = "#444444"
+TRAINED = ("dense DPO", "plain DPO", "RLAIF", "fact-RLHF")
 COLOURS = {"dense DPO": "#0072B2", "plain DPO": "#56B4E9", "RLAIF": "#D55E00", "fact-RLHF": "#009E73"}
 UNTRAINED = {"careful prompt": "#CC79A7", "VCD": "#8C564B", "best of 8": "#E69F00"}
 LOWEST = 90.0  # recall; below it lie the first sentences alone
@@ -28,8 +29,8 @@ LOWEST = 90.0  # recall; below it lie the first sentences alone
 def write_picture(measured: Measured, path: Path) -> None:
     """Draw it as SVG."""
     canvas = SvgCanvas(WIDTH, HEIGHT)
-    lines = {arm: trail(measured, arm) for arm in TRAINED}
-    dots = {arm: rates_of(measured, arm) for arm in UNTRAINED}
+    lines = {arm: trail(measured, arm) for arm in TRAINED if measured.last(arm)}
+    dots = {arm: _rates(measured.last(arm)) for arm in UNTRAINED if measured.last(arm)}
     front = truncation(measured)
     rules = [point for point in blind_rules(measured) if point[0] >= LOWEST]
     everything = [*front, *rules, *dots.values(), *(point for line in lines.values() for point in line)]
@@ -93,22 +94,18 @@ def legend(canvas: SvgCanvas, beyond: Sequence[str]) -> None:
 
 
 def trail(measured: Measured, arm: str) -> list[Point]:
-    """(recall, CHAIR_s) of the base and an arm's checkpoints in order, all bases together."""
-    found = [rates_of(measured, BASE)]
-    for step in sorted({step for steps in measured.runs[arm].values() for step in steps}):
-        runs = {seed: steps[step][CHAIR] for seed, steps in measured.runs[arm].items() if step in steps}
-        if len(runs) == len(measured.seeds):
-            found.append(_rates({**runs}))
-    return found
+    """(recall, CHAIR_s) of an arm's bases and its checkpoints in order, the bases together that have the arm."""
+    seeds = measured.shared(arm)
+    points = [_rates({seed: measured.last(BASE)[seed] for seed in seeds})]
+    for step in sorted({step for seed in seeds for step in measured.runs[arm][seed]}):
+        runs = {seed: measured.runs[arm][seed][step][CHAIR] for seed in seeds if step in measured.runs[arm][seed]}
+        if len(runs) == len(seeds):
+            points.append(_rates(runs))
+    return points
 
 
-def rates_of(measured: Measured, arm: str) -> Point:
-    """(recall, CHAIR_s) of an arm's end, all bases together."""
-    return _rates(measured.last(arm))
-
-
-def _rates(runs: Mapping[int, object]) -> Point:
-    values = pooled(runs, "").intervals(resamples=100)  # type: ignore[arg-type]
+def _rates(runs: Mapping[int, Run]) -> Point:
+    values = pooled(runs, "").intervals(resamples=100)
     return values["recall"].value or 0.0, values["chair_s"].value or 0.0
 
 

@@ -19,9 +19,9 @@ def arm(facts: bool, degraded: bool) -> Train:
     """A reward model; there is no policy to score."""
 
     def train(site: Site) -> list[Mark]:
-        found = reward_model_accuracy(site.base, site.seed, facts, degraded, data=site.shared / "data")
+        model = reward_model_accuracy(site.base, site.seed, facts, degraded, data=site.shared / "data")
         site.out.mkdir(parents=True, exist_ok=True)
-        replace_text(site.out / ACCURACY, json.dumps(found.accuracy.as_dict()) + "\n")
+        replace_text(site.out / ACCURACY, json.dumps(model.accuracy.as_dict()) + "\n")
         return []
 
     return train
@@ -30,7 +30,7 @@ def arm(facts: bool, degraded: bool) -> Train:
 def table(measured: Measured) -> str:
     """Accuracy by base."""
     lines = [f"| base seed | {' | '.join(ARMS)} |", "|---" * (len(ARMS) + 1) + "|"]
-    for seed in measured.seeds:
+    for seed in measured.shared(*ARMS):
         shown = []
         for name in ARMS:
             value = json.loads((measured.home(seed, name) / ACCURACY).read_text())

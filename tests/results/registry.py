@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tests.results.bases import BASES
 from tests.results.corrections import AMOUNT, DENSE
 from tests.results.entry import Entry
 from tests.results.hacking import HACKING
@@ -10,5 +11,5 @@ from tests.results.methods import METHODS
 from tests.results.reading import FACTS
 
 ENTRIES: Mapping[str, Entry] = {
-    entry.name: entry for entry in (METHODS, DENSE, AMOUNT, RELEASED, ITERATIVE, NOISE, FACTS, HACKING)
+    entry.name: entry for entry in (BASES, METHODS, DENSE, AMOUNT, RELEASED, ITERATIVE, NOISE, FACTS, HACKING)
 }
