@@ -13,6 +13,7 @@ from evalkit.errors import EvalkitError
 PAGES = (
     ("overview", "Overview", ":material/leaderboard:"),
     ("compare", "Compare", ":material/compare_arrows:"),
+    ("fronts", "Fronts", ":material/show_chart:"),
     ("samples", "Samples", ":material/image_search:"),
     ("objects", "Objects", ":material/grid_on:"),
     ("training", "Training", ":material/trending_down:"),

@@ -1,5 +1,7 @@
 """Charts: Altair specifications from the tables. Colours are told apart without colour vision too."""
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
@@ -81,6 +83,53 @@ def effects_chart(effects: pd.DataFrame) -> alt.LayerChart:
         x="value:Q", y=y, yOffset=offset, color=colour, shape=shape, tooltip=tips
     )
     return alt.layer(zero, bars, dots).properties(height={"step": 18})
+
+
+def fronts_chart(
+    curves: pd.DataFrame,
+    points: pd.DataFrame | None,
+    colours: Mapping[str, str],
+    at: Metric,
+    metric: Metric,
+    words: bool = False,
+) -> alt.LayerChart:
+    """Runs cut ever later: a band and a line by sentences each, dashed by words; single runs as diamonds.
+
+    Args:
+        curves, points: see `dashboard.frames.fronts`.
+        colours: run -> colour.
+        words: whether the cuts after words are drawn, too.
+    """
+    scale = alt.Scale(zero=False, nice=True)
+    x = alt.X("x:Q", title=f"{arrow(at)} ({at.unit})", scale=scale, axis=alt.Axis(tickCount=8))
+    y = alt.Y("y:Q", title=f"{arrow(metric)} ({metric.unit})", scale=scale, axis=alt.Axis(tickCount=8))
+    colour = alt.Color("run:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=None)
+    figures = [alt.Tooltip("x:Q", title=at.name, format=".1f"), alt.Tooltip("y:Q", title=metric.name, format=".1f")]
+    limits = [alt.Tooltip(f"{side}:Q", format=".1f") for side in ("low", "high")]
+    line = alt.Chart(curves[curves["way"] != "words"])
+    order = alt.Order("step:Q")
+    layers = [
+        line.mark_area(opacity=0.13).encode(x=x, y=alt.Y("low:Q", scale=scale, stack=None), y2="high:Q", color=colour),
+        line.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, order=order),
+        alt.Chart(curves[(curves["way"] != "words") & curves["cut"].notna()])
+        .mark_point(filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            size=alt.condition("datum.whole", alt.value(150), alt.value(35)),
+            tooltip=[alt.Tooltip("run:N"), alt.Tooltip("cut:N", title="cut after"), *figures, *limits],
+        ),
+    ]
+    if words:
+        dashed = alt.Chart(curves[curves["way"] == "words"])
+        layers.append(dashed.mark_line(strokeWidth=1.2, strokeDash=[4, 3]).encode(x=x, y=y, color=colour, order=order))
+    if points is not None and not points.empty:
+        single = alt.Chart(points).mark_point(filled=True, size=140, shape="diamond", opacity=1)
+        layers.append(
+            single.encode(x=x, y=y, color=colour, tooltip=[alt.Tooltip("run:N"), *figures, alt.Tooltip("verdict:N")])
+        )
+    return alt.layer(*layers).properties(height=380)
 
 
 def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:

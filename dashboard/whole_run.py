@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from dashboard.charts import COLOURS, fronts_chart
 from dashboard.choices import say
 from dashboard.frames.errors import errors_table
+from dashboard.frames.fronts import curves_frame, points_frame
 from dashboard.frames.objects import scenes_table
+from dashboard.markup.fronts import key_html
 from dashboard.markup.samples import errors_html
 from dashboard.reading.cache import remembered
 from evalkit.analysis.front import RunFront
 from evalkit.analysis.front_file import read_fronts, stored_standings
 from evalkit.analysis.standing import Placed, place
 from evalkit.errors import EvalkitError
-from evalkit.reports.markup import escaped
-from evalkit.reports.pictures.canvas import PngCanvas
-from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
+from evalkit.reports.markup import clean, escaped
 from evalkit.runs.run import Run, RunSummary
 
 
@@ -58,15 +59,19 @@ def _front(info: RunSummary, run: Run, front: RunFront, beside: Sequence[tuple[R
     st.caption("The line: this run's own responses cut after 1, 2, … sentences. What lies below it hallucinates less.")
     for one in placed:
         st.html(f"<div>{escaped(one.other)}: {escaped(one.sentence())}</div>")
-    picture = remembered(("front", info.name), runs, lambda: front_picture(front, info.label, placed))
-    st.image(picture, width=WIDTH)
+    draw_front(front, info.label, placed)
 
 
-def front_picture(front: RunFront, base: str, placed: Sequence[Placed]) -> bytes:
-    """A front with the runs beside it, as PNG."""
-    canvas = PngCanvas(WIDTH, HEIGHT)
-    draw(canvas, front, base, placed)
-    return canvas.content()
+def draw_front(front: RunFront, base: str, placed: Sequence[Placed]) -> None:
+    """A front with the runs beside it: the headline metric against what is held equal."""
+    metric, base = front.compared[0], clean(base)
+    curves, points = curves_frame({base: front}, metric.name), points_frame(placed, metric.name)
+    if curves.empty:
+        return
+    colours = {base: "#7F7F7F"} | dict(zip(points["run"], COLOURS, strict=False))
+    way = "shifted blindly" if front.front.answers else "cut ever later (dashed: after words)"
+    st.html(key_html({f"{base}, {way}": colours[base]} | {name: colours[name] for name in points["run"]}))
+    st.altair_chart(fronts_chart(curves, points, colours, front.at, metric, words=True), alt=f"the front of {base}")
 
 
 def _standing(info: RunSummary, row: Mapping[str, object]) -> None:

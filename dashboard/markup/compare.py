@@ -23,19 +23,21 @@ def effects_html(effects: Sequence[Effect], base: str, other: str, groups: Seque
         verdict = effect.verdict()
         kind = f" class='hk-{verdict}'" if verdict in ("better", "worse") else ""
         rows.append(
-            f"<tr>{first}{name}<td>{_figure(effect.base)}</td><td>{_figure(effect.other)}</td>"
-            f"<td><b>{_signed(effect.difference)}</b></td><td>{_p(effect.p_holm)}</td>"
+            f"<tr>{first}{name}<td>{figure(effect.base)}</td><td>{figure(effect.other)}</td>"
+            f"<td><b>{signed_html(effect.difference)}</b></td><td>{_p(effect.p_holm)}</td>"
             f"<td>{_items(effect)}</td><td{kind}>{escaped(verdict)}</td></tr>"
         )
     table = f"<table class='hk-table'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f"<div class='hk-scroll'>{table}</div>"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A number, or a dash where there is none."""
     return "–" if value is None else f"{value:.1f}"
 
 
-def _signed(difference: Interval) -> str:
+def signed_html(difference: Interval) -> str:
+    """A difference with its sign, and its limits smaller."""
     if difference.value is None:
         return "–"
     text = f"{difference.value:+.1f}"

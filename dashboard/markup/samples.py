@@ -53,6 +53,8 @@ table.hk-table .hk-tag { font-size: .72rem; border: 1px solid; border-radius: 4p
   font-style: normal; white-space: nowrap; }
 table.hk-table .hk-tag-flag { border-color: #e53935; background: rgba(229,57,53,.22); opacity: 1; }
 a.hk-link, a.hk-link:visited { color: inherit !important; text-decoration: underline; }
+.hk-key { display: inline-block; margin-right: 1rem; overflow-wrap: anywhere; }
+.hk-dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .35rem; }
 .hk-better { color: #2a9440; font-weight: 600; }
 .hk-worse { color: #e53935; font-weight: 600; }
 .hk-frame { overflow: auto; max-height: 78vh; border-radius: 8px; }

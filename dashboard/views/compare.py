@@ -10,13 +10,12 @@ from dashboard.frames.compare import changes_against, effects_frame, items_frame
 from dashboard.markup.compare import effects_html
 from dashboard.markup.samples import key_values_html, link
 from dashboard.reading.cache import remembered
-from dashboard.whole_run import front_picture
+from dashboard.whole_run import draw_front
 from evalkit.analysis.comparison import Comparison, Effect, Pair, compare
 from evalkit.analysis.front_file import read_fronts
 from evalkit.errors import EvalkitError
 from evalkit.reports.comparisons import comparison_report
 from evalkit.reports.markup import clean, escaped
-from evalkit.reports.pictures.fronts import WIDTH
 from evalkit.runs.run import Run, RunSummary
 from evalkit.runs.signature import differences
 
@@ -88,7 +87,7 @@ def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) ->
         for warning in pair.warnings:
             say(warning, "warning")
         st.html(effects_html(pair.effects, pair.base, pair.other))
-    _front(comparison, runs)
+    _fronts(comparison, runs)
     frame = effects_frame(comparison.pairs)
     if not frame.empty:
         st.altair_chart(effects_chart(frame), alt="differences with intervals")
@@ -101,17 +100,12 @@ def _compare(infos: Sequence[RunSummary], runs: Sequence[Run], details: bool) ->
     _export(comparison)
 
 
-def _front(comparison: Comparison, runs: Sequence[Run]) -> None:
-    """The base's own responses cut short, from its front.json, with the other runs beside it."""
-    placed = [placement for pair in comparison.pairs for placement in pair.fronts if not placement.shifted]
-    if not placed:
-        return
-
-    def picture() -> bytes:
-        front = next(front for front in read_fronts(runs[0]) if front.front.answers is None)
-        return front_picture(front, placed[0].base, placed)
-
-    st.image(remembered("front", runs, picture), width=WIDTH)
+def _fronts(comparison: Comparison, runs: Sequence[Run]) -> None:
+    """The base's own fronts, from its front.json, with the other runs beside them."""
+    placed = [beside for pair in comparison.pairs for beside in pair.fronts]
+    for front in remembered("fronts", runs[:1], lambda: read_fronts(runs[0])) if placed else ():
+        if own := [beside for beside in placed if beside.at.name == front.at.name]:
+            draw_front(front, own[0].base, own)
 
 
 def _items(infos: Sequence[RunSummary], runs: Sequence[Run]) -> None:

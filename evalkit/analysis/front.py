@@ -15,7 +15,7 @@ A failed response stays one: it is in no cut and in no comparison. A response cu
 of empty responses lies at the start of every front and is beyond none.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,7 @@ from evalkit.text.cuts import sentence_ends, word_ends
 
 MOST_CUTS = 32  # of a curve, besides the empty and the whole response
 WAYS: Mapping[str, tuple[Callable[[str], list[int]], int]] = {"sentences": (sentence_ends, 1), "words": (word_ends, 5)}
+MIXTURES = 12  # drawn between two cuts of a blind shift
 WHOLE = "all"  # the last cut of every curve
 
 Key = tuple[str, int]  # item id, sample
@@ -99,6 +100,57 @@ class RunFront:
             }
             for cut in range(cuts)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A point of a curve as it is drawn: what is held equal, and a metric with its limits.
+
+    cut  of the responses; None for a mixture of two cuts
+    """
+
+    cut: Cut | None
+    level: float
+    value: float
+    low: float
+    high: float
+
+
+def curve_points(front: RunFront, curve: Curve, metric: Metric) -> list[CurvePoint]:
+    """The defined points of a curve, in order.
+
+    Between two cuts of descriptions the line is straight, or nearly. Between answers and a constant answer it is not:
+    mixtures of their counts are put there, as the comparison mixes them, with limits as far apart as in between.
+    """
+    sums = curve.counts.sum(axis=0)
+    points: list[CurvePoint] = []
+    before: tuple[CurvePoint, Array] | None = None
+    for cut, found, counts in zip(curve.cuts, front.points[curve.name], sums, strict=True):
+        level, own = found[front.at.name].value, found[metric.name]
+        if level is None or own.value is None:
+            continue
+        low, high = (own.value, own.value) if own.low is None or own.high is None else (own.low, own.high)
+        point = CurvePoint(cut, level, own.value, low, high)
+        if before is not None and front.front.answers:
+            points += _mixed(front, metric, before, (point, counts))
+        points.append(point)
+        before = point, counts
+    return points
+
+
+def _mixed(
+    front: RunFront, metric: Metric, first: tuple[CurvePoint, Array], second: tuple[CurvePoint, Array]
+) -> Iterator[CurvePoint]:
+    """Mixtures of two cuts in equal steps."""
+    (start, start_counts), (end, end_counts) = first, second
+    for step in range(1, MIXTURES):
+        share = step / MIXTURES
+        counts = dict(zip(front.names, (share * end_counts + (1 - share) * start_counts).tolist(), strict=True))
+        level, value = front.at.value(counts), metric.value(counts)
+        if level is not None and value is not None:
+            below = share * (end.value - end.low) + (1 - share) * (start.value - start.low)
+            above = share * (end.high - end.value) + (1 - share) * (start.high - start.value)
+            yield CurvePoint(None, level, value, value - below, value + above)
 
 
 def measure(benchmark: Benchmark, samples: Iterable[Sample]) -> list[RunFront]:

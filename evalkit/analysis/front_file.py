@@ -23,7 +23,7 @@ from evalkit.benchmark import Front
 from evalkit.errors import DataError, RecordError
 from evalkit.metrics import Array, Metric
 from evalkit.runs.records import FRONT, RECORDS, read_json, write_json
-from evalkit.runs.run import Run
+from evalkit.runs.run import RunSummary
 from evalkit.schema import Json
 from evalkit.statistics.intervals import Interval
 
@@ -53,7 +53,7 @@ def write_fronts(run_dir: Path, signature: str, fronts: Sequence[RunFront], stan
     )
 
 
-def read_fronts(run: Run) -> list[RunFront]:
+def read_fronts(run: RunSummary) -> list[RunFront]:
     """The fronts that are stored beside a run's records; none where there is no front.json.
 
     Raises:
@@ -71,7 +71,7 @@ def read_fronts(run: Run) -> list[RunFront]:
         raise RecordError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
-def stored_standings(run: Run) -> list[Mapping[str, Json]]:
+def stored_standings(run: RunSummary) -> list[Mapping[str, Json]]:
     """Beside which bases `evalkit front` placed a run, as it wrote them; none without a front.json.
 
     Raises:
@@ -85,7 +85,7 @@ def stored_standings(run: Run) -> list[Mapping[str, Json]]:
     return standings
 
 
-def fits(run: Run) -> bool:
+def fits(run: RunSummary) -> bool:
     """Whether a run has fronts of its own that belong to the records that are there."""
     if run.path is None or not (run.path / FRONT).exists():
         return False

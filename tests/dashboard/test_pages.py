@@ -14,7 +14,7 @@ from evalkit.__main__ import main
 from evalkit.runs.checksums import unsealed
 
 Open = Callable[..., AppTest]
-PAGES = ("overview", "compare", "samples", "objects", "training", "live")
+PAGES = ("overview", "compare", "fronts", "samples", "objects", "training", "live")
 BASE, ALIGNED = "runs/base/chair", "runs/aligned/chair"
 
 

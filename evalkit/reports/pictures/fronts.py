@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.analysis.front import WHOLE, RunFront
+from evalkit.analysis.front import WHOLE, CurvePoint, RunFront, curve_points
 from evalkit.analysis.standing import Placed
 from evalkit.errors import RecordError, UsageError
 from evalkit.files.atomic import replaced
@@ -88,9 +88,11 @@ def draw(canvas: Canvas, front: RunFront, base: str, placed: Sequence[Placed], i
         labels.put(scale.point(x, y), one_line(name), 12, colour)
     taken = [scale.point(x, y) for _, x, y in runs if x is not None and y is not None]
     for mark in reversed(next(iter(lines.values()))):  # "all" first: the last points lie close together
-        place = scale.point(mark.x, mark.y)
-        if mark.x >= scale.x[0] and (mark.cut == WHOLE or all(math.dist(place, other) > APART for other in taken)):
-            labels.put(place, mark.cut, 11, BASE, needed=False)
+        place = scale.point(mark.level, mark.value)
+        if mark.cut is None or mark.level < scale.x[0]:
+            continue
+        if mark.cut == WHOLE or all(math.dist(place, other) > APART for other in taken):
+            labels.put(place, str(mark.cut), 11, BASE, needed=False)
             taken.append(place)
     title = f"{one_line(base)}: all, and cut after each sentence (dashed: after words)"
     if front.front.answers:
@@ -98,43 +100,25 @@ def draw(canvas: Canvas, front: RunFront, base: str, placed: Sequence[Placed], i
     canvas.text((LEFT, 20), title, 13, BASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """A point of a curve: recall, rate with its limits, and where the responses were cut."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    cut: str
-
-
-def _lines(front: RunFront, metric: Metric, levels: Sequence[float]) -> dict[str, list[_Mark]]:
+def _lines(front: RunFront, metric: Metric, levels: Sequence[float]) -> dict[str, list[CurvePoint]]:
     """Curve name -> its defined points, from the first sentence or the lowest run on."""
-    lines: dict[str, list[_Mark]] = {}
-    for curve in front.curves:
-        lines[curve.name] = marks = []
-        for cut, point in zip(curve.cuts, front.points[curve.name], strict=True):
-            x, y = point[front.at.name].value, point[metric.name]
-            if x is not None and y.value is not None:
-                low, high = (y.value, y.value) if y.low is None or y.high is None else (y.low, y.high)
-                marks.append(_Mark(x, y.value, low, high, str(cut)))
+    points = {curve.name: curve_points(front, curve, metric) for curve in front.curves}
     if front.front.answers:
-        return lines
-    start = min([*levels, *(mark.x for mark in lines["sentences"] if mark.cut != "0")], default=0.0)
+        return points
+    start = min([*levels, *(point.level for point in points["sentences"] if point.cut != 0)], default=0.0)
     return {
-        name: [mark for mark, after in zip(marks, [*marks[1:], marks[-1]], strict=True) if after.x >= start]
-        for name, marks in lines.items()
-        if marks
+        name: [point for point, after in zip(own, [*own[1:], own[-1]], strict=True) if after.level >= start]
+        for name, own in points.items()
+        if own
     }
 
 
-def _scale(lines: Mapping[str, Sequence[_Mark]], runs: Sequence[Point]) -> _Scale:
+def _scale(lines: Mapping[str, Sequence[CurvePoint]], runs: Sequence[Point]) -> _Scale:
     marks = [mark for line in lines.values() for mark in line]
     if not marks:
         raise UsageError("front: the metric is defined at no cut")
-    xs = [mark.x for mark in marks if mark.cut != "0"] + [x for x, _ in runs]
-    ys = [y for mark in marks for y in (mark.y, mark.low, mark.high)] + [y for _, y in runs]
+    xs = [mark.level for mark in marks if mark.cut != 0] + [x for x, _ in runs]
+    ys = [y for mark in marks for y in (mark.value, mark.low, mark.high)] + [y for _, y in runs]
     return _Scale(_range(xs), _range(ys))
 
 
@@ -177,19 +161,20 @@ def _named(metric: Metric) -> str:
     return f"{metric.name}, {metric.unit}{better}"
 
 
-def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[_Mark]) -> None:
-    inside = [mark for mark in marks if mark.x >= scale.x[0]]
-    line = [scale.point(mark.x, mark.y) for mark in inside]
+def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[CurvePoint]) -> None:
+    inside = [mark for mark in marks if mark.level >= scale.x[0]]
+    line = [scale.point(mark.level, mark.value) for mark in inside]
     if len(line) > 1:
         canvas.line(line, BASE, 1.0 if name == "words" else 2.0, dashed=name == "words")
     if name == "words":
         return
-    band = [scale.point(mark.x, mark.low) for mark in inside]
-    band += [scale.point(mark.x, mark.high) for mark in reversed(inside)]
+    band = [scale.point(mark.level, mark.low) for mark in inside]
+    band += [scale.point(mark.level, mark.high) for mark in reversed(inside)]
     if len(band) > 4:
         canvas.area(band, BASE, 0.13)
     for place, mark in zip(line, inside, strict=True):
-        canvas.dot(place, 3.5, BASE, filled=mark.cut == WHOLE)
+        if mark.cut is not None:
+            canvas.dot(place, 3.5, BASE, filled=mark.cut == WHOLE)
 
 
 class _Labels:
