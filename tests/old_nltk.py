@@ -9,8 +9,9 @@ again and again until WordNet knew what was left ("less" -> "le", "womens" -> "w
 import re
 from functools import cache
 
+from evalkit.text.chunks import align
 from evalkit.text.lemmas import ENDINGS
-from evalkit.text.tokens import Words, _align, _lemmatizer, lemma, read_words
+from evalkit.text.tokens import Words, _lemmatizer, lemma, read_words
 
 
 @cache
@@ -45,7 +46,7 @@ def read_words_then(text: str, *, plain: bool = False) -> Words:
     then = old_tokenizer()(text)
     if then == read_words(text).texts:
         return read_words(text, plain=plain)
-    return Words(text, then, _align(then, text))
+    return Words(text, then, align(then, text))
 
 
 def lemma_then(word: str, pos: str = "n") -> str:
@@ -57,3 +58,24 @@ def lemma_then(word: str, pos: str = "n") -> str:
         forms = [form[: -len(old)] + new for form in forms for old, new in ENDINGS[pos] if form.endswith(old)]
         known = [form for form in (word, *forms) if form in _lemmatizer().entries[pos]]
     return min(known, key=len, default=word)
+
+
+class _Uncut:
+    """A reader that cuts no chunk on its own: every text is read as a whole."""
+
+    def split(self, text: str) -> None:
+        return None
+
+
+def read_as_then(monkeypatch) -> None:
+    """Let the scorer read by the old rules."""
+    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.tokenizer", lambda *, plain: _Uncut())
+
+
+def lemmatise_as_then(monkeypatch) -> None:
+    """Let the scorer take lemmas by the old rule."""
+    monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
+    monkeypatch.setattr(
+        "benchmarks.objects.mentions.lemmas", lambda word: {pos: lemma_then(word, pos) for pos in ENDINGS}
+    )

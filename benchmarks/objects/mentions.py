@@ -25,13 +25,15 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, zip_longest
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
+from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedWords, sift
 from benchmarks.objects.singularise import singularise
 from evalkit.errors import DataError, UsageError
-from evalkit.text.tokens import CACHE_LIMIT, Span, Words, lemma, read_words, tag, tag_at, wordnet_pos
+from evalkit.text.chunks import Span
+from evalkit.text.tokens import Words, answers_at, lemma, lemmas, read_words, tag, tokenizer, wordnet_pos
 
 Variant = Literal["pos_lemma", "singularize", "lemma_noun"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -59,7 +61,7 @@ CHAIR_DOUBLE_WORDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mention:
     """One naming of an object: response[start:end], the word of the synonyms table, its category.
 
@@ -153,11 +155,16 @@ class MentionFinder:
     def __init__(self, vocabulary: Vocabulary, variant: Variant = "pos_lemma") -> None:
         self.vocabulary = vocabulary
         self.variant = check_variant(variant)
-        self._forms = _Forms(vocabulary.relevant, _FORMS[variant])
+        self._forms = Forms(vocabulary.relevant, _FORMS[variant])
+        self._plain = variant == "singularize"
+
+    @cached_property
+    def _marks(self) -> Marks:
+        return Marks(tokenizer(plain=self._plain), self._forms)
 
     def read(self, response: str) -> Words:
         """The lower-cased tokens of a response; without NLTK data for `singularize`."""
-        return read_words(response.lower(), plain=self.variant == "singularize")
+        return read_words(response.lower(), plain=self._plain)
 
     def find(self, response: str) -> Reading:
         """All mentions, in order.
@@ -165,32 +172,28 @@ class MentionFinder:
         Raises:
             AssetError: if the variant needs NLTK data that are not installed.
         """
-        words = self.read(response)
-        forms = list(map(self._forms.__getitem__, words.texts))
-        candidates = list(compress(enumerate(forms), forms))
-        joined, joins = _join(self._settle(words.texts, candidates), self.vocabulary.pairs)
+        sifted = sift(response.lower(), self._marks) or SiftedWords(self.read(response), self._forms)
+        joined, joins = _join(self._settle(sifted), self.vocabulary.pairs)
         named = self._named(joined)
         categories = self.vocabulary.categories
-        spans = _response_spans(response, words, named)
+        spans = _response_spans(response, sifted, named)
         mentions = [
-            Mention(start, end, entry.word, categories[entry.word], entry.reported)
-            for entry, (start, end) in zip(named, spans, strict=True)
+            Mention(start, end, word, categories[word], reported)
+            for (word, _, _, reported), (start, end) in zip(named, spans, strict=True)
         ]
-        return Reading(tuple(mentions), len(words.texts) - joins)
+        return Reading(tuple(mentions), sifted.count - joins)
 
     def joined_words(self, response: str) -> list[str]:
         """All words after normalising and joining, as the authors' script returns them."""
         return join_words(normalise(self.read(response).texts, self.variant), self.vocabulary)
 
-    def _settle(self, words: Sequence[str], candidates: "list[tuple[int, _Form]]") -> list[tuple[int, str]]:
+    def _settle(self, sifted: Sifted | SiftedWords) -> list[tuple[int, str]]:
         """Tag the tokens whose form depends on their part of speech, and only those."""
-        unsettled = [position for position, form in candidates if not isinstance(form, str)]
-        tags = iter(tag_at(words, unsettled) if unsettled else ())
-        settled = [
-            (position, form if isinstance(form, str) else form[wordnet_pos(next(tags))])
-            for position, form in candidates
-            if form is not None
-        ]
+        unsettled = [(position, form) for position, form in sifted.forms if not isinstance(form, str)]
+        if not unsettled:
+            return cast("list[tuple[int, str]]", sifted.forms)
+        answers = iter(answers_at(sifted.texts(), unsettled))
+        settled = [(position, form if isinstance(form, str) else next(answers)) for position, form in sifted.forms]
         return [entry for entry in settled if entry[1]]
 
     def _named(self, joined: "list[_Joined]") -> "list[_Joined]":
@@ -223,28 +226,11 @@ def seats_are_of_toilets(words: Collection[str]) -> bool:
     return "toilet" in words and "seat" in words
 
 
-_Form = str | Mapping[str, str] | None
 _FORMS: Mapping[Variant, Callable[[str], Mapping[str, str]]] = {
-    "pos_lemma": lambda word: {pos: lemma(word, pos) for pos in "nvar"},
+    "pos_lemma": lambda word: lemmas(word),
     "singularize": lambda word: {"n": singularise(word)},
     "lemma_noun": lambda word: {"n": lemma(word, "n")},
 }
-
-
-class _Forms(dict[str, _Form]):
-    """Token -> its form if that is relevant, else None; part of speech -> form ("" irrelevant) where that decides."""
-
-    def __init__(self, relevant: frozenset[str], forms: Callable[[str], Mapping[str, str]]) -> None:
-        super().__init__()
-        self.relevant, self.forms = relevant, forms
-
-    def __missing__(self, word: str) -> _Form:
-        if len(self) >= CACHE_LIMIT:
-            self.clear()
-        forms = {pos: form if form in self.relevant else "" for pos, form in self.forms(word).items()}
-        distinct = set(forms.values())
-        self[word] = settled = forms if len(distinct) > 1 else distinct.pop() or None
-        return settled
 
 
 class _Joined(NamedTuple):
@@ -304,12 +290,11 @@ def _back(position: int, places: int, doubles: Sequence[int]) -> int:
     return position
 
 
-def _response_spans(response: str, words: Words, entries: Sequence[_Joined]) -> list[Span]:
+def _response_spans(response: str, sifted: Sifted | SiftedWords, entries: Sequence[_Joined]) -> list[Span]:
     """Spans of joined words in the response itself; lower() makes one letter longer, "İ"."""
     if not entries:
         return []
-    places = words.spans([place for entry in entries for place in (entry.first, entry.last)])
-    spans = [(start, end) for (start, _), (_, end) in zip(places[::2], places[1::2], strict=True)]
+    spans = sifted.spans([(entry.first, entry.last) for entry in entries])
     if "İ" not in response:
         return spans
     lengths = [len(letter.lower()) for letter in response]

@@ -35,6 +35,7 @@ ENDINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "r": (),
 }
 _OLD_ENDINGS = {pos: tuple(old for old, _ in endings) for pos, endings in ENDINGS.items()}
+_ANY_ENDING = tuple({old for endings in _OLD_ENDINGS.values() for old in endings})
 
 
 class Lemmatizer:
@@ -45,6 +46,7 @@ class Lemmatizer:
     ) -> None:
         self.entries = entries
         self.exceptions = exceptions
+        self._exceptional = frozenset().union(*exceptions.values())
 
     @classmethod
     def load(cls, folder: Any) -> "Lemmatizer":
@@ -68,3 +70,9 @@ class Lemmatizer:
             forms = [word[: -len(old)] + new for old, new in ENDINGS[pos] if word.endswith(old)]
         known = [form for form in (word, *forms) if form in entries]
         return min(known, key=len) if known else word
+
+    def lemmas(self, word: str) -> dict[str, str]:
+        """The lemma for every part of speech."""
+        if not word.endswith(_ANY_ENDING) and word not in self._exceptional:
+            return dict.fromkeys(FILES, word)
+        return {pos: self.lemma(word, pos) for pos in FILES}

@@ -4,6 +4,9 @@ Each tag is the class with the largest sum of weights over 14 features of the wo
 positions and the two tags before it. The weights are kept as one row per feature; the part that depends on words
 alone is summed once per word and position and remembered. NLTK adds the weights in a fixed order, so two classes
 that tie but for rounding are decided by that order: such near-ties are summed again exactly as NLTK does.
+
+Where only a question about the tag matters ("noun or verb, or something else?"), the words often answer it whatever the
+two tags before are: `answers_at` bounds what these tags can add to any class and predicts them only where they decide.
 """
 
 import json
@@ -17,6 +20,7 @@ Row = NDArray[np.float64]
 
 START = ("-START-", "-START2-")
 END = ("-END-", "-END2-")
+Answers = tuple[tuple[str, str], ...]  # (first letter of a tag, answer), at last ("", answer) for all others
 NEAR_TIE = 1e-6  # weights are multiples of 0.001; float noise of a sum is far below
 CACHE_LIMIT = 200_000
 
@@ -34,6 +38,10 @@ class PerceptronTagger:
         self._column = {label: index for index, label in enumerate(self.classes)}
         self._rows = {kind: _Rows(features, self._sum) for kind, features in _GROUPS.items()}
         self._weights = _FeatureRows(self._row)
+        self._answers: dict[Answers, tuple[str, ...]] = {}
+        self._margins: dict[tuple[str | None, str, int, Answers], Row] = {}
+        self._lead: dict[tuple[str, int], Row] = {}
+        self._before: dict[str, Row] = {}  # tag -> what it and every tag before it add, shape (tags, classes)
         self._normal = _NormalForms()
 
     @classmethod
@@ -73,6 +81,60 @@ class PerceptronTagger:
             tags.append(known[-1])
         return tags
 
+    def answers_at(self, words: Sequence[str], asked: Sequence[tuple[int, Answers]]) -> list[str]:
+        """What the tags at ascending positions answer, each to a question of its own.
+
+        Args:
+            asked: position, and the answers to its question: pairs (first letter of the tag, answer), then one pair
+                ("", answer) for all other tags.
+        """
+        answers = [self._by_words(words, position, question) for position, question in asked]
+        open_ = [index for index, answer in enumerate(answers) if answer is None]
+        tags = self.tag_at(words, [asked[index][0] for index in open_])
+        for index, tag in zip(open_, tags, strict=True):
+            answers[index] = _answer(asked[index][1], tag)
+        return [answer for answer in answers if answer is not None]
+
+    def _by_words(self, words: Sequence[str], index: int, question: Answers) -> str | None:
+        """The answer that holds whatever stands before; None if the tags before may change it."""
+        if words[index] in self.tagdict:
+            return _answer(question, self.tagdict[words[index]])
+        here, scores = self._word_scores(words, index)
+        if scores is _NO_ROW:
+            return None
+        best = int(scores.argmax())
+        previous = self._fixed(words, index - 1) if self._is_fixed(words, index - 1) else None
+        margin = self._margins.get((previous, here, best, question))
+        if margin is None:
+            if len(self._margins) >= CACHE_LIMIT:
+                self._margins.clear()
+            margin = self._margin(previous, here, best, question)
+            self._margins[previous, here, best, question] = margin
+        return self._answers[question][best] if (scores + margin).max() < scores[best] - NEAR_TIE else None
+
+    def _margin(self, previous: str | None, here: str, best: int, question: Answers) -> Row:
+        """The most that the tags before add to each class more than to `best`; -inf where the answer is the same."""
+        answers = self._answers.get(question)
+        if answers is None:
+            answers = self._answers[question] = tuple(_answer(question, label) for label in self.classes)
+        gains = []
+        for tag in (*self.classes, *START) if previous is None else (previous,):
+            pair = self._rows["tag word"][tag, here]
+            gains.append(self._leads(tag, best) + (0.0 if pair is _NO_ROW else pair - pair[best]))
+        same = np.array([answer == answers[best] for answer in answers])
+        return np.where(same, -np.inf, np.max(gains, axis=0) if len(gains) > 1 else gains[0])
+
+    def _leads(self, previous: str, best: int) -> Row:
+        """The most that a tag before, and any tag before it, add to each class more than to `best`."""
+        lead = self._lead.get((previous, best))
+        if lead is None:
+            sums = self._before.get(previous)
+            if sums is None:
+                rows = [self._sum(_tag_features(previous, before)) for before in (*self.classes, *START)]
+                sums = self._before[previous] = np.stack([np.broadcast_to(row, len(self.classes)) for row in rows])
+            lead = self._lead[previous, best] = (sums - sums[:, best : best + 1]).max(0)
+        return lead
+
     def _start(self, words: Sequence[str], position: int, done: int) -> int:
         """The last place at or before `position` from which tagging depends on nothing before it, at least `done`."""
         start = position
@@ -98,24 +160,38 @@ class PerceptronTagger:
         return tags
 
     def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:
-        count = len(words)
-        normal = self._normal
-        word, here = words[index], normal[words[index]]
-        left = normal[words[index - 1]] if index >= 1 else START[index - 1]
-        left2 = normal[words[index - 2]] if index >= 2 else START[index]
-        right = normal[words[index + 1]] if index + 1 < count else END[index + 1 - count]
-        right2 = normal[words[index + 2]] if index + 2 < count else END[index + 2 - count]
+        here, scores = self._word_scores(words, index)
         rows = self._rows
-        scores = rows["word"][word, here] + rows["tags"][previous, before]
-        scores += rows["left"][left, left2]
-        scores += rows["right"][right, right2]
+        scores = scores + rows["tags"][previous, before]
         pair = rows["tag word"][previous, here]
         if pair is not _NO_ROW:
             scores += pair
         best = int(scores.argmax())
         if np.count_nonzero(scores > scores[best] - NEAR_TIE) > 1:
-            return self._exact(features_of(word, here, left, left2, right, right2, previous, before))
+            return self._exact(features_of(words[index], *self._context(words, index), previous, before))
         return self.classes[best]
+
+    def _context(self, words: Sequence[str], index: int) -> tuple[str, str, str, str, str]:
+        """Normal forms of a word, of the two to its left, nearest first, and of the two to its right."""
+        count = len(words)
+        normal = self._normal
+        return (
+            normal[words[index]],
+            normal[words[index - 1]] if index >= 1 else START[index - 1],
+            normal[words[index - 2]] if index >= 2 else START[index],
+            normal[words[index + 1]] if index + 1 < count else END[index + 1 - count],
+            normal[words[index + 2]] if index + 2 < count else END[index + 2 - count],
+        )
+
+    def _word_scores(self, words: Sequence[str], index: int) -> tuple[str, Row]:
+        """The normal form of a word, and the part of every class's score that needs no tag."""
+        here, left, left2, right, right2 = self._context(words, index)
+        rows = self._rows
+        scores = rows["word"][words[index], here] + rows["left"][left]
+        scores += rows["left 2"][left2]
+        scores += rows["right"][right]
+        scores += rows["right 2"][right2]
+        return here, scores
 
     def _sum(self, features: Sequence[str]) -> Row:
         """Sum of the weights of some features, one entry per class."""
@@ -143,6 +219,10 @@ class PerceptronTagger:
         return max(self.classes, key=lambda label: (scores[label], label))
 
 
+def _answer(question: Answers, tag: str) -> str:
+    return next(answer for letter, answer in question if tag.startswith(letter))
+
+
 _NO_ROW: Row = np.zeros(1)  # adds nothing to any class
 
 
@@ -158,17 +238,17 @@ class _FeatureRows(dict[str, Row]):
         return row
 
 
-class _Rows(dict[tuple[str, str], Row]):
-    """Names -> sum of the weights of one group of features; filled on demand."""
+class _Rows(dict[Any, Row]):
+    """What a group of features looks at -> sum of their weights; filled on demand."""
 
-    def __init__(self, features: Callable[[str, str], list[str]], total: Callable[[Sequence[str]], Row]) -> None:
+    def __init__(self, features: Callable[[Any], list[str]], total: Callable[[Sequence[str]], Row]) -> None:
         super().__init__()
         self.features, self.total = features, total
 
-    def __missing__(self, names: tuple[str, str]) -> Row:
+    def __missing__(self, names: Any) -> Row:
         if len(self) >= CACHE_LIMIT:
             self.clear()
-        self[names] = row = self.total(self.features(*names))
+        self[names] = row = self.total(self.features(names))
         return row
 
 
@@ -201,12 +281,14 @@ def _tag_features(previous: str, before: str) -> list[str]:
     return [f"i-1 tag {previous}", f"i-2 tag {before}", f"i tag+i-2 tag {previous} {before}"]
 
 
-_GROUPS: dict[str, Callable[[str, str], list[str]]] = {
-    "word": _word_features,
-    "tags": _tag_features,
-    "tag word": lambda previous, here: [f"i-1 tag+i word {previous} {here}"],
-    "left": lambda left, left2: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}", f"i-2 word {left2}"],
-    "right": lambda right, right2: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}", f"i+2 word {right2}"],
+_GROUPS: dict[str, Callable[[Any], list[str]]] = {
+    "word": lambda names: _word_features(*names),
+    "tags": lambda names: _tag_features(*names),
+    "tag word": lambda names: [f"i-1 tag+i word {names[0]} {names[1]}"],
+    "left": lambda left: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}"],
+    "left 2": lambda left2: [f"i-2 word {left2}"],
+    "right": lambda right: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}"],
+    "right 2": lambda right2: [f"i+2 word {right2}"],
 }
 
 

@@ -5,7 +5,7 @@ here returns exactly that; the tests compare them on real captions and on genera
 
 Tokens   NLTK cuts a text into Punkt sentences and rewrites each with some 30 regular expressions. Almost every stretch
          between two blanks is cut alike wherever it stands; only whether it ends its sentence matters. Such *chunks*
-         are cut once by NLTK and looked up afterwards; sentences with quotes and other context-dependent signs go
+         are looked up (see evalkit/text/chunks.py); sentences with quotes and other context-dependent signs go
          through NLTK each time.
 Tags     the averaged perceptron over the same weights (see evalkit/text/tagger.py).
 Lemmas   Morphy over WordNet's word lists (see evalkit/text/lemmas.py), behind a cache.
@@ -17,29 +17,19 @@ Lemmas   Morphy over WordNet's word lists (see evalkit/text/lemmas.py), behind a
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import accumulate, chain
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
+from evalkit.text.chunks import CACHE_LIMIT, ODD, Chunk, Chunks, Cut, Span, align
 from evalkit.text.data import PACKAGES, find_data, missing, use_named_folders
 from evalkit.text.lemmas import Lemmatizer
-from evalkit.text.tagger import PerceptronTagger
+from evalkit.text.tagger import Answers, PerceptronTagger
 
-CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memory
-
-# Characters whose treatment by Python's str.split, `re` and NLTK's `regex` is known to agree.
-_ODD = re.compile(r"[^ \t\n\r\f\v!-~À-ÖØ-öø-ÿ\u2012-\u2015\u2018\u2019\u201c\u201d]")
-# A chunk that is cut differently in different surroundings: quotes (unless inside a word), leading or lone closers.
-_CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-9])[’']|^[)\]}]|^[\])}>]+$")
-_PLAIN = re.compile(r"([A-Za-z0-9]+(?:-[A-Za-z0-9]+)*)([,;:.?!]?)")
-_CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
-_PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
+_END = re.compile("[.?!]")
 _WIDE_GAP = re.compile(r"\s{2,}")
-_QUOTES = {"``": ('"', "``", "''"), "''": ('"', "''", "``")}
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,104 +41,35 @@ class Token:
     end: int
 
 
-class _Chunk(NamedTuple):
-    """How NLTK cuts one blank-delimited chunk: inside a sentence (`inner`) and as its last chunk (`last`).
-
-    breaks  True: a sentence ends here whatever follows; False: never; None: depends on the next chunk
-    """
-
-    breaks: bool | None
-    inner: tuple[str, ...]
-    last: tuple[str, ...]
-    inner_spans: tuple[Span, ...]
-    last_spans: tuple[Span, ...]
-
-
-class _Chunks(dict[str, "_Chunk | None"]):
-    """Chunk -> how it is cut, or None for a chunk whose cut depends on its surroundings; filled on demand."""
-
-    def __init__(self, punkt: Any, cut: Any) -> None:
-        super().__init__()
-        self.punkt, self.cut = punkt, cut
-        self.collocated = {first for first, _ in punkt._params.collocations}
-
-    def __missing__(self, chunk: str) -> _Chunk | None:
-        if len(self) >= CACHE_LIMIT:
-            self.clear()
-        self[chunk] = entry = self._read(chunk)
-        return entry
-
-    def _read(self, chunk: str) -> _Chunk | None:
-        plain = _PLAIN.fullmatch(chunk)
-        if plain and _CONTRACTIONS.isdisjoint(plain[1].lower().split("-")):
-            return self._plain(chunk, *plain.groups())
-        if _CONTEXTUAL.search(chunk):
-            return None
-        candidates = [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]
-        if candidates not in ([], [len(chunk) - 1]):
-            return None
-        inner = tuple(self.cut(f"x {chunk} x")[1:-1])
-        inner_spans = tuple(_align(inner, chunk))
-        if "." not in chunk:  # a full stop is all that is cut differently at the end of a sentence
-            last, last_spans = inner, inner_spans
-        else:
-            last = tuple(self.cut(f"x {chunk}")[1:])
-            last_spans = tuple(_align(last, chunk))
-        breaks = self._always_breaks(chunk) if candidates else False
-        return _Chunk(breaks, inner, last, inner_spans, last_spans)
-
-    def _plain(self, chunk: str, word: str, sign: str) -> _Chunk:
-        """A word with at most one sign behind it: the sign is a token, a full stop only at the sentence's end."""
-        cut, cut_spans = (word, sign), ((0, len(word)), (len(word), len(chunk)))
-        whole, whole_spans = (chunk,), ((0, len(chunk)),)
-        if not sign:
-            return _Chunk(False, whole, whole, whole_spans, whole_spans)
-        if sign == ".":
-            return _Chunk(self._always_breaks(chunk), whole, cut, whole_spans, cut_spans)
-        return _Chunk(self._always_breaks(chunk) if sign in "?!" else False, cut, cut, cut_spans, cut_spans)
-
-    def _always_breaks(self, chunk: str) -> bool | None:
-        """True for an ordinary word with a full stop; None where Punkt has to look at the next word."""
-        match = _PLAIN_END.fullmatch(chunk)
-        if match is None:
-            return None
-        word = match[1].lower()
-        ordinary = word not in self.punkt._params.abbrev_types and word not in self.collocated
-        return True if ordinary or match[2] != "." else None
-
-
 class Words:
     """The tokens of a text: `texts`, and on demand where they stand."""
 
-    __slots__ = ("_cuts", "_lasts", "_parts", "_spans", "_text", "texts")
+    __slots__ = ("_cuts", "_parts", "_spans", "_text", "texts")
 
     def __init__(self, text: str, texts: list[str], spans: list[Span]) -> None:
         self.texts = texts
         self._text = text
         self._spans: list[Span] | None = spans
         self._parts: list[str] = []
-        self._cuts: list[_Chunk] = []
-        self._lasts: set[int] = set()
+        self._cuts: list[Cut] = []
 
     @classmethod
-    def of_chunks(cls, text: str, parts: list[str], entries: list[_Chunk], lasts: set[int]) -> "Words":
+    def of_chunks(cls, text: str, parts: list[str], entries: list[Chunk], lasts: Collection[int]) -> "Words":
         """The tokens of chunks, those at `lasts` being the last of their sentences."""
         words = cls(text, [], [])
-        tokens = [entry.inner for entry in entries]
+        cuts = [entry.inner for entry in entries]
         for index in lasts:
-            tokens[index] = entries[index].last
-        words.texts = list(chain.from_iterable(tokens))
-        words._parts, words._cuts, words._lasts, words._spans = parts, entries, lasts, None
+            cuts[index] = entries[index].last
+        words.texts = list(chain.from_iterable([cut.texts for cut in cuts]))
+        words._parts, words._cuts, words._spans = parts, cuts, None
         return words
 
     def spans(self, positions: Iterable[int] | None = None) -> list[Span]:
         """Spans (start, end), in characters, of the tokens at `positions` (default: all)."""
         if self._spans is not None:
             return self._spans if positions is None else [self._spans[position] for position in positions]
-        cuts = [entry.inner_spans for entry in self._cuts]
-        for index in self._lasts:
-            cuts[index] = self._cuts[index].last_spans
-        starts = self._starts()
+        cuts = [cut.spans for cut in self._cuts]
+        starts = chunk_starts(self._text, self._parts)
         if positions is None:
             return [(start + low, start + high) for start, cut in zip(starts, cuts, strict=True) for low, high in cut]
         ends = list(accumulate(map(len, cuts)))  # how many tokens the chunks up to each hold
@@ -159,105 +80,124 @@ class Words:
             spans.append((starts[chunk] + low, starts[chunk] + high))
         return spans
 
-    def _starts(self) -> list[int]:
-        """Where each chunk begins: one blank behind the one before, but for wider gaps."""
-        lengths = list(map(len, self._parts))
-        lead = len(self._text) - len(self._text.lstrip())
-        starts = [lead + end + blanks for blanks, end in enumerate(accumulate(lengths[:-1], initial=0))]
-        if lengths and len(self._text) > starts[-1] + lengths[-1]:
-            for gap in _WIDE_GAP.finditer(self._text, lead):
-                behind = bisect_right(starts, gap.start())
-                wider = gap.end() - gap.start() - 1
-                starts[behind:] = [start + wider for start in starts[behind:]]
-        return starts[: len(lengths)]
+
+def chunk_starts(text: str, parts: Sequence[str]) -> list[int]:
+    """Where each chunk of a text begins: one blank behind the one before, but for wider gaps."""
+    lengths = list(map(len, parts))
+    lead = len(text) - len(text.lstrip())
+    starts = [lead + end + blanks for blanks, end in enumerate(accumulate(lengths[:-1], initial=0))]
+    if lengths and len(text) > starts[-1] + lengths[-1]:
+        for gap in _WIDE_GAP.finditer(text, lead):
+            behind = bisect_right(starts, gap.start())
+            wider = gap.end() - gap.start() - 1
+            starts[behind:] = [start + wider for start in starts[behind:]]
+    return starts[: len(lengths)]
 
 
-class _Tokenizer:
+class Tokenizer:
     """word_tokenize over one Punkt model, with chunk caches."""
 
     def __init__(self, punkt: Any, cut: Any) -> None:
         self.punkt, self.cut = punkt, cut
-        self.chunks = _Chunks(punkt, cut)
+        self.chunks = Chunks(punkt, cut)
         self.pairs: dict[tuple[str, str], bool] = {}
 
     def read(self, text: str) -> Words:
         """Cut a text, chunk by chunk where that is safe."""
-        if _ODD.search(text) is None:
-            parts = text.split()
-            chunks = self.chunks
-            entries = [chunks[part] for part in parts]
-            if None not in entries:
-                return self._by_chunks(text, parts, cast("list[_Chunk]", entries))
-        tokens = self._by_sentences(text)
-        return Words(text, [word for word, _, _ in tokens], [(start, end) for _, start, end in tokens])
+        parts = self.split(text)
+        if parts is None:
+            return self._by_sentences(text)
+        entries = list(map(self.chunks.__getitem__, parts))
+        if all(entries):
+            whole = cast("list[Chunk]", entries)
+            return Words.of_chunks(text, parts, whole, self._lasts(parts, whole))
+        return self._by_parts(text, parts, entries)
 
-    def _by_chunks(self, text: str, parts: list[str], entries: list[_Chunk]) -> Words:
+    def split(self, text: str) -> list[str] | None:
+        """The chunks of a text; None where NLTK may see other blanks than str.split does."""
+        parts = text.split()
+        return parts if " ".join(parts) == text or ODD.search(text) is None else None
+
+    def _lasts(self, parts: list[str], entries: list[Chunk]) -> set[int]:
+        """Indices of the chunks that end a sentence."""
         lasts = {
             index
             for index, entry in enumerate(entries)
-            if entry[0] is not False and (entry[0] or self._breaks_behind(parts, index))
+            if entry[0] is not False and (entry[0] or self.breaks_behind(parts, index))
         }
         if parts:
             lasts.add(len(parts) - 1)
-        return Words.of_chunks(text, parts, entries, lasts)
+        return lasts
 
-    def _breaks_behind(self, parts: list[str], index: int) -> bool:
+    def breaks_behind(self, parts: list[str], index: int) -> bool:
         """Whether Punkt ends a sentence between this chunk and the next."""
-        return index + 1 < len(parts) and self._breaks_between(parts[index], parts[index + 1])
-
-    def _breaks_between(self, part: str, following: str) -> bool:
-        known = self.pairs.get((part, following))
+        if index + 1 == len(parts):
+            return False
+        pair = (parts[index], parts[index + 1])
+        known = self.pairs.get(pair)
         if known is None:
             if len(self.pairs) >= CACHE_LIMIT:
                 self.pairs.clear()
-            known = bool(self.punkt.text_contains_sentbreak(f"{part} {following}"))
-            self.pairs[part, following] = known
+            known = bool(self.punkt.text_contains_sentbreak(" ".join(pair)))
+            self.pairs[pair] = known
         return known
 
     def sentences(self, text: str) -> list[Span]:
         """Punkt's sentences."""
         return list(self.punkt.span_tokenize(text))
 
-    def _by_sentences(self, text: str) -> list[tuple[str, int, int]]:
+    def _by_parts(self, text: str, parts: list[str], entries: list[Chunk | None]) -> Words:
+        """Cut a text at the ends of sentences that its chunks are sure of; read each part by Punkt and NLTK if need be.
+
+        Such an end stands between two chunks that are cut alike everywhere, so nothing reaches over it.
+        """
+        starts = chunk_starts(text, parts)
+        starts[0], stop = 0, len(parts) - 1  # the text's own margins belong to its first and last part
+        words = Words(text, [], [])
+        begin = 0
+        for index, entry in enumerate(entries):
+            if index < stop and not (entry is not None and entry.breaks is True and entries[index + 1] is not None):
+                continue
+            end = starts[index] + len(parts[index]) if index < stop else len(text)
+            part, own, chunks = text[starts[begin] : end], entries[begin : index + 1], parts[begin : index + 1]
+            if None in own:
+                ended = _END.search("".join(chunks[:-1] if own[-1] else chunks)) is not None  # Punkt looks behind these
+                cut = self._by_sentences(part) if ended else self._sentence(part.rstrip())
+                _append(words, cut, starts[begin])
+            else:
+                whole = cast("list[Chunk]", own)
+                _append(words, Words.of_chunks(part, chunks, whole, self._lasts(chunks, whole)), starts[begin])
+            begin = index + 1
+        return words
+
+    def _by_sentences(self, text: str) -> Words:
         """Punkt for the sentences; each sentence by chunks if they allow it, else by NLTK."""
-        tokens: list[tuple[str, int, int]] = []
+        words = Words(text, [], [])
         for start, stop in self.sentences(text):
-            for word, (low, high) in self._sentence(text[start:stop]):
-                tokens.append((word, start + low, start + high))
-        return tokens
+            _append(words, self._sentence(text[start:stop]), start)
+        return words
 
-    def _sentence(self, sentence: str) -> Iterable[tuple[str, Span]]:
-        parts = sentence.split()
-        entries = [None] if _ODD.search(sentence) else [self.chunks[part] for part in parts]
-        if None in entries:
+    def _sentence(self, sentence: str) -> Words:
+        parts = self.split(sentence)
+        entries = [None] if parts is None else [self.chunks[part] for part in parts]
+        if parts is None or None in entries:
             texts = self.cut(sentence)
-            return zip(texts, _align(texts, sentence), strict=True)
-        chunks = cast("list[_Chunk]", entries)
-        words = Words.of_chunks(sentence, parts, chunks, {len(parts) - 1} if parts else set())
-        return zip(words.texts, words.spans(), strict=True)
+            return Words(sentence, texts, align(texts, sentence))
+        return Words.of_chunks(sentence, parts, cast("list[Chunk]", entries), {len(parts) - 1} if parts else ())
 
 
-def _align(words: Sequence[str], text: str) -> list[Span]:
-    """Spans of NLTK's tokens in the text they were cut from; double quotes may have been rewritten."""
-    spans: list[Span] = []
-    position = 0
-    for word in words:
-        while text[position].isspace():
-            position += 1
-        forms = (word, *_QUOTES.get(word, ()))
-        form = next((form for form in forms if text.startswith(form, position)), None)
-        if form is None:
-            raise ValueError(f"token {word!r} does not stand at character {position} of {text!r}")
-        spans.append((position, position + len(form)))
-        position += len(form)
-    return spans
+def _append(words: Words, more: Words, start: int) -> None:
+    """Add the tokens of a part of the text that begins at `start`."""
+    assert words._spans is not None
+    words.texts += more.texts
+    words._spans += [(start + low, start + high) for low, high in more.spans()]
 
 
 _loading = threading.RLock()  # NLTK's lazy readers must not be loaded by two threads at once
 
 
 @cache
-def _tokenizer() -> _Tokenizer:
+def _tokenizer() -> Tokenizer:
     with _loading:
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.tokenize.punkt import PunktTokenizer
@@ -267,16 +207,16 @@ def _tokenizer() -> _Tokenizer:
             punkt = PunktTokenizer("english")
         except LookupError as error:
             raise missing("punkt_tab") from error
-        return _Tokenizer(punkt, NLTKWordTokenizer().tokenize)
+        return Tokenizer(punkt, NLTKWordTokenizer().tokenize)
 
 
 @cache
-def _plain_tokenizer() -> _Tokenizer:
+def _plain_tokenizer() -> Tokenizer:
     with _loading:
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-        return _Tokenizer(PunktSentenceTokenizer(), NLTKWordTokenizer().tokenize)
+        return Tokenizer(PunktSentenceTokenizer(), NLTKWordTokenizer().tokenize)
 
 
 @cache
@@ -306,9 +246,14 @@ def sentences(text: str) -> list[Span]:
     return _tokenizer().sentences(text)
 
 
+def tokenizer(*, plain: bool = False) -> Tokenizer:
+    """The reader behind `read_words`, for those who read chunk by chunk themselves."""
+    return _plain_tokenizer() if plain else _tokenizer()
+
+
 def read_words(text: str, *, plain: bool = False) -> Words:
     """The tokens of a text without an object for each; the quickest way to them. `plain`: as `tokenize_plain`."""
-    return (_plain_tokenizer() if plain else _tokenizer()).read(text)
+    return tokenizer(plain=plain).read(text)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -347,6 +292,11 @@ def tag_at(words: Sequence[str], positions: Sequence[int]) -> list[str]:
     return _tagger().tag_at(words, positions)
 
 
+def answers_at(words: Sequence[str], asked: Sequence[tuple[int, Answers]]) -> list[str]:
+    """What the tags at ascending positions answer to a question about each (see PerceptronTagger.answers_at)."""
+    return _tagger().answers_at(words, asked)
+
+
 @lru_cache(maxsize=CACHE_LIMIT)
 def lemma(word: str, pos: str = "n") -> str:
     """Lemma of a word, as nltk's WordNetLemmatizer gives it.
@@ -358,6 +308,11 @@ def lemma(word: str, pos: str = "n") -> str:
         AssetError: if NLTK's wordnet is not installed.
     """
     return _lemmatizer().lemma(word, pos)
+
+
+def lemmas(word: str) -> dict[str, str]:
+    """`lemma` for every part of speech, not remembered."""
+    return _lemmatizer().lemmas(word)
 
 
 _WORDNET_POS = {"J": "a", "V": "v", "N": "n", "R": "r"}

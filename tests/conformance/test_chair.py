@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from old_nltk import lemma_then, old_tokenizer, read_words_then
+from old_nltk import lemmatise_as_then, old_tokenizer, read_as_then
 
 from benchmarks.chair import CHAIR
 from benchmarks.objects.coco import read_reference_objects
@@ -69,8 +69,8 @@ def read(path: Path):
 @pytest.fixture
 def tokens_of_then(monkeypatch):
     """The scorer reads nltk 3.8.1's tokens and lemmas."""
-    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
-    monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
+    read_as_then(monkeypatch)
+    lemmatise_as_then(monkeypatch)
 
 
 def old_words(caption, finder):
@@ -205,7 +205,7 @@ OBJECTS_NOW_AND_THEN = {
 def test_the_old_rules_hide_objects_behind_quotes_and_dashes(caption, table, monkeypatch):
     now, then = OBJECTS_NOW_AND_THEN[caption]
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == now
-    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
+    read_as_then(monkeypatch)
     assert [mention.word for mention in finder_of(table, "pos_lemma").find(caption).mentions] == then
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from old_nltk import lemma_then, read_words_then
+from old_nltk import lemmatise_as_then, read_as_then
 
 from benchmarks.object_halbench.benchmark import ObjectHalBench, answer_text, review_figures, summary_figures
 from benchmarks.object_halbench.phrases import RecordedAnalyser
@@ -31,8 +31,8 @@ def tables(assets: Path) -> Path:
 @pytest.fixture
 def tokens_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Running text is cut and lemmatised as by nltk 3.8.1, with which the golden vectors were made."""
-    monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
-    monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
+    read_as_then(monkeypatch)
+    lemmatise_as_then(monkeypatch)
 
 
 def read_cases(golden: Path, name: str) -> dict[str, dict[str, Any]]:

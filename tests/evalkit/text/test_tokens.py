@@ -36,7 +36,7 @@ TEXTS = [
 ]
 SIGNS = """dog
 Cat e.g. u.s Mr 5 12.5 cannot wanna dog's n't 's ’ ' " `` '' . .. ... ! ? , ; : - -- – ( ) [ ] > & etc. a.
-é “ ” The he st."""
+'S / dogs' (dog é “ ” The he st."""
 PIECES = st.sampled_from(SIGNS.split() + [" "] * 5 + ["\n", "\n\n", "\t", "\xa0"])
 GENERATED = st.lists(PIECES, max_size=25).map("".join)
 
@@ -114,6 +114,13 @@ def nltk_tagger():
     return PerceptronTagger()
 
 
+QUESTIONS = (  # what a form may depend on: noun or verb against the rest, a verb alone, every class for itself
+    (("J", "no"), ("V", "yes"), ("R", "no"), ("", "yes")),
+    (("V", "yes"), ("", "no")),
+    (("J", "a"), ("V", "v"), ("R", "r"), ("", "n")),
+)
+
+
 @settings(max_examples=500, deadline=None)
 @given(words=WORDS, picks=st.sets(st.integers(0, 14)))
 def test_tags_are_those_of_nltk(nltk_tagger, words, picks):
@@ -121,6 +128,9 @@ def test_tags_are_those_of_nltk(nltk_tagger, words, picks):
     assert text.tag(words) == expected
     positions = sorted(pick for pick in picks if pick < len(words))
     assert text.tag_at(words, positions) == [expected[position] for position in positions]
+    for question in QUESTIONS:
+        answers = text.answers_at(words, [(position, question) for position in positions])
+        assert answers == [dict(question).get(expected[at][:1], dict(question)[""]) for at in positions]
 
 
 def test_near_ties_are_summed_in_the_order_of_nltk(nltk_tagger, monkeypatch):
