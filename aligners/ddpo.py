@@ -24,7 +24,7 @@ from aligners.settings import DpoSettings, changed, dpo_json
 from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
 from aligners.training.evaluation import HeldOut, split_rows
 from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter, wants_bf16
-from aligners.training.response_logps import end_token, scoring
+from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
 from aligners.training.trainer import fit, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
@@ -158,7 +158,7 @@ def _fit_pairs(
     if settings.select == "best":
         card = replace(card, selection=f"{len(held)} held-out pairs")
     arguments = training_arguments(settings, out, len(training), report_to)
-    with scoring(model):
+    with measuring(model):
         fit(
             model,
             training,

@@ -10,7 +10,7 @@ from dashboard.annotator import annotator as component
 from dashboard.choices import say
 from dashboard.frames.annotate import next_open, payload, place_of
 from dashboard.reading.shown import Shown
-from evalkit.annotation.journal import Progress, StaleAnswerError, progress, read_state, skip, submit, undo
+from evalkit.annotation.journal import Completion, StaleAnswerError, completion, read_state, skip, submit, undo
 from evalkit.annotation.study import ADJUDICATOR, Study, StudyItem
 from evalkit.errors import EvalkitError
 from evalkit.reports.pages.thumbnails import thumbnail
@@ -33,9 +33,9 @@ def answer_items(study: Study, who: str, items: Sequence[StudyItem]) -> None:
         return
     if who == ADJUDICATOR:
         done = sum(state.latest(item.key) is not None for item in items)
-        own = Progress(done, 0, len(items), None)
+        own = Completion(done, 0, len(items), None)
     else:
-        own = progress(study, who, state)
+        own = completion(study, who, state)
     item = place.item
     draft = st.session_state.get("draft") or {}
     undone = st.session_state.get("undone") or {}

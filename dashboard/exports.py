@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 
 from dashboard.frames.records import hallucinated_objects, present_objects
-from dashboard.reading.cache import Row
 from evalkit.files.spreadsheet import csv_text
+from evalkit.schema import Record
 
 CSV_COLUMNS = (
     "run", "id", "sample", "image", "prompt", "response", "failure", "hallucinated", "reference_objects", "verdict",
@@ -13,18 +13,18 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def samples_jsonl(rows: Sequence[Row]) -> str:
+def samples_jsonl(rows: Sequence[Record]) -> str:
     """The records as they are; lone surrogates are escaped."""
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def samples_csv(rows: Sequence[Row], run: str) -> str:
+def samples_csv(rows: Sequence[Record], run: str) -> str:
     """One line per sample; texts that a spreadsheet would run as formulas are quoted."""
     text = csv_text((_line(row, run) for row in rows), CSV_COLUMNS)
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def _line(row: Row, run: str) -> dict[str, object]:
+def _line(row: Record, run: str) -> dict[str, object]:
     response, score = row["response"], row["score"]
     return {
         "run": run,

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from evalkit.images import ImageFile
 
 Json = Any  # what json.loads returns; annotated so that a reader sees where JSON crosses a border
+Record = Mapping[str, Json]  # a sample on disk: one line of records.jsonl
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,12 +92,12 @@ def _work(options: argparse.Namespace, rows: int, counted: Sequence[tuple[int, i
     """A workload; `counted` are (tokens, response tokens) of some sequences."""
     from aligners.plan.estimate import Workload
 
-    tokens, scored = max(counted, default=_DEFAULT_TOKENS)
+    tokens, response_tokens = max(counted, default=_DEFAULT_TOKENS)
     mean = sum(t for t, _ in counted) / len(counted) if counted else None
     if options.tokens is not None:
-        tokens, scored, mean = options.tokens, min(scored, options.tokens // 2), None
+        tokens, response_tokens, mean = options.tokens, min(response_tokens, options.tokens // 2), None
     return Workload(
-        rows=rows, tokens=tokens, scored=scored, mean_tokens=mean, sequences=sequences,
+        rows=rows, tokens=tokens, response_tokens=response_tokens, mean_tokens=mean, sequences=sequences,
         devices=options.devices, strategy=options.strategy,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What PPO of fact-augmented RLHF works on: prompts that can be rolled out, and the reward model as its scorer."""
+"""What PPO of fact-augmented RLHF works on: prompts that can be rolled out, and the reward model as its rate."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def usable_prompts(
     return kept, skipped
 
 
-def reward_scorer(
+def reward_of_model(
     model: RewardModel,
     encoder: RatingEncoder,
     facts: Facts | None,
@@ -68,7 +68,7 @@ def reward_scorer(
     Multiple-choice prompts get rationales for facts.
     """
 
-    def score(rollouts: Rollouts) -> Tensor:
+    def rate(rollouts: Rollouts) -> Tensor:
         ratings = []
         for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True):
             known = facts_of(facts, prompt.image.name, prompt.kind) if facts is not None else None
@@ -77,11 +77,11 @@ def reward_scorer(
             ratings.append(Rating(prompt.id, prompt.image, (Turn("user", prompt.text),), text, known))
         return rewards_of(model, encoder, ratings, batch_size)
 
-    return score
+    return rate
 
 
-def fact_rlhf_reward(scorer: Callable[[Rollouts], Tensor], settings: FactRlhfSettings, pad_id: int) -> RolloutReward:
-    """What a response earns in fact-augmented RLHF: the reward model's score, its length, its answer, its end."""
+def fact_rlhf_reward(rate: Callable[[Rollouts], Tensor], settings: FactRlhfSettings, pad_id: int) -> RolloutReward:
+    """What a response earns in fact-augmented RLHF: the reward model's part, its length, its answer, its end."""
 
     def reward(rollouts: Rollouts) -> dict[str, Tensor]:
         cut = rollouts.cut
@@ -92,10 +92,10 @@ def fact_rlhf_reward(scorer: Callable[[Rollouts], Tensor], settings: FactRlhfSet
             for prompt, text in zip(rollouts.prompts, rollouts.texts, strict=True)
         ]
         share = length_share(lengths.float(), settings.response_limit, multipliers)
-        rewards = response_rewards(scorer(rollouts), cut.has_end, share, torch.tensor(bonus), settings)
+        rewards = response_rewards(rate(rollouts), cut.has_end, share, torch.tensor(bonus), settings)
         return {
             TOTAL: rewards.total,
-            "model_score": rewards.score,
+            "model_score": rewards.model,
             "length_reward": rewards.length,
             "correct_reward": rewards.correct,
         }

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
-from aligners.fact_rlhf.inputs import fact_rlhf_reward, prompts_hash, reward_scorer, usable_prompts
+from aligners.fact_rlhf.inputs import fact_rlhf_reward, prompts_hash, reward_of_model, usable_prompts
 from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings, supervised_settings
 from aligners.fact_rlhf.supervised import supervised_start
 from aligners.reward_model.comparisons import Comparison
@@ -173,13 +173,13 @@ def _ppo_stage(
     if finished is not None:
         return finished
     lora = wants_lora(policy, settings)
-    backbone, scorer = _rater(reward_model, inputs, 4 * settings.responses_at_once, settings if lora else None)
+    backbone, rate = _rater(reward_model, inputs, 4 * settings.responses_at_once, settings if lora else None)
     trained = train_ppo(
         policy,
         processor,
         backbone,
         usable,
-        fact_rlhf_reward(scorer, settings, encoder.pad_id),
+        fact_rlhf_reward(rate, settings, encoder.pad_id),
         out,
         settings,
         end_id=end_token(encoder, policy),
@@ -230,7 +230,7 @@ def _rater(
     if shared is not None:
         hold_base(model.backbone, shared)
     encoder = RatingEncoder(PromptEncoder(processor), inputs.style, inputs.open_image)
-    return model.backbone, reward_scorer(model, encoder, inputs.facts, batch_size=batch_size)
+    return model.backbone, reward_of_model(model, encoder, inputs.facts, batch_size=batch_size)
 
 
 def _card(

@@ -15,7 +15,7 @@ from aligners.rl.rollouts import RolloutPrompt, as_prompt
 from aligners.training.checkpoint import Card, weights_hash
 from aligners.training.logprobs import IGNORE
 from aligners.training.policy import load_policy, make_trainable, save_trained
-from aligners.training.response_logps import end_token, scoring
+from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import finished_card
 from aligners.training.settings import TrainingSettings
 from aligners.training.trainer import fit
@@ -50,7 +50,7 @@ def labelled_batch(rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEnc
 
 
 def _nll(model: Any, batch: LabelledBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-    logps = model(**batch.inputs, score_labels=batch.labels)["token_logps"]
+    logps = model(**batch.inputs, logp_labels=batch.labels)["token_logps"]
     return -logps.mean(), {"nll": -logps.detach().mean().repeat(len(batch.labels))}
 
 
@@ -82,7 +82,7 @@ def supervised_start(
     def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
         return labelled_batch(some, encoder, end_id)
 
-    with scoring(model):
+    with measuring(model):
         done = fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress)
     card = Card(
         parent=str(start),

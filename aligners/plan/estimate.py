@@ -36,17 +36,17 @@ SHARDED: Mapping[str, tuple[bool, bool, bool]] = {
 class Workload:
     """What is trained on, and with what.
 
-    rows        pairs (or other rows) of one pass
-    tokens      of the longest sequence, image tokens included; for packed pairs prompt and both responses
-    scored      response tokens of that sequence
-    mean_tokens of all sequences; None: they are as long as the longest
-    sequences   sequences a row puts into a forward pass: 1 for packed pairs, 2 otherwise
-    devices     processes, one a device
+    rows             pairs (or other rows) of one pass
+    tokens           of the longest sequence, image tokens included; for packed pairs prompt and both responses
+    response_tokens  of that sequence
+    mean_tokens      of all sequences; None: they are as long as the longest
+    sequences        sequences a row puts into a forward pass: 1 for packed pairs, 2 otherwise
+    devices          processes, one a device
     """
 
     rows: int
     tokens: int
-    scored: int
+    response_tokens: int
     mean_tokens: float | None = None
     sequences: int = 1
     devices: int = 1
@@ -55,8 +55,8 @@ class Workload:
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
             raise UsageError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {self.strategy!r}")
-        if self.tokens < self.scored:
-            raise UsageError(f"a sequence of {self.tokens} tokens cannot hold {self.scored} response tokens")
+        if self.tokens < self.response_tokens:
+            raise UsageError(f"a sequence of {self.tokens} tokens cannot hold {self.response_tokens} response tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def estimate(
         settings,
         rows=micro_batch * work.sequences,
         tokens=work.tokens,
-        scored=work.scored,
+        response_tokens=work.response_tokens,
         weights=held,
         bf16=bf16,
         checkpointing=checkpointing,

@@ -81,7 +81,7 @@ def step_memory(
     *,
     rows: int,
     tokens: int,
-    scored: int,
+    response_tokens: int,
     weights: torch.dtype,
     bf16: bool,
     checkpointing: bool,
@@ -93,13 +93,16 @@ def step_memory(
         settings: which parameters are trained.
         rows: sequences in the micro-batch.
         tokens: of a sequence, image tokens included.
-        scored: response tokens of a sequence, which go through the language-model head.
+        response_tokens: those of a sequence, which go through the language-model head.
         weights: type in which the weights are held.
         bf16: autocast to bfloat16.
         checkpointing: gradient checkpointing.
     """
     layers = config.get_text_config().num_hidden_layers
-    sample = [_traced(config, settings, count, rows, tokens, scored, weights, bf16, checkpointing) for count in (1, 2)]
+    sample = [
+        _traced(config, settings, count, rows, tokens, response_tokens, weights, bf16, checkpointing)
+        for count in (1, 2)
+    ]
     slope = sample[1].kept - sample[0].kept
     return StepMemory(sample[0].kept + slope * (layers - 1), sample[1].transient)
 
@@ -110,7 +113,7 @@ def _traced(
     layers: int,
     rows: int,
     tokens: int,
-    scored: int,
+    response_tokens: int,
     weights: torch.dtype,
     bf16: bool,
     checkpointing: bool,
@@ -127,7 +130,7 @@ def _traced(
         watched, text = tensors_of(model), config.get_text_config()
         embeddings = torch.zeros(rows, tokens, text.hidden_size, dtype=weights).requires_grad_()
         mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
-        targets = torch.zeros(rows * scored, dtype=torch.long)
+        targets = torch.zeros(rows * response_tokens, dtype=torch.long)
         with PeakMemory() as memory:
             memory.watch(*watched, embeddings)
             before = memory.live
@@ -138,7 +141,9 @@ def _traced(
                     position_ids=_positions(config, rows, tokens),
                     use_cache=False,
                 ).last_hidden_state
-                loss = _scored(head, text.vocab_size, hidden[:, -scored:].reshape(rows * scored, -1), targets).sum()
+                loss = _response_logps(
+                    head, text.vocab_size, hidden[:, -response_tokens:].reshape(rows * response_tokens, -1), targets
+                ).sum()
             del hidden
             kept = memory.live - before
             memory.peak = memory.live
@@ -167,14 +172,14 @@ def _positions(config: Any, rows: int, tokens: int) -> Tensor:
     return positions.expand(3, rows, tokens) if "mrope_section" in parameters else positions
 
 
-def _scored(head: nn.Module, vocabulary: int, states: Tensor, targets: Tensor) -> Tensor:
+def _response_logps(head: nn.Module, vocabulary: int, states: Tensor, targets: Tensor) -> Tensor:
     """Log-probabilities of response tokens, in the chunks of `aligners.training.logprobs`."""
     size = chunk_tokens_for(vocabulary)
 
-    def score(chunk: Tensor, some: Tensor) -> Tensor:
+    def logps(chunk: Tensor, some: Tensor) -> Tensor:
         return gather_logps(head(chunk), some)
 
     if len(targets) <= size:
-        return score(states, targets)
+        return logps(states, targets)
     chunks = zip(torch.split(states, size), torch.split(targets, size), strict=True)
-    return torch.cat([checkpoint(score, chunk, some, use_reentrant=False) for chunk, some in chunks])
+    return torch.cat([checkpoint(logps, chunk, some, use_reentrant=False) for chunk, some in chunks])

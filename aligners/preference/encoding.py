@@ -1,9 +1,9 @@
-"""Preference pairs as tensors: the tokens an engine would generate and score, with each prompt and image once a pair.
+"""Preference pairs as tensors: the tokens an engine would generate, with each prompt and image once a pair.
 
 Prompts and responses go through the engine's own `PromptEncoder`, so the policy is trained on exactly what it is later
 measured on; the token that ends a turn in the checkpoint's chat template closes every response.
 
-Three layouts give the same log-probabilities; the cheapest one that a model supports is found by `scoring.find_layout`:
+Three layouts give the same log-probabilities; the cheapest one that a model supports is found by `layouts.find_layout`:
 
     PACKED         prompt | last prompt token, chosen | last prompt token, rejected      one row a pair, block mask
     SHARED_IMAGES  prompt, chosen / prompt, rejected                                     two rows, image features once

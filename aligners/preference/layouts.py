@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
-from aligners.training.response_logps import bare, pad_responses, scoring
+from aligners.training.response_logps import bare, measuring, pad_responses
 from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.running import on_device
 from evalkit.errors import EngineError, TrainingError
@@ -19,12 +19,12 @@ _HALF_ROUNDING = 0.03
 
 
 def response_logps(model: Any, batch: PairBatch, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of all response tokens of a batch; to be called inside `scoring(model)`.
+    """Log-probabilities of all response tokens of a batch; to be called inside `measuring(model)`.
 
     Returns:
         (token_logps, response_mask): nats (2n, L) and bool (2n, L); rows are chosen 1..n, rejected 1..n.
     """
-    outputs = model(**batch.inputs, score_labels=batch.labels, share_images=layout is Layout.SHARED_IMAGES)
+    outputs = model(**batch.inputs, logp_labels=batch.labels, share_images=layout is Layout.SHARED_IMAGES)
     rows, mask = pad_responses(outputs["token_logps"], batch.lengths)
     order = torch.tensor(batch.order, device=rows.device)
     return rows[order], mask[order]
@@ -42,7 +42,7 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
     was_training = model.training
     model.eval()
     try:
-        with scoring(model):
+        with measuring(model):
             _prove_causal(model, encoder, pairs[0])
             plain = _plain(model, encoder, pairs)
             limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)

@@ -22,7 +22,7 @@ from torch import Tensor
 from aligners.preference.encoding import Layout, PairEncoder, TokenPair
 from aligners.preference.layouts import move, response_logps
 from aligners.training.checkpoint import weights_hash
-from aligners.training.response_logps import bare, scoring
+from aligners.training.response_logps import bare, measuring
 from evalkit.files.atomic import replaced
 from evalkit.process.progress import Progress
 
@@ -109,7 +109,7 @@ def _computed(
     was_training = model.training
     model.eval()
     by_pair: dict[int, PairLogps] = {}
-    with scoring(model):
+    with measuring(model):
         for done, chunk in enumerate(mine, start=1):
             batch = move(encoder.batch([pairs[i] for i in chunk], layout), model.device)
             logps, mask = response_logps(model, batch, layout)

@@ -13,7 +13,7 @@ from torch import Tensor
 from aligners.rl.advantages import ADVANTAGES
 from aligners.rl.models import ActorCritic
 from aligners.rl.ppo import mean_over, token_kl
-from aligners.rl.rollouts import Rollouts, ScoringBatch, batch_logps, widen
+from aligners.rl.rollouts import RolloutBatch, Rollouts, batch_logps, widen
 from aligners.settings import FactRlhfSettings
 from aligners.training.policy import autocast
 from evalkit.errors import TrainingError
@@ -27,7 +27,7 @@ RolloutReward = Callable[[Rollouts], Mapping[str, Tensor]]
 class Experience:
     """All numbers of a rollout that the updates need; each (B, T), and the row of the log."""
 
-    batches: list[ScoringBatch]
+    batches: list[RolloutBatch]
     old_logps: Tensor
     old_values: Tensor
     advantages: Tensor
@@ -38,13 +38,13 @@ class Experience:
 
 def experience_of(
     rollouts: Rollouts,
-    batches: list[ScoringBatch],
+    batches: list[RolloutBatch],
     models: ActorCritic,
     reference: Any,
     reward: RolloutReward,
     settings: FactRlhfSettings,
 ) -> Experience:
-    """Score a rollout and compute its advantages.
+    """Rewards and advantages of a rollout.
 
     Raises:
         TrainingError: if rewards or KL are not finite.

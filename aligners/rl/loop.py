@@ -25,12 +25,12 @@ from aligners.rl.experience import Experience, RolloutReward, experience_of
 from aligners.rl.models import ActorCritic, build_models, recomputing
 from aligners.rl.ppo import policy_loss, value_loss
 from aligners.rl.rollouts import (
+    RolloutBatch,
     RolloutPrompt,
     RolloutSettings,
-    ScoringBatch,
     question_mark_ids,
+    rollout_batches,
     sample_rollouts,
-    scoring_batches,
     widen,
 )
 from aligners.settings import FactRlhfSettings
@@ -95,7 +95,7 @@ def train_ppo(
         rng = random.Random(f"ppo:{settings.seed}:{number}")
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
-        batches = scoring_batches(rollouts, encoder, settings.responses_at_once)
+        batches = rollout_batches(rollouts, encoder, settings.responses_at_once)
         experience = experience_of(rollouts, batches, models, reference, reward, settings)
         rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
         means = update(experience, models, optimizer, settings, rng)
@@ -231,14 +231,14 @@ def update(
     }
 
 
-def _shares(batches: Sequence[ScoringBatch], experience: Experience) -> list[float]:
+def _shares(batches: Sequence[RolloutBatch], experience: Experience) -> list[float]:
     """Weight of each micro-batch in a step's loss, so that the step is one mean over all its positions."""
     sizes = [float(sum(batch.lengths) if experience.mask is not None else len(batch.rows)) for batch in batches]
     return [size / sum(sizes) for size in sizes]
 
 
 def _loss(
-    batch: ScoringBatch, experience: Experience, models: ActorCritic, settings: FactRlhfSettings
+    batch: RolloutBatch, experience: Experience, models: ActorCritic, settings: FactRlhfSettings
 ) -> tuple[dict[str, float], Tensor]:
     outputs = models(batch, settings.temperature)
     width = outputs.logps.shape[1] if experience.mask is not None else experience.old_logps.shape[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aligners.reward_model.model import last_hidden, reward_head
-from aligners.rl.rollouts import ScoringBatch, batch_entropies, batch_logps, response_positions
+from aligners.rl.rollouts import RolloutBatch, batch_entropies, batch_logps, response_positions
 from aligners.settings import FactRlhfSettings
 from aligners.training.policy import make_trainable, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare, pad_responses
@@ -24,7 +24,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.policy, self.critic, self.head = policy, critic, head
 
-    def forward(self, batch: ScoringBatch, temperature: float, entropy: bool = False) -> "Outputs":
+    def forward(self, batch: RolloutBatch, temperature: float, entropy: bool = False) -> "Outputs":
         """Log-probabilities, values (zeros without a value model) and, if asked, entropies, each (b, L)."""
         hidden = last_hidden(self.policy, batch.inputs)
         logps = batch_logps(self.policy, batch, temperature, hidden)

@@ -1,6 +1,6 @@
 """What a response earns in fact-augmented RLHF (LLaVA-RLHF, Sun et al. 2023, arXiv:2309.14525).
 
-    reward = reward model's score
+    reward = reward model's number
            + penalty if the response has no end token
            + length_weight * (tokens / response limit) * the prompt's multiplier
            + correct_weight * symbolic bonus + bias
@@ -40,14 +40,14 @@ def symbolic_bonus(kind: AnswerKind, response: str, *, score_yes: bool = False) 
 class ResponseRewards:
     """Parts of the reward, each (B,), kept apart for the log; `total` is what PPO gets."""
 
-    score: Tensor
+    model: Tensor
     length: Tensor
     correct: Tensor
     total: Tensor
 
 
 def response_rewards(
-    model_scores: Tensor,
+    model_rewards: Tensor,
     has_end: Tensor,
     length_share: Tensor,
     bonus: Tensor,
@@ -56,22 +56,22 @@ def response_rewards(
     """Put the parts of a response's reward together.
 
     Args:
-        model_scores: of the reward model, (B,).
+        model_rewards: of the reward model, (B,).
         has_end: bool (B,).
         length_share: response tokens / response limit * the prompt's multiplier, fraction, (B,).
         bonus: of `symbolic_bonus`, (B,).
         settings: the weights.
     """
-    score = end_penalised(model_scores, has_end, settings)
+    model = end_penalised(model_rewards, has_end, settings)
     length = settings.length_weight * length_share
     correct = settings.correct_weight * bonus
-    return ResponseRewards(score, length, correct, score + length + correct + settings.bias)
+    return ResponseRewards(model, length, correct, model + length + correct + settings.bias)
 
 
-def end_penalised(model_scores: Tensor, has_end: Tensor, settings: RewardSettings) -> Tensor:
-    """The reward model's score where the response ended by itself, else with (or replaced by) the penalty, (B,)."""
-    punished = model_scores + settings.end_penalty if settings.relative else settings.end_penalty
-    return model_scores.where(has_end.bool(), punished)
+def end_penalised(model_rewards: Tensor, has_end: Tensor, settings: RewardSettings) -> Tensor:
+    """The reward model's number where the response ended by itself, else with (or replaced by) the penalty, (B,)."""
+    punished = model_rewards + settings.end_penalty if settings.relative else settings.end_penalty
+    return model_rewards.where(has_end.bool(), punished)
 
 
 def length_share(lengths: Tensor, response_limit: int, multiplier: Tensor | float = 1.0) -> Tensor:

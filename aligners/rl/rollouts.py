@@ -1,4 +1,4 @@
-"""Rollouts: responses sampled from the current policy, as rows of tokens, and the batches in which models score them.
+"""Rollouts: responses sampled from the current policy, as rows of tokens, and the batches in which models read them.
 
 Responses come from the transformers engine on the live policy (a seed per prompt and sample, so batching changes
 nothing). Log-probabilities are then taken in one forward pass, by the same function that PPO trains with: at the first
@@ -78,7 +78,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringBatch:
+class RolloutBatch:
     """Some responses behind their prompts, as model inputs.
 
     rows     indices of the responses
@@ -169,7 +169,7 @@ def question_mark_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ids[-1] for ids in encoded if ids))
 
 
-def scoring_batches(rollouts: Rollouts, encoder: PromptEncoder, size: int) -> list[ScoringBatch]:
+def rollout_batches(rollouts: Rollouts, encoder: PromptEncoder, size: int) -> list[RolloutBatch]:
     """Batches of at most `size` responses, in order; kept for a whole rollout, so that images are prepared once."""
     batches = []
     count = len(rollouts.prompts)
@@ -189,7 +189,7 @@ def scoring_batches(rollouts: Rollouts, encoder: PromptEncoder, size: int) -> li
         for b, (begin, end) in enumerate(zip(encoded.starts, encoded.ends, strict=True)):
             labels[b, begin:end] = encoded.inputs["input_ids"][b, begin:end]
         inputs = {name: value for name, value in encoded.inputs.items() if isinstance(value, Tensor)}
-        batches.append(ScoringBatch(rows, inputs, labels, tuple(map(len, responses))))
+        batches.append(RolloutBatch(rows, inputs, labels, tuple(map(len, responses))))
     return batches
 
 
@@ -198,7 +198,7 @@ def response_positions(hidden: Tensor, labels: Tensor) -> Tensor:
     return hidden[:, :-1][(labels != IGNORE)[:, 1:].to(hidden.device)]
 
 
-def batch_logps(model: Any, batch: ScoringBatch, temperature: float, hidden: Tensor | None = None) -> Tensor:
+def batch_logps(model: Any, batch: RolloutBatch, temperature: float, hidden: Tensor | None = None) -> Tensor:
     """Log-probabilities of the response tokens at the rollout's temperature, nats, (b, L), 0 behind the end."""
     core = bare(model)
     states = last_hidden(model, batch.inputs) if hidden is None else hidden
@@ -209,7 +209,7 @@ def batch_logps(model: Any, batch: ScoringBatch, temperature: float, hidden: Ten
 
 
 @torch.no_grad()
-def batch_entropies(model: Any, batch: ScoringBatch, temperature: float, hidden: Tensor) -> Tensor:
+def batch_entropies(model: Any, batch: RolloutBatch, temperature: float, hidden: Tensor) -> Tensor:
     """Entropy of the distribution each response token was drawn from, nats, (b, L), 0 behind the end."""
     core = bare(model)
     states = response_positions(hidden, batch.labels)

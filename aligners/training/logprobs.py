@@ -6,8 +6,8 @@ So: only positions with a target go through the language-model head (prompt and 
 (one chunk at a time is alive). Result and gradients equal the plain form up to rounding. `chunk_tokens_for` gives the
 chunk size for a vocabulary: small vocabularies need one chunk and pay nothing.
 
-Convention: `labels` (B, T) holds token ids where a token is to be scored and IGNORE elsewhere; logits at position t
-score the token at t + 1, so everything returned has T - 1 columns and column t belongs to token t + 1.
+Convention: `labels` (B, T) holds token ids where a token is wanted and IGNORE elsewhere; logits at position t
+tell of the token at t + 1, so everything returned has T - 1 columns and column t belongs to token t + 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-IGNORE = -100  # label of a position that is not scored, as in torch and transformers
+IGNORE = -100  # label of a position that has none, as in torch and transformers
 MAX_LOGITS = 2**25  # logits alive at a time: 134 MB in float32
 
 Head = Callable[[Tensor], Tensor]  # (N, D) hidden states -> (N, V) logits
@@ -31,16 +31,16 @@ def gather_logps(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> T
     """Log-probability of each target under the logits of its own position (nothing is shifted).
 
     Args:
-        logits: unnormalised scores, (..., V); half precision is computed in float32.
+        logits: unnormalised log-probabilities, (..., V); half precision is computed in float32.
         targets: token ids, (...); IGNORE gives 0.
         temperature: divides the logits first, as in sampling.
     Returns:
         nats, shape (...).
     """
-    scores = _at_least_float32(logits) / temperature if temperature != 1.0 else _at_least_float32(logits)
-    scored = targets != IGNORE
-    picked = scores.gather(-1, targets.where(scored, 0).unsqueeze(-1)).squeeze(-1)
-    return (picked - scores.logsumexp(-1)).where(scored, 0.0)
+    wide = _at_least_float32(logits) / temperature if temperature != 1.0 else _at_least_float32(logits)
+    labelled = targets != IGNORE
+    picked = wide.gather(-1, targets.where(labelled, 0).unsqueeze(-1)).squeeze(-1)
+    return (picked - wide.logsumexp(-1)).where(labelled, 0.0)
 
 
 def token_logps(
@@ -54,7 +54,7 @@ def token_logps(
         temperature: divides the logits first.
         chunk_tokens: positions whose float32 logits are alive at a time; None: `chunk_tokens_for` the vocabulary.
     Returns:
-        (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
+        (token_logps, response_mask): nats (B, T - 1), 0 where a token has no label, and bool (B, T - 1).
     """
     size = chunk_tokens_for(logits.shape[-1]) if chunk_tokens is None else chunk_tokens
     return hidden_token_logps(logits, _identity, labels, chunk_tokens=size, temperature=temperature)
@@ -68,7 +68,7 @@ def hidden_token_logps(
     chunk_tokens: int,
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Shifted log-probabilities from the last hidden states: the head runs on scored positions only.
+    """Shifted log-probabilities from the last hidden states: the head runs on labelled positions only.
 
     Args:
         hidden: last hidden states after the final norm, (B, T, D).
@@ -78,7 +78,7 @@ def hidden_token_logps(
             second head product in the backward pass.
         temperature: divides the logits first.
     Returns:
-        (token_logps, response_mask): nats (B, T - 1), 0 where not scored, and bool (B, T - 1).
+        (token_logps, response_mask): nats (B, T - 1), 0 where a token has no label, and bool (B, T - 1).
     Raises:
         ValueError: if hidden states and labels do not have the same (B, T), or chunk_tokens < 1.
     """
@@ -90,11 +90,11 @@ def hidden_token_logps(
     targets = labels[:, 1:]
     response_mask = targets != IGNORE
     states = hidden[:, :-1][response_mask]  # (N, D)
-    scored = targets[response_mask]  # (N,)
-    if len(scored) <= chunk_tokens:
-        logps = gather_logps(head(states), scored, temperature)
+    wanted = targets[response_mask]  # (N,)
+    if len(wanted) <= chunk_tokens:
+        logps = gather_logps(head(states), wanted, temperature)
     else:
-        chunks = zip(torch.split(states, chunk_tokens), torch.split(scored, chunk_tokens), strict=True)
+        chunks = zip(torch.split(states, chunk_tokens), torch.split(wanted, chunk_tokens), strict=True)
         logps = torch.cat([_recomputed(head, h, t, temperature) for h, t in chunks])
     padded = logps.new_zeros(response_mask.shape).masked_scatter(response_mask, logps)
     return padded, response_mask
@@ -108,7 +108,7 @@ def spread_rows(rows: Sequence[Sequence[float]], response_mask: Tensor, dtype: t
         response_mask: as returned by `hidden_token_logps`, bool (B, T - 1).
         dtype: of the result.
     Returns:
-        (B, T - 1), 0 where nothing is scored.
+        (B, T - 1), 0 where no token has a label.
     Raises:
         ValueError: if a row has another length than its mask: stored under another template, or truncated since.
     """
@@ -128,12 +128,12 @@ def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def _recomputed(head: Head, states: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    def score(chunk: Tensor) -> Tensor:
+    def entropies_of(chunk: Tensor) -> Tensor:
         return gather_logps(head(chunk), targets, temperature)
 
     if not torch.is_grad_enabled():
-        return score(states)
-    result: Tensor = checkpoint(score, states, use_reentrant=False)
+        return entropies_of(states)
+    result: Tensor = checkpoint(entropies_of, states, use_reentrant=False)
     return result
 
 

@@ -1,6 +1,6 @@
 """Log-probabilities of response tokens from a vision-language model, without logits of the rest.
 
-`scoring(model)` lets `model(score_labels=..., **inputs)` return the log-probabilities of the labelled tokens. It goes
+`measuring(model)` lets `model(logp_labels=..., **inputs)` return the log-probabilities of the labelled tokens. It goes
 through the model's own `forward`, so that wrappers around the model (DDP, FSDP, DeepSpeed, autocast, PEFT) see one
 ordinary forward pass; inside, the language-model head runs on response positions only.
 """
@@ -32,21 +32,21 @@ def vocabulary_size(model: Any) -> int:
 
 
 @contextmanager
-def scoring(model: Any) -> Iterator[None]:
-    """While inside, `model(score_labels=labels, share_images=bool, **inputs)` returns {"token_logps": (N,)}.
+def measuring(model: Any) -> Iterator[None]:
+    """While inside, `model(logp_labels=labels, share_images=bool, **inputs)` returns {"token_logps": (N,)}.
 
-    N are the labelled tokens, row by row; a call without `score_labels` is the ordinary forward.
+    N are the labelled tokens, row by row; a call without `logp_labels` is the ordinary forward.
     """
     core = bare(model)
     ordinary = core.forward
 
-    def forward(*args: Any, score_labels: Tensor | None = None, share_images: bool = False, **inputs: Any) -> Any:
-        if score_labels is None:
+    def forward(*args: Any, logp_labels: Tensor | None = None, share_images: bool = False, **inputs: Any) -> Any:
+        if logp_labels is None:
             return ordinary(*args, **inputs)
         if not hasattr(core, "model"):  # BLIP-2 and its like: no base model that gives hidden states
-            logps, mask = token_logps(ordinary(**inputs).logits, score_labels)
+            logps, mask = token_logps(ordinary(**inputs).logits, logp_labels)
             return {"token_logps": logps[mask]}
-        return {"token_logps": _labelled_logps(core, inputs, score_labels, share_images)}
+        return {"token_logps": _labelled_logps(core, inputs, logp_labels, share_images)}
 
     core.forward = forward
     try:

@@ -26,7 +26,7 @@ from typing import Literal, Self
 
 from benchmarks.hallusionbench.codes import Code, code_by_rule, code_by_word, read_correctness, read_same
 from benchmarks.hallusionbench.figures import Answered, Question, cause, official_figures, originals
-from benchmarks.hallusionbench.files import Record, question_key, read_labels, read_records
+from benchmarks.hallusionbench.files import Entry, question_key, read_entries, read_labels
 from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
 from benchmarks.yes_no import read_leading, read_word
 from evalkit.benchmark import DataFile, Judged, JudgeRound
@@ -162,27 +162,27 @@ class HallusionBench(Judged):
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
-        records = read_records(self.data)
-        kept = [record for record in records if self.questions == "1129" or not record.question.without_figure]
+        entries = read_entries(self.data)
+        kept = [entry for entry in entries if self.questions == "1129" or not entry.question.without_figure]
         if len(kept) != int(self.questions) and not self.partial:
             raise DataError(
                 f"{self.data}: expected {self.questions} questions, found {len(kept)}; say partial to accept that"
             )
         return tuple(map(self._item, kept))
 
-    def _item(self, record: Record) -> Item:
-        question = record.question
+    def _item(self, entry: Entry) -> Item:
+        question = entry.question
         image = None
         if question.visual_input != "0" and not self.without_images and self.images is not None:
             name = f"{question.category}/{question.subcategory}/{question.set_id}_{question.figure_id}.png"
             image = ImageFile(self.images, name)
         return Item(
-            id=record.key,
-            question=record.text,
+            id=entry.key,
+            question=entry.text,
             image=image,
             reference={
                 "truth": question.truth,
-                "explanation": record.explanation,
+                "explanation": entry.explanation,
                 "original": question_key(question, "0"),
                 "visual_input": question.visual_input,
             },
@@ -192,7 +192,7 @@ class HallusionBench(Judged):
 
     @cached_property
     def _questions(self) -> Mapping[str, Question]:
-        return {record.key: record.question for record in read_records(self.data)}
+        return {entry.key: entry.question for entry in read_entries(self.data)}
 
     @cached_property
     def _people(self) -> Mapping[str, Code]:

@@ -16,7 +16,7 @@ _KEY = ("category", "subcategory", "set_id", "figure_id", "question_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Entry:
     """A line of the file: the question, its text, and the sentence a judge compares an answer with."""
 
     question: Question
@@ -35,22 +35,22 @@ def question_key(question: Question, figure_id: str | None = None) -> str:
     return "_".join((question.category, question.subcategory, question.set_id, figure, question.question_id))
 
 
-def read_records(path: Path) -> list[Record]:
+def read_entries(path: Path) -> list[Entry]:
     """All questions in file order.
 
     Raises:
         DataError: if the file is missing or malformed, or a question stands there twice.
     """
-    records: dict[str, Record] = {}
+    entries: dict[str, Entry] = {}
     for row in read_rows(path):
-        record = _record(row)
-        if record.key in records:
-            raise DataError(f"{row.where}: question {record.key!r} stands there twice")
-        records[record.key] = record
-    return list(records.values())
+        entry = _entry(row)
+        if entry.key in entries:
+            raise DataError(f"{row.where}: question {entry.key!r} stands there twice")
+        entries[entry.key] = entry
+    return list(entries.values())
 
 
-def _record(row: Row) -> Record:
+def _entry(row: Row) -> Entry:
     parts = {name: str(field(row, name, str)) for name in (*_KEY, "visual_input", "gt_answer")}
     if parts["category"] not in ("VD", "VS"):
         raise DataError(f"{row.where}: 'category' must be VD or VS, found {parts['category']!r}")
@@ -63,7 +63,7 @@ def _record(row: Row) -> Record:
         visual_input=parts["visual_input"],
         truth=_TRUTHS[parts["gt_answer"]],
     )
-    return Record(question, field(row, "question", str), field(row, "gt_answer_details", str))
+    return Entry(question, field(row, "question", str), field(row, "gt_answer_details", str))
 
 
 def read_labels(path: Path) -> Mapping[str, Code]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.frames.live import span_text
-from evalkit.annotation.journal import Progress, State
+from evalkit.annotation.journal import Completion, State
 from evalkit.annotation.segments import changed_segments, words
 from evalkit.annotation.study import Study, StudyItem
 from evalkit.reports.markup import clean
@@ -70,7 +70,7 @@ def payload(
     annotator: str,
     place: Place,
     state: State,
-    progress: Progress,
+    completion: Completion,
     *,
     undone: Mapping[str, Json] | None = None,
     draft: str | None = None,
@@ -93,8 +93,8 @@ def payload(
         "item": item.key,
         "number": place.number,
         "total": place.total,
-        "done": progress.done + progress.skipped,
-        "left": "" if progress.seconds_left is None else span_text(progress.seconds_left),
+        "done": completion.done + completion.skipped,
+        "left": "" if completion.seconds_left is None else span_text(completion.seconds_left),
         "line": line.n if line else 0,
         "last": last_said(state),
         "answer": undone if undone is not None else None if line is None else line.answer,

@@ -12,9 +12,8 @@ from dashboard.frames.records import noted_objects, present_objects
 from evalkit.reports.markup import STYLE, attribute, escaped, legend, marked
 from evalkit.reports.templating import rendered
 from evalkit.runs.run import boxes_present
-from evalkit.schema import Json
+from evalkit.schema import Json, Record
 
-Row = Mapping[str, Json]
 LONGEST_DIFF = 4000  # words; beyond it a comparison of two texts is not worth its time
 
 PAGE_STYLE = (
@@ -79,13 +78,13 @@ def link(page: str, text: str, **parameters: str) -> str:
     return f'<a class="hk-link" href="{attribute(f"{page}?{query}")}" target="_self">{escaped(text)}</a>'
 
 
-def box_classes(row: Row) -> dict[str, str]:
+def box_classes(row: Record) -> dict[str, str]:
     """A class for each object that has a box: a mention of it and its boxes share the number."""
     objects = dict.fromkeys(str(box["object"]) for box in boxes_present(row))
     return {name: f"hk-o{number}" for number, name in enumerate(objects)}
 
 
-def picture_html(row: Row, picture: bytes, zoom: int, boxes: bool) -> str:
+def picture_html(row: Record, picture: bytes, zoom: int, boxes: bool) -> str:
     """The image, as wide as its place times `zoom`, with boxes over it; a mention under the pointer lights its boxes.
 
     Nothing is fetched: the picture is part of the page, and the lighting is a rule of style.
@@ -104,7 +103,7 @@ def picture_html(row: Row, picture: bytes, zoom: int, boxes: bool) -> str:
     return rendered("dashboard.markup", "picture.html", data=data, zoom=100 * zoom, boxes=drawn, names=names)
 
 
-def response_html(row: Row, changed: Sequence[tuple[int, int]] = ()) -> str:
+def response_html(row: Record, changed: Sequence[tuple[int, int]] = ()) -> str:
     """The response with its findings marked, or the failure that stands in its place."""
     text = row["response"]["text"]
     if text is None:
@@ -120,13 +119,13 @@ def response_html(row: Row, changed: Sequence[tuple[int, int]] = ()) -> str:
     return f'<div class="hk-text">{body}</div>{note}'
 
 
-def legend_html(rows: Sequence[Row], changed: bool = False) -> str:
+def legend_html(rows: Sequence[Record], changed: bool = False) -> str:
     """The colours that occur."""
     labels = dict.fromkeys(f["label"] for row in rows for f in row["score"].get("findings") or [])
     return f'<div class="hk-small">{legend(labels, changed)}</div>' if labels or changed else ""
 
 
-def objects_html(row: Row) -> str:
+def objects_html(row: Record) -> str:
     """Reference objects and the hallucinated ones as chips; "" where a record lists none.
 
     Which were named and which missed is told by findings alone: a judge's benchmark has none.

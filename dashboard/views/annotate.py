@@ -7,7 +7,7 @@ from dashboard.choices import put, say
 from dashboard.markup.samples import notice
 from dashboard.reading.studies import open_study
 from dashboard.visitor import visitor
-from evalkit.annotation.journal import progress, read_state
+from evalkit.annotation.journal import completion, read_state
 from evalkit.annotation.study import OWNER, Study, changed_runs
 from evalkit.reports.markup import escaped
 
@@ -46,7 +46,7 @@ def _owner(study: Study) -> None:
         put(notice(f"{run.path} was generated again or removed: the study keeps the responses it was drawn from."))
     rows = []
     for name in study.annotators:
-        own = progress(study, name, read_state(study, name))
+        own = completion(study, name, read_state(study, name))
         rows.append({"annotator": name, "answered": own.done, "skipped": own.skipped, "of": own.total})
     st.dataframe(rows, hide_index=True, alt="progress of the annotators")
     say("You look at this study as its owner. Annotators use their own links; Agreement compares what they said.")

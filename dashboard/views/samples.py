@@ -18,7 +18,7 @@ from dashboard.markup.samples import (
     raw_html,
     response_html,
 )
-from dashboard.reading.cache import Row, remembered
+from dashboard.reading.cache import remembered
 from dashboard.reading.flags import Key, read_flags, write_flag
 from dashboard.reading.runs import Contents
 from dashboard.reading.shown import Shown
@@ -27,6 +27,7 @@ from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
 from evalkit.reports.pages.thumbnails import thumbnail
 from evalkit.runs.run import Run, RunSummary, boxes_present
+from evalkit.schema import Record
 
 PAGE_SIZE = 20
 WIDTH = 800  # pixels of an image that is not zoomed
@@ -247,7 +248,7 @@ def _buttons(info: RunSummary, run: Run, places: Sequence[int], at: int) -> None
     )
 
 
-def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]) -> None:
+def _sample(info: RunSummary, row: Record, beside: Sequence[tuple[RunSummary, Run]]) -> None:
     picture, text = st.columns([0.45, 0.55], gap="medium")
     with picture:
         _picture(row)
@@ -268,7 +269,7 @@ def _sample(info: RunSummary, row: Row, beside: Sequence[tuple[RunSummary, Run]]
             _details(own, shown, expanded=False, named=len(rows) > 1)
 
 
-def _picture(row: Row) -> None:
+def _picture(row: Record) -> None:
     """The image with the boxes of its reference objects, where the record has them."""
     image = row.get("image")
     has_boxes = bool(boxes_present(row))
@@ -285,12 +286,12 @@ def _picture(row: Row) -> None:
         put(f'<div class="hk-small">{escaped(clean(image["name"]))}</div>')
 
 
-def _row_of(run: Run, row: Row) -> Row | None:
+def _row_of(run: Run, row: Record) -> Record | None:
     index = remembered("index", [run], lambda: {(own["id"], own["sample"]): own for own in run.rows})
     return index.get((row["id"], row["sample"]))
 
 
-def _response(info: RunSummary, row: Row, against: Row | None) -> None:
+def _response(info: RunSummary, row: Record, against: Record | None) -> None:
     text = row["response"]["text"]
     other = against["response"]["text"] if against is not None else None
     changed = differing_words(text, other) if text and other is not None else []
@@ -304,7 +305,7 @@ def _response(info: RunSummary, row: Row, against: Row | None) -> None:
     )
 
 
-def _details(info: RunSummary, row: Row, expanded: bool, named: bool) -> None:
+def _details(info: RunSummary, row: Record, expanded: bool, named: bool) -> None:
     """Counts, verdict, what the benchmark kept."""
     title = f"Counts and verdict, {_plain(info.label)}" if named else "Counts, verdict, reference"
     with st.expander(title, expanded=expanded):

@@ -10,7 +10,7 @@ all images beside the one on its own images. Where the paper is silent the choic
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from evalkit.metrics import Array, divide
 from evalkit.runs.run import Run
-from evalkit.schema import Json
+from evalkit.schema import Record
 from evalkit.statistics.intervals import LEVEL, RESAMPLES, Interval, read_limits
 
-Row = Mapping[str, Json]
 HALLUCINATED = "hallucinated"
 MENTIONED = (HALLUCINATED, "correct", "covered")  # labels of findings that are mentions of an object
 TOP = 10
@@ -58,7 +57,7 @@ def by_scene(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[SceneR
     ]
 
 
-def _scene_row(scene: str, rows: Sequence[Row], inside: NDArray[np.bool_], resamples: int, seed: int) -> SceneRow:
+def _scene_row(scene: str, rows: Sequence[Record], inside: NDArray[np.bool_], resamples: int, seed: int) -> SceneRow:
     objects = _most_frequent([row for row, shows in zip(rows, inside, strict=True) if shows])
     table = np.array([_mentions(row, objects) for row in rows], dtype=float)  # (images, objects, [mentions, wrong])
     weights = np.concatenate([np.ones((1, len(rows))), _draws(len(rows), resamples, seed)])
@@ -95,7 +94,7 @@ def _interval(values: Array, images: int) -> Interval:
     return read_limits(float(value), drawn, lambda: np.empty(0), images, LEVEL, "expanded")
 
 
-def _most_frequent(rows: Sequence[Row]) -> tuple[str, ...]:
+def _most_frequent(rows: Sequence[Record]) -> tuple[str, ...]:
     """The objects with most instances; equal ones by name, so that the choice does not depend on the order."""
     counts: Counter[str] = Counter()
     for row in rows:
@@ -104,7 +103,7 @@ def _most_frequent(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda name: (-counts[name], name))[:TOP])
 
 
-def _mentions(row: Row, objects: Sequence[str]) -> list[tuple[int, int]]:
+def _mentions(row: Record, objects: Sequence[str]) -> list[tuple[int, int]]:
     """(mentions, hallucinated ones) of each object in a response."""
     mentions: Counter[str] = Counter()
     wrong: Counter[str] = Counter()

@@ -72,13 +72,13 @@ def add_annotations(commands: Any) -> None:
 def show_status(options: argparse.Namespace) -> int:
     """`evalkit annotations status`."""
     from evalkit.annotation.decided import read_states
-    from evalkit.annotation.journal import progress, read_state
+    from evalkit.annotation.journal import completion, read_state
     from evalkit.annotation.study import ADJUDICATOR, changed_runs, read_study
 
     study = read_study(options.study)
     print(f"{study.name}: {study.task}, {len(study.items):,} items, types {', '.join(study.types)}")
     for name, state in read_states(study).items():
-        own = progress(study, name, state)
+        own = completion(study, name, state)
         print(f"  {name:<20} {own.done:,} answered, {own.skipped:,} skipped, of {own.total:,}")
     decided = read_state(study, ADJUDICATOR).answers
     if decided:

@@ -21,9 +21,7 @@ from evalkit.annotation.study import (
 from evalkit.errors import DataError
 from evalkit.runs.records import RECORDS
 from evalkit.runs.run import Run, boxes_present, cluster_of, objects_present
-from evalkit.schema import Json
-
-Row = Mapping[str, Json]
+from evalkit.schema import Json, Record
 
 
 def draw_study(
@@ -125,7 +123,7 @@ def _comparable(runs: Sequence[Run], seed: int) -> Iterable[StudyItem]:
                 yield _item(name, rows[first][key], [(first, texts[first]), (second, texts[second])])
 
 
-def _item(key: str, row: Row, texts: Sequence[tuple[int, str]]) -> StudyItem:
+def _item(key: str, row: Record, texts: Sequence[tuple[int, str]]) -> StudyItem:
     image = row.get("image")
     return StudyItem(
         key=key,

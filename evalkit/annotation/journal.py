@@ -78,7 +78,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Completion:
     """How far an annotator is; `seconds_left` by the median of the latest items, None before there is one."""
 
     done: int
@@ -193,7 +193,7 @@ def undo(study: Study, annotator: str, item: str, undoes: int) -> Line | None:
         return state.latest(item)
 
 
-def progress(study: Study, annotator: str, state: State) -> Progress:
+def completion(study: Study, annotator: str, state: State) -> Completion:
     """How far an annotator is with the items assigned to him or her."""
     own = {item.key for item in study.assigned(annotator)}
     standing = [lines[-1] for key, lines in state.lines.items() if lines and key in own]
@@ -201,7 +201,7 @@ def progress(study: Study, annotator: str, state: State) -> Progress:
     latest = sorted(standing, key=lambda line: line.n)[-PACE:]
     spent = [min(line.seconds, LONGEST_PAUSE_S) for line in latest if line.seconds is not None]
     left = median(spent) * (len(own) - len(standing)) if spent else None
-    return Progress(done, len(standing) - done, len(own), left)
+    return Completion(done, len(standing) - done, len(own), left)
 
 
 def _add(study: Study, annotator: str, item: str, follows: int, said: Mapping[str, Any], seconds: float | None) -> Line:

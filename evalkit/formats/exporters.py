@@ -18,9 +18,7 @@ from evalkit.files.spreadsheet import csv_text
 from evalkit.formats.joining import plain_question
 from evalkit.runs.records import read_manifest
 from evalkit.runs.run import load_run
-from evalkit.schema import Json
-
-Record = Mapping[str, Json]  # a line of records.jsonl
+from evalkit.schema import Json, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from evalkit.runs.records import SAMPLE_KEY, VERDICTS, Journal, check_rows
 from evalkit.schema import Item, Json, Response, Score
 
 Key = tuple[str, int]  # item id, sample
-Row = Mapping[str, Json]
+VerdictRow = Mapping[str, Json]
 FIRST = ""  # name of the first round among the replies
 
 
@@ -43,7 +43,7 @@ def ask_judge(
     judge: Judge | None,
     run_dir: Path,
     progress: Progress,
-) -> dict[Key, Row]:
+) -> dict[Key, VerdictRow]:
     """The judge's row for every response that needs one: from the journal where it is there, else by asking.
 
     Raises:
@@ -59,7 +59,7 @@ def ask_judge(
         )
     with Journal(run_dir / VERDICTS) as journal:
         check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str})
-        verdicts: dict[Key, Row] = dict(judge.rule(requests, benchmark, journal, progress))
+        verdicts: dict[Key, VerdictRow] = dict(judge.rule(requests, benchmark, journal, progress))
         for number, further in enumerate(benchmark.further_rounds(), 2):
             asked = further_requests(further, items, responses, verdicts)
 
@@ -73,7 +73,7 @@ def ask_judge(
 
 
 def further_requests(
-    further: JudgeRound, items: Sequence[Item], responses: Mapping[Key, Response], verdicts: Mapping[Key, Row]
+    further: JudgeRound, items: Sequence[Item], responses: Mapping[Key, Response], verdicts: Mapping[Key, VerdictRow]
 ) -> list[JudgeRequest]:
     """What a further round asks; nothing about a response whose first question was not answered."""
     by_id = {item.id: item for item in items}
@@ -97,7 +97,7 @@ def forecast_rounds(
     benchmark: Judged,
     items: Sequence[Item],
     responses: Mapping[Key, Response],
-    rows: Sequence[Row] = (),
+    rows: Sequence[VerdictRow] = (),
     price: Price | None = None,
 ) -> list[tuple[str, Forecast]]:
     """What judging these responses would take, round by round, without asking anything.
@@ -107,7 +107,7 @@ def forecast_rounds(
     requests = first_requests(benchmark, items, responses)
     forecasts = [(FIRST, judge.forecast(requests, benchmark.judge_sampling(), rows, price))]
     long_reply = "word " * benchmark.judge_sampling().max_new_tokens + benchmark.example_reply
-    verdicts: dict[Key, Row] = {(request.id, request.sample): {"reply": long_reply} for request in requests}
+    verdicts: dict[Key, VerdictRow] = {(request.id, request.sample): {"reply": long_reply} for request in requests}
     for further in benchmark.further_rounds():
         asked = further_requests(further, items, responses, verdicts)
         if asked:
@@ -115,13 +115,13 @@ def forecast_rounds(
     return forecasts
 
 
-def replies_of(verdict: Row) -> dict[str, str]:
+def replies_of(verdict: VerdictRow) -> dict[str, str]:
     """Round -> reply, as far as the judge answered."""
     rows = {FIRST: verdict, **(verdict.get("rounds") or {})}
     return {name: row["reply"] for name, row in rows.items() if isinstance(row.get("reply"), str)}
 
 
-def score_sample(benchmark: Benchmark, item: Item, response: Response, verdict: Row | None) -> Score:
+def score_sample(benchmark: Benchmark, item: Item, response: Response, verdict: VerdictRow | None) -> Score:
     """The score of one response; what failed earlier says where."""
     if response.text is None:
         return Score(counts=None, failure=f"generation: {response.failure}")

@@ -22,7 +22,7 @@ from aligners.preference.pairs import Pair, write_pairs
 from aligners.preference.reference_logps import reference_logps
 from aligners.profiles import profile
 from aligners.training.checkpoint import read_card
-from aligners.training.response_logps import end_token, scoring
+from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import read_log
 from aligners.training.trainer import layers_to_shard
 from evalkit.engines.model.encoding import PromptEncoder
@@ -61,7 +61,7 @@ def loss_and_metrics(model, encoder, pairs, settings, reference_folder, nudge=Tr
     tokens, _ = usable_pairs(pairs, encoder, settings)
     logps = reference_logps(model, encoder, tokens, reference_folder, layout=Layout.PACKED)
     rows = weighted_rows(tokens, logps.pairs, settings)
-    with scoring(nudged(model) if nudge else model):
+    with measuring(nudged(model) if nudge else model):
         loss, metrics = dpo_objective(settings, Layout.PACKED)(model, dpo_batch(rows, encoder, Layout.PACKED))
     return loss, metrics
 

@@ -21,11 +21,10 @@ from evalkit.reports.pages.thumbnails import picture_to_send
 from evalkit.reports.pictures.canvas import SvgCanvas
 from evalkit.reports.pictures.fronts import HEIGHT, WIDTH, draw
 from evalkit.runs.run import Run, RunSummary
-from evalkit.schema import Json
+from evalkit.schema import Json, Record
 
 SAMPLES = 12  # telling samples per board
 THUMBNAIL = 240  # pixels
-Row = Mapping[str, Json]
 
 _STYLE = (
     """
@@ -164,7 +163,7 @@ def fronts_html(entries: Sequence[Entry]) -> Iterator[str]:
             )
 
 
-def telling(entries: Sequence[Entry]) -> list[Row]:
+def telling(entries: Sequence[Entry]) -> list[Record]:
     """Samples worth a look: where the runs' hallucinations differ most, then where there are most of them.
 
     Runs that are flagged as degenerate are not counted unless all are flagged.
@@ -180,7 +179,7 @@ def telling(entries: Sequence[Entry]) -> list[Row]:
     return [row for *_, row in scored[:SAMPLES]]
 
 
-def _sample_html(row: Row, entries: Sequence[Entry], pictures: _Pictures) -> str:
+def _sample_html(row: Record, entries: Sequence[Entry], pictures: _Pictures) -> str:
     responses = []
     for entry in entries:
         own = _same(entry.run, row)
@@ -200,24 +199,24 @@ def _sample_html(row: Row, entries: Sequence[Entry], pictures: _Pictures) -> str
     return f'<div class="sample"><div>{picture}</div><div>{question}{"".join(responses)}</div></div>'
 
 
-def _rows(run: RunSummary) -> Sequence[Row]:
+def _rows(run: RunSummary) -> Sequence[Record]:
     return run.rows if isinstance(run, Run) else ()
 
 
-def _same(run: RunSummary, row: Row) -> Row | None:
+def _same(run: RunSummary, row: Record) -> Record | None:
     key = _key(row)
     return next((own for own in _rows(run) if _key(own) == key), None)
 
 
-def _key(row: Row) -> tuple[str, int]:
+def _key(row: Record) -> tuple[str, int]:
     return str(row["id"]), int(row.get("sample") or 0)
 
 
-def _findings(row: Row | None) -> list[Mapping[str, Json]]:
+def _findings(row: Record | None) -> list[Mapping[str, Json]]:
     return list(row["score"].get("findings") or []) if row is not None else []
 
 
-def _hallucinated(row: Row) -> int:
+def _hallucinated(row: Record) -> int:
     """Hallucinated spans; 1 for a response that is counted as hallucinated without any."""
     counts = row["score"]["counts"] or {}
     spans: int = sum(finding["label"] == "hallucinated" for finding in _findings(row))

@@ -28,12 +28,11 @@ from evalkit.reports.pages.thumbnails import picture_to_send
 from evalkit.reports.tables import arrow
 from evalkit.reports.templating import markup, rendered
 from evalkit.runs.run import Run, failed_stage
-from evalkit.schema import Json
+from evalkit.schema import Json, Record
 
 CHUNK = 40  # samples in one file
 WIDTH = 480  # pixels of a picture
 LONGEST_TEXT = 4_000  # characters of a response
-Row = Mapping[str, Json]
 
 
 def write_site(runs: Sequence[Run], folder: Path, images: Sequence[Path] = ()) -> str:
@@ -127,11 +126,11 @@ def _write_board(folder: Path, number: int, board: Board, pictures: _Pictures) -
     replace_text(folder / f"{number}.html", rendered("evalkit.reports", "site_board.html", **values))
 
 
-def _key(row: Row) -> tuple[str, int]:
+def _key(row: Record) -> tuple[str, int]:
     return str(row["id"]), int(row.get("sample") or 0)
 
 
-def _kind(row: Row | None) -> str:
+def _kind(row: Record | None) -> str:
     """One letter for a sample: h hallucinates, c clean, f failed, - not there."""
     if row is None:
         return "-"
@@ -143,14 +142,14 @@ def _kind(row: Row | None) -> str:
     return "h" if wrong else "c"
 
 
-def _sample(key: tuple[str, int], rows: Sequence[Row | None], pictures: _Pictures) -> list[Json]:
+def _sample(key: tuple[str, int], rows: Sequence[Record | None], pictures: _Pictures) -> list[Json]:
     """[id, prompt, picture, [response of each run]]."""
     first = next(row for row in rows if row is not None)
     name = clean(key[0]) + (f" #{key[1]}" if key[1] else "")
     return [name, clean(first.get("prompt") or ""), pictures.name(first.get("image")), [_response(row) for row in rows]]
 
 
-def _response(row: Row | None) -> Json:
+def _response(row: Record | None) -> Json:
     """None for a sample that a run has not; a text that failed as its reason; else [text, spans]."""
     if row is None:
         return None
@@ -161,7 +160,7 @@ def _response(row: Row | None) -> Json:
     return [clean(text[:LONGEST_TEXT]), _spans(row["score"].get("findings") or [], min(len(text), LONGEST_TEXT))]
 
 
-def _spans(findings: Iterable[Row], length: int) -> list[Json]:
+def _spans(findings: Iterable[Record], length: int) -> list[Json]:
     """Spans [start, end, label, note], those that overlap an earlier one left out."""
     spans: list[Json] = []
     place = 0

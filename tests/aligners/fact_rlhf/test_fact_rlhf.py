@@ -10,7 +10,7 @@ from rlhf_world import asked, write_rlhf_world
 from tiny_models import build_tiny, save_tiny
 
 from aligners.fact_rlhf.files import read_rollout_prompts
-from aligners.fact_rlhf.inputs import reward_scorer, usable_prompts
+from aligners.fact_rlhf.inputs import reward_of_model, usable_prompts
 from aligners.fact_rlhf.recipe import align_fact_rlhf
 from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings, supervised_settings
 from aligners.fact_rlhf.supervised import read_answered, supervised_start
@@ -129,7 +129,7 @@ def test_facts_come_in_a_new_order_at_every_call(world):
 
     prompts = [replace(prompt, kind=1) for prompt in read_rollout_prompts(world / "prompts.json", world / "images")[:1]]
     facts = {prompt.image.name: [f"Fact {i}." for i in range(6)] for prompt in prompts}
-    score = reward_scorer(RewardModel(model).eval(), Spy(PromptEncoder(processor)), facts)
+    score = reward_of_model(RewardModel(model).eval(), Spy(PromptEncoder(processor)), facts)
     sampling = RolloutSettings(samples=1, temperature=1.0, limit=4, end_id=2)
     for seed in (1, 2, 1):
         score(sample_rollouts(model, processor, prompts, sampling, seed))
@@ -189,10 +189,10 @@ def test_only_the_reward_model_reads_facts(world):
     encoder = Spy(PromptEncoder(processor))
     reward_model = RewardModel(model).eval()
     torch.nn.init.normal_(reward_model.head.weight)
-    with_facts = reward_scorer(reward_model, encoder, facts)(rollouts)
+    with_facts = reward_of_model(reward_model, encoder, facts)(rollouts)
     assert len(read) == 2
     assert all("A striped wall." in text for text in read)
-    without = reward_scorer(reward_model, encoder, None)(rollouts)
+    without = reward_of_model(reward_model, encoder, None)(rollouts)
     assert not any("A striped wall." in text for text in read[2:])
     assert not torch.allclose(with_facts, without)
     assert all("striped" not in prompt.text for prompt in rollouts.prompts)

@@ -10,7 +10,7 @@ from aligners.plan.skeleton import Parameters, count_parameters
 from aligners.plan.table import plan_lines
 from aligners.training.logprobs import IGNORE
 from aligners.training.policy import make_trainable
-from aligners.training.response_logps import scoring
+from aligners.training.response_logps import measuring
 from aligners.training.settings import TrainingSettings
 from evalkit.errors import UsageError
 
@@ -28,7 +28,9 @@ def shape(hidden: int = 768, layers: int = 12) -> LlavaConfig:
     return LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN)
 
 
-def measured_step(config: LlavaConfig, settings: TrainingSettings, *, tokens: int, scored: int, bf16: bool) -> int:
+def measured_step(
+    config: LlavaConfig, settings: TrainingSettings, *, tokens: int, response_tokens: int, bf16: bool
+) -> int:
     """Peak bytes of the second training step on real tensors: weights, gradients, AdamW's state, activations."""
     lora = bool(settings.lora)
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16 if lora else torch.float32)
@@ -39,14 +41,14 @@ def measured_step(config: LlavaConfig, settings: TrainingSettings, *, tokens: in
     ids = torch.randint(10, 1000, (1, tokens))
     ids[0, 1:17] = IMAGE_TOKEN
     labels = torch.full_like(ids, IGNORE)
-    labels[0, -scored:] = ids[0, -scored:]
+    labels[0, -response_tokens:] = ids[0, -response_tokens:]
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": torch.rand(1, 3, 56, 56)}
-    with PeakMemory() as memory, scoring(model):
+    with PeakMemory() as memory, measuring(model):
         memory.watch(*tensors_of(model))
         for _ in range(2):
             memory.peak = memory.live
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = -model(**batch, score_labels=labels)["token_logps"].mean()
+                loss = -model(**batch, logp_labels=labels)["token_logps"].mean()
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -55,18 +57,18 @@ def measured_step(config: LlavaConfig, settings: TrainingSettings, *, tokens: in
 
 @pytest.mark.parametrize(("lora", "checkpointing", "bf16"), [(True, True, True), (False, False, False)])
 def test_the_plan_of_a_shape_of_100_million_is_within_15_percent_of_what_tensors_held(lora, checkpointing, bf16):
-    config, tokens, scored = shape(), 256, 64
+    config, tokens, response_tokens = shape(), 256, 64
     settings = TrainingSettings(learning_rate=1e-5, lora=lora, gradient_checkpointing=checkpointing, batch_size=1)
     found = estimate(
         config,
         settings,
-        Workload(rows=1, tokens=tokens, scored=scored),
+        Workload(rows=1, tokens=tokens, response_tokens=response_tokens),
         lora=lora,
         checkpointing=checkpointing,
         bf16=bf16,
         micro_batch=1,
     )
-    held = measured_step(config, settings, tokens=tokens, scored=scored, bf16=bf16)
+    held = measured_step(config, settings, tokens=tokens, response_tokens=response_tokens, bf16=bf16)
     assert found.parameters.total > 1e8
     assert found.step == pytest.approx(held, rel=0.15)
 
@@ -83,7 +85,7 @@ def test_sharding_divides_what_the_strategy_shards():
     config, settings = shape(192, 2), TrainingSettings(learning_rate=1e-5, lora=False, batch_size=8)
 
     def on(devices, strategy):
-        work = Workload(rows=80, tokens=64, scored=16, devices=devices, strategy=strategy)
+        work = Workload(rows=80, tokens=64, response_tokens=16, devices=devices, strategy=strategy)
         return estimate(config, settings, work, lora=False, checkpointing=False, bf16=False, micro_batch=1)
 
     one, fsdp, zero2 = on(1, "ddp"), on(4, "fsdp"), on(4, "zero2")
@@ -100,13 +102,13 @@ def test_sharding_divides_what_the_strategy_shards():
 
 def test_lines_say_hours_only_where_a_throughput_is_known():
     found = Estimate(Parameters(7 * 10**9, 6 * 10**9, 10**8), True, True, 2, 4, *[10**9] * 6, 100, 36_000_000)
-    work = Workload(rows=800, tokens=900, scored=200)
+    work = Workload(rows=800, tokens=900, response_tokens=200)
     assert plan_lines(found, work, 1000.0)[-1] == "hours           10.0 at 1,000 tokens/s"
     assert "unknown" in plan_lines(found, work)[-1]
 
 
 def test_a_workload_that_cannot_be_is_refused():
     with pytest.raises(UsageError, match="strategy must be one of ddp"):
-        Workload(rows=1, tokens=10, scored=5, strategy="tensor")
+        Workload(rows=1, tokens=10, response_tokens=5, strategy="tensor")
     with pytest.raises(UsageError, match="cannot hold"):
-        Workload(rows=1, tokens=10, scored=50)
+        Workload(rows=1, tokens=10, response_tokens=50)

@@ -8,7 +8,7 @@ from tiny_models import FAMILIES, build_tiny
 from aligners.preference.encoding import Layout, PairEncoder
 from aligners.preference.layouts import find_layout, response_logps
 from aligners.preference.pairs import Pair
-from aligners.training.response_logps import end_token, pad_responses, scoring
+from aligners.training.response_logps import end_token, measuring, pad_responses
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, TrainingError
@@ -37,7 +37,7 @@ def test_every_layout_gives_the_log_probabilities_of_the_engine(family):
     wanted = engine.logprobs(prompts, [list(pair.chosen_ids) for pair in tokens])
     wanted += engine.logprobs(prompts, [list(pair.rejected_ids) for pair in tokens])
     for layout in layouts_of(name):
-        with torch.no_grad(), scoring(model):
+        with torch.no_grad(), measuring(model):
             logps, mask = response_logps(model, encoder.batch(tokens, layout), layout)
         for row, kept, right in zip(logps, mask, wanted, strict=True):
             assert row[kept].tolist() == pytest.approx(right.logprobs, abs=2e-4), layout
@@ -48,7 +48,7 @@ def test_every_layout_gives_the_same_gradients(family):
     gradients = []
     for layout in layouts_of(name):
         model.zero_grad()
-        with scoring(model):
+        with measuring(model):
             logps, mask = response_logps(model, encoder.batch(tokens, layout), layout)
         (logps * mask).sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
@@ -76,7 +76,7 @@ def test_each_image_goes_through_the_tower_once_a_pair(family):
     tower, seen = model.get_encoder(modality="image"), []
     hook = tower.register_forward_hook(lambda module, args, kwargs, out: seen.append(out[0].shape[0]), with_kwargs=True)
     for layout in (BEST[name], Layout.SEPARATE):
-        with torch.no_grad(), scoring(model):
+        with torch.no_grad(), measuring(model):
             response_logps(model, encoder.batch(tokens, layout), layout)
     hook.remove()
     once, twice = seen
@@ -97,7 +97,7 @@ def test_the_end_token_is_the_one_that_closes_a_turn():
 def test_the_ordinary_forward_pass_is_back_after_scoring():
     model, _ = build_tiny("llava")
     before = model.forward
-    with scoring(model):
+    with measuring(model):
         assert model.forward != before
     assert model.forward == before
 
@@ -107,7 +107,7 @@ def test_a_half_precision_mask_works_with_eager_attention(tmp_path):
     prompts = PromptEncoder(processor)
     encoder = PairEncoder(prompts, end_token(prompts, model))
     tokens = [encoder.tokenize(pair) for pair in make_pairs(tmp_path, 2)]
-    with torch.no_grad(), scoring(model):
+    with torch.no_grad(), measuring(model):
         wanted, _ = response_logps(model, encoder.batch(tokens, Layout.PACKED), Layout.PACKED)
         model.set_attn_implementation("eager")
         found, _ = response_logps(model, encoder.batch(tokens, Layout.PACKED), Layout.PACKED)

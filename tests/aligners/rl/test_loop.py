@@ -14,7 +14,7 @@ from aligners.reward_model.facts import AnswerKind
 from aligners.rl.experience import experience_of
 from aligners.rl.loop import prompts_of_rollout, train_ppo
 from aligners.rl.models import build_models
-from aligners.rl.rollouts import RolloutSettings, sample_rollouts, scoring_batches
+from aligners.rl.rollouts import RolloutSettings, rollout_batches, sample_rollouts
 from aligners.settings import ppo_json
 from aligners.training.response_logps import end_token
 from aligners.training.run_folder import LOG, read_log
@@ -189,7 +189,7 @@ def test_the_parts_of_the_reward_reach_the_experience(world, kind, earned):
     sampling = RolloutSettings(samples=2, temperature=1.0, limit=8, end_id=2)
     rollouts = sample_rollouts(policy, processor, prompts, sampling, 0)
     rollouts = replace(rollouts, texts=("No, there is none.",) * len(rollouts.texts))
-    batches = scoring_batches(rollouts, encoder, 4)
+    batches = rollout_batches(rollouts, encoder, 4)
     found = experience_of(
         rollouts,
         batches,

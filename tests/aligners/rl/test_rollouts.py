@@ -13,8 +13,8 @@ from aligners.rl.rollouts import (
     batch_logps,
     cut_rows,
     question_mark_ids,
+    rollout_batches,
     sample_rollouts,
-    scoring_batches,
     widen,
 )
 from aligners.training.response_logps import end_token
@@ -71,7 +71,7 @@ def test_log_probabilities_are_those_of_the_models_own_logits(llava, world):
     model, processor = llava
     encoder = PromptEncoder(processor)
     rollouts = sampled(llava, world)
-    (batch,) = scoring_batches(rollouts, encoder, size=8)
+    (batch,) = rollout_batches(rollouts, encoder, size=8)
     for temperature in (1.0, 0.7):
         with torch.no_grad():
             logps = batch_logps(model, batch, temperature)
@@ -89,7 +89,7 @@ def test_batches_of_any_size_give_the_same_log_probabilities(llava, world):
     width = rollouts.cut.ids.shape[1]
 
     def scored(size):
-        batches = scoring_batches(rollouts, PromptEncoder(processor), size)
+        batches = rollout_batches(rollouts, PromptEncoder(processor), size)
         with torch.no_grad():
             return torch.cat([widen(batch_logps(model, batch, 1.0), width) for batch in batches])
 
@@ -99,7 +99,7 @@ def test_batches_of_any_size_give_the_same_log_probabilities(llava, world):
 def test_entropy_is_between_zero_and_that_of_the_uniform_distribution(llava, world):
     model, processor = llava
     rollouts = sampled(llava, world)
-    (batch,) = scoring_batches(rollouts, PromptEncoder(processor), size=8)
+    (batch,) = rollout_batches(rollouts, PromptEncoder(processor), size=8)
     with torch.no_grad():
         found = batch_entropies(model, batch, 1.0, last_hidden(model, batch.inputs))
     inside = found[torch.arange(found.shape[1]) < torch.tensor(rollouts.lengths)[:, None]]

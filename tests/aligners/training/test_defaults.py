@@ -13,7 +13,7 @@ from tiny_models import build_tiny, save_tiny
 from aligners.ddpo import dpo_settings, train_dpo
 from aligners.training.checkpoint import identical_share, read_card, save_checkpoint
 from aligners.training.policy import held_dtype
-from aligners.training.response_logps import scoring
+from aligners.training.response_logps import measuring
 from aligners.training.run_folder import LOG, read_log
 from aligners.training.settings import TrainingSettings
 from aligners.training.trainer import fit, rate_share
@@ -183,8 +183,8 @@ def test_the_head_of_a_partitioned_model_is_not_measured(monkeypatch):
     partitioned = SimpleNamespace(weight=torch.zeros(0), forward=head.forward)
     monkeypatch.setattr(model, "get_output_embeddings", lambda: _Callable(partitioned))
     ids = torch.arange(10, 20)[None]
-    with scoring(model):
-        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), score_labels=ids)["token_logps"]
+    with measuring(model):
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), logp_labels=ids)["token_logps"]
     assert len(found) == 9
     assert all(map(math.isfinite, found.tolist()))
 

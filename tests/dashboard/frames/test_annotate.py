@@ -6,7 +6,7 @@ import pytest
 from annotation_world import make_study
 
 from dashboard.frames.annotate import boxes, draft_segments, next_open, payload, pieces, place_of
-from evalkit.annotation.journal import progress, read_state, skip, submit
+from evalkit.annotation.journal import completion, read_state, skip, submit
 from evalkit.annotation.segments import words
 
 
@@ -45,11 +45,11 @@ def test_a_comparison_hides_the_models_and_shows_only_what_the_owner_chose(tmp_p
     study = make_study(tmp_path, "compare")
     items = study.assigned("anna")
     state = read_state(study, "anna")
-    data = payload(study, "anna", place_of(items, state, None), state, progress(study, "anna", state))
+    data = payload(study, "anna", place_of(items, state, None), state, completion(study, "anna", state))
     assert "base" not in str(data).replace(str(tmp_path), "")
     assert (data["objects"], data["boxes"], data["found"]) == ([], [], [])
     shown = replace(study, show=("reference",))
-    data = payload(shown, "anna", place_of(items, state, None), state, progress(study, "anna", state))
+    data = payload(shown, "anna", place_of(items, state, None), state, completion(study, "anna", state))
     assert data["objects"] == ["sofa"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from annotation_world import make_study
 
-from evalkit.annotation.journal import StaleAnswerError, journal_path, progress, read_state, skip, submit, undo
+from evalkit.annotation.journal import StaleAnswerError, completion, journal_path, read_state, skip, submit, undo
 from evalkit.annotation.study import read_study
 from evalkit.errors import DataError, RecordError
 
@@ -162,11 +162,11 @@ def test_what_was_acknowledged_survives_kill_9(study):
 
 def test_progress_counts_what_is_assigned_and_estimates_the_rest(study):
     first, second = study.assigned("anna")
-    before = progress(study, "anna", read_state(study, "anna"))
+    before = completion(study, "anna", read_state(study, "anna"))
     assert (before.done, before.skipped, before.total, before.seconds_left) == (0, 0, 2, None)
     submit(study, "anna", first.key, CLEAN, seconds=20)
-    half = progress(study, "anna", read_state(study, "anna"))
+    half = completion(study, "anna", read_state(study, "anna"))
     assert (half.done, half.total, half.seconds_left) == (1, 2, 20)
     skip(study, "anna", second.key, "dark", seconds=10_000)
-    whole = progress(study, "anna", read_state(study, "anna"))
+    whole = completion(study, "anna", read_state(study, "anna"))
     assert (whole.done, whole.skipped, whole.seconds_left) == (1, 1, 0)
