@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from benchmarks.yes_no import read_substring
+from benchmarks.yes_no import ratio, read_substring
 from evalkit.benchmark import Benchmark, DataFile, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -69,18 +69,14 @@ def score_answer(response: str, truth: str) -> Score:
 
 def official_figures(sums: Mapping[str, float]) -> dict[str, float | None]:
     """What the authors' script prints, as fractions; None where it would divide by zero."""
-    tnr = _ratio(sums.get("tn", 0), sums.get("no_questions", 0))
-    tpr = _ratio(sums.get("tp", 0), sums.get("yes_questions", 0))
+    tnr = ratio(sums.get("tn", 0), sums.get("no_questions", 0))
+    tpr = ratio(sums.get("tp", 0), sums.get("yes_questions", 0))
     return {
-        "ACC": _ratio(sums.get("tp", 0) + sums.get("tn", 0), sums.get("questions", 0)),
+        "ACC": ratio(sums.get("tp", 0) + sums.get("tn", 0), sums.get("questions", 0)),
         "TNR": tnr,
         "TPR": tpr,
-        "Harmonic Mean": None if tnr is None or tpr is None else _ratio(2 * tnr * tpr, tnr + tpr),
+        "Harmonic Mean": None if tnr is None or tpr is None else ratio(2 * tnr * tpr, tnr + tpr),
     }
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 class DashB(Benchmark):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evalkit.benchmark import Benchmark, Front, Rating
+from evalkit.benchmark import Benchmark, Front, Rating, content_digest
 from evalkit.errors import DataError
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
@@ -151,7 +151,7 @@ class MHumanEval(Benchmark):
         """Who labelled, and a hash of what they said."""
         rows = [segment for readings in self._readings.values() for own in readings.values() for segment in own]
         lines = sorted(f"{s.item}\t{s.response_sha256}\t{s.annotator}\t{s.start}\t{s.end}\t{s.type}" for s in rows)
-        digest = hashlib.sha256("\n".join(lines).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        digest = content_digest(lines)
         return {"labels": digest, "annotators": str(len({s.annotator for s in rows}))}
 
     def score(self, item: Item, response: str, reply: str | None = None) -> Score:

@@ -11,7 +11,6 @@ To the authors "The correct answer is B" is wrong and "Cannot be determined" is 
 250 and 1,500 even where answers are missing; the `official` block keeps that, for complete runs only.
 """
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from evalkit.analysis.leakage import gain_and_leakage as gain_and_leakage
-from evalkit.benchmark import Benchmark, DataFile
+from evalkit.benchmark import Benchmark, DataFile, check_number, content_digest
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.cache import cache_folder
@@ -209,10 +208,10 @@ class MMStar(Benchmark):
 
     def settings(self) -> Mapping[str, str]:
         """Hash of questions and answers; the suffix, and that no image was shown."""
-        rows = "\n".join(f"{item.id}\t{item.question}\t{item.reference['answer']}" for item in self._items)
-        settings = {"data": hashlib.sha256(rows.encode("utf-8", errors="surrogatepass")).hexdigest()[:8]}
+        rows = (f"{item.id}\t{item.question}\t{item.reference['answer']}" for item in self._items)
+        settings = {"data": content_digest(rows)}
         if self.suffix:
-            settings["suffix"] = hashlib.sha256(self.suffix.encode()).hexdigest()[:8]
+            settings["suffix"] = content_digest([self.suffix])
         if self.without_images:
             settings["blind"] = "yes"
         return settings
@@ -246,10 +245,7 @@ class MMStar(Benchmark):
             if item.id in items:
                 raise DataError(f"{row.where}: index {item.id} stands there twice")
             items[item.id] = item
-        if len(items) != QUESTIONS and not self.partial:
-            raise DataError(
-                f"{self.data}: expected {QUESTIONS} questions, found {len(items)}; say partial to accept that"
-            )
+        check_number(len(items), QUESTIONS, self.data, self.partial)
         return tuple(items.values())
 
     def _item(self, row: Row) -> Item:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.objects.coco import VAL2014
-from benchmarks.yes_no import read_first_sentence, read_leading
+from benchmarks.yes_no import Rates, read_first_sentence, read_leading
 from evalkit.benchmark import Benchmark, Front, Result
 from evalkit.errors import DataError, UsageError
 from evalkit.files.fields import field
@@ -82,23 +82,18 @@ def official_figures(sums: Mapping[str, float]) -> dict[str, float | None]:
     0.8571428571428571
     """
     tp, fp, tn, fn = (int(sums.get(name, 0)) for name in ("tp", "fp", "tn", "fn"))
-    precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-    f1 = None if precision is None or recall is None else _ratio(2 * precision * recall, precision + recall)
+    rates = Rates(tp, fp, tn, fn)
     return {
         "TP": tp,
         "FP": fp,
         "TN": tn,
         "FN": fn,
-        "Accuracy": _ratio(tp + tn, tp + fp + tn + fn),
-        "Precision": precision,
-        "Recall": recall,
-        "F1 score": f1,
-        "Yes ratio": _ratio(tp + fp, tp + fp + tn + fn),
+        "Accuracy": rates.accuracy,
+        "Precision": rates.precision,
+        "Recall": rates.recall,
+        "F1 score": rates.f1,
+        "Yes ratio": rates.yes,
     }
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 class POPE(Benchmark):

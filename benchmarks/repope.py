@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.pope import POPE, SPLITS, find_list, read_questions
-from benchmarks.yes_no import Reading, YesNo, read_first_sentence, read_substring
+from benchmarks.yes_no import Rates, Reading, YesNo, read_first_sentence, read_substring
 from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -82,23 +82,18 @@ def score_answer(response: str, truth: YesNo | None, pope_truth: YesNo) -> Score
 def official_figures(sums: Mapping[str, float], suffix: str = "") -> dict[str, float | None]:
     """What the authors' script prints for one subset, as fractions; None where it would divide by zero."""
     tp, fp, tn, fn = (int(sums.get(f"{name}{suffix}", 0)) for name in ("tp", "fp", "tn", "fn"))
-    precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-    f1 = None if precision is None or recall is None else _ratio(2 * precision * recall, precision + recall)
+    rates = Rates(tp, fp, tn, fn)
     return {
         "TP": tp,
         "FP": fp,
         "TN": tn,
         "FN": fn,
-        "Precision": precision,
-        "Recall": recall,
-        "F1": f1,
-        "ACC": _ratio(tp + tn, tp + fp + tn + fn),
-        "Yes Ratio": _ratio(tp + fp, tp + fp + tn + fn),
+        "Precision": rates.precision,
+        "Recall": rates.recall,
+        "F1": rates.f1,
+        "ACC": rates.accuracy,
+        "Yes Ratio": rates.yes,
     }
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 class RePOPE(Benchmark):

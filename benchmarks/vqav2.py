@@ -10,7 +10,6 @@ redone. As in the authors' script, answers are normalised (punctuation, articles
 the ten differ: where all ten are equal, case and punctuation count, and "Yes" is worth nothing against ten times "yes".
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.objects.coco import VAL2014, find_image
 from benchmarks.yes_no import without_signs
-from evalkit.benchmark import Benchmark, DataFile
+from evalkit.benchmark import Benchmark, DataFile, content_digest
 from evalkit.errors import DataError
 from evalkit.files.fields import field, read_object
 from evalkit.files.rows import Row
@@ -174,9 +173,8 @@ class VQAv2(Benchmark):
 
     def settings(self) -> Mapping[str, str]:
         """Hash of questions and answers, and of the suffix."""
-        rows = "\n".join(f"{item.id}\t{item.question}\t{item.reference['answers']}" for item in self._items)
-        digest = hashlib.sha256(rows.encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
-        return {"data": digest, "suffix": hashlib.sha256(self.suffix.encode()).hexdigest()[:8]}
+        rows = (f"{item.id}\t{item.question}\t{item.reference['answers']}" for item in self._items)
+        return {"data": content_digest(rows), "suffix": content_digest([self.suffix])}
 
     def official(self, samples: Sequence[Sample]) -> Mapping[str, Json]:
         """What the authors' script prints over the questions at hand."""

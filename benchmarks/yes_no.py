@@ -13,6 +13,7 @@ several stand side by side in a report.
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 YesNo = Literal["yes", "no"]
@@ -93,3 +94,49 @@ def read_leading(response: str) -> YesNo | None:
     if match is None:
         return None
     return "yes" if match[1].lower() == "yes" else "no"
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """A fraction; None of nothing."""
+    return part / whole if whole else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Figures of answers that are right or wrong yes and no, as fractions; None where they would divide by zero.
+
+    >>> rates = Rates(tp=3, fp=1, tn=4, fn=0)
+    >>> rates.precision, rates.recall, rates.accuracy, rates.yes
+    (0.75, 1.0, 0.875, 0.5)
+    """
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+    @property
+    def precision(self) -> float | None:
+        """Right among the answers yes."""
+        return ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float | None:
+        """Answered yes among those where yes is right."""
+        return ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the two, in the scripts' order of operations."""
+        precision, recall = self.precision, self.recall
+        return None if precision is None or recall is None else ratio(2 * precision * recall, precision + recall)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Right among all."""
+        return ratio(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
+
+    @property
+    def yes(self) -> float | None:
+        """Answered yes among all."""
+        return ratio(self.tp + self.fp, self.tp + self.fp + self.tn + self.fn)

@@ -6,14 +6,15 @@ which count holds a label of a response (`rating`: judge calibration), and which
 is truly in the image (`present`: the dashboard).
 """
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from evalkit.errors import UsageError
+from evalkit.errors import DataError, UsageError
 from evalkit.formats.answers import Format
 from evalkit.formats.exporters import Export
 from evalkit.formats.given import answered, failed, spoken
@@ -253,6 +254,25 @@ def summed(
     """Metrics of the summed counts of scores."""
     counts = sum_counts(score.counts or {} for score in scores.values())
     return Result({metric.name: metric.value(counts) for metric in metrics}, counts, scores, official or {})
+
+
+def check_number(count: int, expected: int, data: Path, partial: bool, noun: str = "questions") -> None:
+    """Refuse a file that holds another number of items than the benchmark has, unless `partial` was said.
+
+    Raises:
+        DataError: naming both numbers.
+    """
+    if count != expected and not partial:
+        raise DataError(f"{data}: expected {expected} {noun}, found {count}; say partial to accept that")
+
+
+def content_digest(rows: Iterable[str]) -> str:
+    """Eight hex digits for the content of some rows, as signatures show them.
+
+    >>> content_digest(["a", "b"])
+    '7e18f737'
+    """
+    return hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
 
 
 class Judged(Benchmark):

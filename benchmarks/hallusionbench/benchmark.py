@@ -17,7 +17,6 @@ accuracies are other figures. labels=rule needs no judge (the first word, and a 
 labels=word is VLMEvalKit's rule; labels=people reads label_file.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -29,8 +28,8 @@ from benchmarks.hallusionbench.figures import Answered, Question, cause, officia
 from benchmarks.hallusionbench.files import Entry, question_key, read_entries, read_labels
 from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
 from benchmarks.yes_no import read_leading, read_word
-from evalkit.benchmark import DataFile, Judged, JudgeRound
-from evalkit.errors import DataError, UsageError
+from evalkit.benchmark import DataFile, Judged, JudgeRound, check_number, content_digest
+from evalkit.errors import UsageError
 from evalkit.files.assets import asset
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
@@ -164,10 +163,7 @@ class HallusionBench(Judged):
     def _items(self) -> tuple[Item, ...]:
         entries = read_entries(self.data)
         kept = [entry for entry in entries if self.questions == "1129" or not entry.question.without_figure]
-        if len(kept) != int(self.questions) and not self.partial:
-            raise DataError(
-                f"{self.data}: expected {self.questions} questions, found {len(kept)}; say partial to accept that"
-            )
+        check_number(len(kept), int(self.questions), self.data, self.partial)
         return tuple(map(self._item, kept))
 
     def _item(self, entry: Entry) -> Item:
@@ -214,7 +210,7 @@ class HallusionBench(Judged):
     def settings(self) -> Mapping[str, str]:
         """The questions, how many, who labels answers and with which prompt."""
         rows = (f"{item.id}\n{item.question}\n{item.reference['explanation']}" for item in self._items)
-        data = hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        data = content_digest(rows)
         settings = {"data": data, "questions": self.questions, "labels": self.labels}
         if self.labels == "judge":
             settings["prompt"] = self.correctness_template.name

@@ -18,30 +18,25 @@ Options: judge_runs, several replies per item, averaged; control=self, the refer
 control=swap, both orders (order_agreement, swapped_score).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
+from benchmarks.judges.compared import Compared, Control
 from benchmarks.judges.pairwise import POINTS, Points, ReadingName, exchanged, mean_points, official_points
 from benchmarks.judges.prompts import JudgePrompt, PromptChoice
 from benchmarks.llava_bench.figures import UNREAD, FailurePolicy, both_official
 from benchmarks.llava_bench.files import Question, read_questions
 from benchmarks.llava_bench.rules import SYSTEM, judge_question, rule_text
 from benchmarks.objects.coco import VAL2014
-from evalkit.benchmark import DataFile, Judged, JudgeRound
-from evalkit.errors import DataError, UsageError
+from evalkit.benchmark import DataFile, check_number, content_digest
 from evalkit.files.assets import asset
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
-
-Control = Literal["none", "self", "swap"]
-MOST_RUNS = 20
-SEED_STEP = 1000  # between the seeds of the judge's runs; asking again for an unreadable reply adds 1
 
 METRICS = (
     Metric("score", "100 * model_points * read / (reference_points * read)", True, unit="points"),
@@ -94,30 +89,7 @@ WILD_SET = Edition(
 )
 
 
-class _FurtherRun(JudgeRound):
-    """The same question once more, with another seed, or with other answers on its sides."""
-
-    def __init__(self, benchmark: "LlavaBench", name: str, seed: int) -> None:
-        self.benchmark, self.name, self.seed = benchmark, name, seed
-
-    def prompt(
-        self, item: Item, response: str, replies: Mapping[str, str], responses: Mapping[str, str]
-    ) -> Prompt | None:
-        """The question of this round."""
-        reference = str(item.reference["answer"])
-        sides = {"self": (reference, reference), "swap": (response, reference)}.get(self.name, (reference, response))
-        return self.benchmark.ask(item, *sides)
-
-    def judge_sampling(self) -> Sampling:
-        """As in the first round, with a seed of its own."""
-        return self.benchmark.judge_sampling(self.seed)
-
-    def check_reply(self, reply: str) -> str | None:
-        """As in the first round."""
-        return self.benchmark.check_reply(reply)
-
-
-class LlavaBench(Judged):
+class LlavaBench(Compared):
     """LLaVA-Bench over the COCO set."""
 
     name = "llava_bench"
@@ -154,11 +126,10 @@ class LlavaBench(Judged):
             control: a check of the judge itself; each doubles the calls.
             partial: accept another number of questions than the set has.
         """
-        if not 1 <= judge_runs <= MOST_RUNS:
-            raise UsageError(f"{self.name}.judge_runs must be between 1 and {MOST_RUNS}, got {judge_runs}")
+        self.ask_repeatedly(judge_runs, control)
         self.data, self.images, self.without_images = data, images, without_images
         self.prompt_choice, self.rules, self.partial = prompt, rules, partial
-        self.reading, self.failures, self.judge_runs, self.control = reading, failures, judge_runs, control
+        self.reading, self.failures = reading, failures
 
     @classmethod
     def miniature(cls, world: Path, judge_runs: int = 1, control: Control = "none") -> Self:
@@ -174,11 +145,7 @@ class LlavaBench(Judged):
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         questions = read_questions(*(self._path(name) for name in self._names()))
-        if len(questions) != self.edition.items and not self.partial:
-            raise DataError(
-                f"{self._path(self.edition.questions)}: expected {self.edition.items} questions, found "
-                f"{len(questions)}; say partial to accept that"
-            )
+        check_number(len(questions), self.edition.items, self._path(self.edition.questions), self.partial)
         return tuple(map(self._item, questions))
 
     def _names(self) -> tuple[str, str, str]:
@@ -216,22 +183,14 @@ class LlavaBench(Judged):
     def settings(self) -> Mapping[str, str]:
         """What moves a score: the questions, the rule text, how replies are read, counted and repeated."""
         rows = [f"{item.question}\n{item.reference['context']}\n{item.reference['answer']}" for item in self._items]
-        data = hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        data = content_digest(rows)
         settings = {"data": data, "prompt": self.rule.name, "reading": self.reading, "failures": self.failures}
-        if self.judge_runs > 1:
-            settings["judge_runs"] = str(self.judge_runs)
-        if self.control != "none":
-            settings["control"] = self.control
-        return settings
+        return settings | self.repetition()
 
     def ask(self, item: Item, first: str, second: str) -> Prompt:
         """The judge's question with these answers on its sides."""
         text = judge_question(self.rule.template, item.reference["context"], item.question, first, second)
         return Prompt(item.id, text, system=SYSTEM)
-
-    def judge_prompt(self, item: Item, response: str) -> Prompt:
-        """The reference answer first, the model's second, as the authors always have it."""
-        return self.ask(item, item.reference["answer"], response)
 
     def judge_sampling(self, seed: int = 0) -> Sampling:
         """The authors' temperature."""
@@ -242,17 +201,6 @@ class LlavaBench(Judged):
         if POINTS[self.reading](reply) is not None:
             return None
         return f"no two scores on the first line of the judge's text: {reply.strip()[:60]!r}"
-
-    def further_rounds(self) -> Sequence[JudgeRound]:
-        """Further runs of the same question, then the control."""
-        rounds = [_FurtherRun(self, f"run {run}", (run - 1) * SEED_STEP) for run in range(2, self.judge_runs + 1)]
-        if self.control != "none":
-            rounds.append(_FurtherRun(self, self.control, 0))
-        return rounds
-
-    def score(self, item: Item, response: str, reply: str | None = None) -> Score:
-        """Read the judge's points for one response."""
-        return self.score_rounds(item, response, {} if reply is None else {"": reply})
 
     def score_rounds(self, item: Item, response: str, replies: Mapping[str, str]) -> Score:
         """The points of all runs of one item, averaged, and the control."""

@@ -12,7 +12,6 @@ The metrics use a robust reading of the judge's text; a text that cannot be read
 points of the rate. The published numbers come from gpt-4-0314 or gpt-4-1106-preview; the judge stands in the signature.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
-from benchmarks.mmhal.files import Record, find_image, read_records
+from benchmarks.mmhal.files import Entry, find_image, read_entries
 from benchmarks.mmhal.ratings import (
     UnreadableRatingError,
     informativeness,
@@ -28,7 +27,7 @@ from benchmarks.mmhal.ratings import (
     official_rating,
     robust_rating,
 )
-from evalkit.benchmark import DataFile, Judged, Rating
+from evalkit.benchmark import DataFile, Judged, Rating, check_number, content_digest
 from evalkit.engines.served.completions import ended_by_itself
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -120,30 +119,29 @@ class MMHalBench(Judged):
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
-        records = read_records(self.data)
-        if len(records) != ITEMS and not self.partial:
-            raise DataError(f"{self.data}: expected {ITEMS} items, found {len(records)}; say partial to accept that")
-        for index, record in enumerate(records):
+        entries = read_entries(self.data)
+        check_number(len(entries), ITEMS, self.data, self.partial, "items")
+        for index, entry in enumerate(entries):
             expected = QUESTION_TYPES[index % len(QUESTION_TYPES)]
-            if record.question_type != expected:
+            if entry.question_type != expected:
                 raise DataError(
-                    f"{record.where}: item {index} must be of type {expected!r}, found {record.question_type!r}; "
+                    f"{entry.where}: item {index} must be of type {expected!r}, found {entry.question_type!r}; "
                     "the order of the file matters"
                 )
-        return tuple(self._item(index, record) for index, record in enumerate(records))
+        return tuple(self._item(index, entry) for index, entry in enumerate(entries))
 
-    def _item(self, index: int, record: Record) -> Item:
+    def _item(self, index: int, entry: Entry) -> Item:
         return Item(
             id=str(index),
-            question=record.question,
-            image=self._image(record),
-            reference={"labels": list(record.labels), "human_answer": record.human_answer, "image_id": record.image_id},
-            groups={"type": record.question_type, "topic": record.topic},
-            cluster=record.image_id,
+            question=entry.question,
+            image=self._image(entry),
+            reference={"labels": list(entry.labels), "human_answer": entry.human_answer, "image_id": entry.image_id},
+            groups={"type": entry.question_type, "topic": entry.topic},
+            cluster=entry.image_id,
         )
 
-    def _image(self, record: Record) -> ImageFile | None:
-        return None if self.without_images else find_image(record, self.images, self.data)
+    def _image(self, entry: Entry) -> ImageFile | None:
+        return None if self.without_images else find_image(entry, self.images, self.data)
 
     def items(self) -> Sequence[Item]:
         """The questions in the file's order; an item's id is its place, from "0".
@@ -158,7 +156,7 @@ class MMHalBench(Judged):
         rows = [
             f"{item.question}\n{item.reference['labels']}\n{item.reference['human_answer']}" for item in self._items
         ]
-        data = hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        data = content_digest(rows)
         return {"data": data, "prompt": self.judge_template.name, "reading": "robust"}
 
     def judge_prompt(self, item: Item, response: str) -> Prompt:

@@ -16,7 +16,7 @@ from evalkit.images import ImageFile
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Entry:
     """One question. `embedded`: the image's bytes, where the file holds them; `where`: file and entry, for errors."""
 
     where: str
@@ -30,19 +30,19 @@ class Record:
     embedded: bytes | None
 
 
-def read_records(path: Path) -> list[Record]:
+def read_entries(path: Path) -> list[Entry]:
     """All questions in file order.
 
     Raises:
         DataError: if the file is missing or malformed, or a field is missing.
     """
-    records = [_record(row) for row in read_rows(path)]
-    if not records:
+    entries = [_entry(row) for row in read_rows(path)]
+    if not entries:
         raise DataError(f"{path}: holds no rows")
-    return records
+    return entries
 
 
-def _record(row: Row) -> Record:
+def _entry(row: Row) -> Entry:
     source = field(row, "image_src", str)
     try:
         names = [PurePosixPath(urlsplit(source).path).name]
@@ -55,7 +55,7 @@ def _record(row: Row) -> Record:
     question = field(row, "question", str)
     if not question.strip():
         raise DataError(f"{row.where}: the question is empty")
-    return Record(
+    return Entry(
         where=row.where,
         question_type=field(row, "question_type", str),
         topic=field(row, "question_topic", str),
@@ -75,25 +75,25 @@ def _embedded(where: str, image: Any) -> bytes | None:
     return None if image is None else certain_bytes(image["bytes"] if isinstance(image, dict) else image, where)
 
 
-def find_image(record: Record, folder: Path | None, data: Path) -> ImageFile:
+def find_image(entry: Entry, folder: Path | None, data: Path) -> ImageFile:
     """The photograph of a question, as a file; an embedded one is written out once.
 
     Raises:
         DataError: if it is not in the folder.
     """
-    if record.embedded is not None:
-        name = f"{record.image_id}-{hashlib.sha256(record.embedded).hexdigest()[:8]}"
+    if entry.embedded is not None:
+        name = f"{entry.image_id}-{hashlib.sha256(entry.embedded).hexdigest()[:8]}"
         place = folder or cache_folder() / "images" / "mmhal"
-        return store_embedded(record.embedded, place, f"{record.where}: image of {record.image_id}", name)
+        return store_embedded(entry.embedded, place, f"{entry.where}: image of {entry.image_id}", name)
     if folder is None:
         raise DataError(
             f"{data} holds no images; name the folder of the photographs with `images`, "
             "or set without_images to score responses made elsewhere"
         )
-    for name in record.image_names:
+    for name in entry.image_names:
         if (image := ImageFile(folder, name)).is_there():
             return image
-    raise DataError(f"{record.where}: no image {' or '.join(_shown(record.image_names))} in {folder}")
+    raise DataError(f"{entry.where}: no image {' or '.join(_shown(entry.image_names))} in {folder}")
 
 
 def _shown(names: Sequence[str]) -> list[str]:

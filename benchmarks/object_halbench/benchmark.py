@@ -50,7 +50,7 @@ from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, 
 from benchmarks.object_halbench.stored import stored_words
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
 from benchmarks.objects.coco import ANNOTATIONS, find_images
-from evalkit.benchmark import DataFile, Front, Judged, Result, summed
+from evalkit.benchmark import DataFile, Front, Judged, Result, check_number, content_digest, summed
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.cache import cache_folder
@@ -227,8 +227,7 @@ class ObjectHalBench(Judged):
     @cached_property
     def _items(self) -> tuple[Item, ...]:
         questions = read_questions(self.data)
-        if len(questions) != ITEMS and not self.partial:
-            raise DataError(f"{self.data}: expected {ITEMS} items, found {len(questions)}; say partial to accept that")
+        check_number(len(questions), ITEMS, self.data, self.partial, "items")
         image_ids = [question.image_id for question in questions]
         truth = self._truth(image_ids)
         return tuple(
@@ -285,9 +284,11 @@ class ObjectHalBench(Judged):
         """What moves a score: items, references, words, and how objects are found in a response."""
         truth = {int(item.id): frozenset(item.reference["objects"]) for item in self._items}
         common = {
-            "data": _hash8(f"{item.id} {item.question}" for item in self._items),
-            "gt": _hash8(truth_hash_rows(truth)),
-            "synonyms": _hash8(f"{word} {category}" for word, category in sorted(self.table.categories.items())),
+            "data": content_digest(f"{item.id} {item.question}" for item in self._items),
+            "gt": content_digest(truth_hash_rows(truth)),
+            "synonyms": content_digest(
+                f"{word} {category}" for word, category in sorted(self.table.categories.items())
+            ),
             "extractor": self.extractor,
         }
         if self.extractor == "lemma":
@@ -412,7 +413,3 @@ def _image_cache(data: Path) -> Path:
 
 class _RunStoppedError(ValueError):
     """A reply that the authors' script accepts but crashes on; the message names the stage."""
-
-
-def _hash8(rows: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]

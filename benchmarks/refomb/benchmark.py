@@ -15,29 +15,25 @@ Options: judge_runs, several verdicts per item, averaged; control=self, the refe
 control=swap, both orders (order_agreement, swapped_win_rate).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
+from benchmarks.judges.compared import Compared, Control
 from benchmarks.judges.pairwise import VERDICTS, ReadingName, Verdict, official_verdict
 from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, judge_prompt
 from benchmarks.refomb.figures import official_figures
-from benchmarks.refomb.files import Record, read_records
+from benchmarks.refomb.files import Entry, read_entries
 from benchmarks.refomb.questions import as_asked, hallucination_question, overall_question
-from evalkit.benchmark import DataFile, Judged, JudgeRound
-from evalkit.errors import DataError, UsageError
+from evalkit.benchmark import DataFile, JudgeRound, check_number, content_digest
 from evalkit.files.assets import asset
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Sample, Score
 
-Control = Literal["none", "self", "swap"]
 ITEMS = 99
-MOST_RUNS = 20
-SEED_STEP = 1000  # between the seeds of the judge's runs; asking again for an unreadable reply adds 1
 HALLUCINATION = "hallucination"  # name of the second round
 
 OVERALL_WORDING = PinnedPrompt(
@@ -91,30 +87,7 @@ class _HallucinationRound(JudgeRound):
         return self.benchmark.check_reply(reply)
 
 
-class _FurtherRun(JudgeRound):
-    """The first question once more, with another seed, or with other answers on its sides."""
-
-    def __init__(self, benchmark: "RefoMB", name: str, seed: int) -> None:
-        self.benchmark, self.name, self.seed = benchmark, name, seed
-
-    def prompt(
-        self, item: Item, response: str, replies: Mapping[str, str], responses: Mapping[str, str]
-    ) -> Prompt | None:
-        """The question of this round."""
-        reference = str(item.reference["answer"])
-        sides = {"self": (reference, reference), "swap": (response, reference)}.get(self.name, (reference, response))
-        return self.benchmark.ask(item, *sides)
-
-    def judge_sampling(self) -> Sampling:
-        """As in the first round, with a seed of its own."""
-        return self.benchmark.judge_sampling(self.seed)
-
-    def check_reply(self, reply: str) -> str | None:
-        """As in the first round."""
-        return self.benchmark.check_reply(reply)
-
-
-class RefoMB(Judged):
+class RefoMB(Compared):
     """The benchmark; see the module for what it measures."""
 
     name = "refomb"
@@ -154,11 +127,9 @@ class RefoMB(Judged):
             control: a check of the judge itself; each doubles the calls of the first round.
             partial: accept another number of questions than 99.
         """
-        if not 1 <= judge_runs <= MOST_RUNS:
-            raise UsageError(f"refomb.judge_runs must be between 1 and {MOST_RUNS}, got {judge_runs}")
+        self.ask_repeatedly(judge_runs, control)
         self._data, self.images, self.without_images, self.partial = data, images, without_images, partial
         self.prompt_choice, self.prompt_folder, self.reading = prompt, prompt_folder, reading
-        self.judge_runs, self.control = judge_runs, control
 
     @classmethod
     def miniature(cls, world: Path, judge_runs: int = 1, control: Control = "none") -> Self:
@@ -187,20 +158,19 @@ class RefoMB(Judged):
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:
-        records = read_records(self.data)
-        if len(records) != ITEMS and not self.partial:
-            raise DataError(f"{self.data}: expected {ITEMS} lines, found {len(records)}; say partial to accept that")
-        return tuple(map(self._item, records))
+        entries = read_entries(self.data)
+        check_number(len(entries), ITEMS, self.data, self.partial, "lines")
+        return tuple(map(self._item, entries))
 
-    def _item(self, record: Record) -> Item:
+    def _item(self, entry: Entry) -> Item:
         has_image = not self.without_images and self.images is not None
         return Item(
-            id=str(record.number),
-            question=record.question,
-            image=ImageFile(self.images, record.image_name) if has_image and self.images is not None else None,
-            reference={"description": record.description, "answer": record.answer, "image_id": record.image_name},
-            groups={"type": record.kind},
-            cluster=record.image_url,
+            id=str(entry.number),
+            question=entry.question,
+            image=ImageFile(self.images, entry.image_name) if has_image and self.images is not None else None,
+            reference={"description": entry.description, "answer": entry.answer, "image_id": entry.image_name},
+            groups={"type": entry.kind},
+            cluster=entry.image_url,
         )
 
     def items(self) -> Sequence[Item]:
@@ -214,22 +184,18 @@ class RefoMB(Judged):
     def settings(self) -> Mapping[str, str]:
         """What moves a score: questions, descriptions, reference answers, wording, reading, repetition."""
         rows = (f"{item.question}\n{item.reference['description']}\n{item.reference['answer']}" for item in self._items)
-        data = hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+        data = content_digest(rows)
         settings = {"data": data, "prompt": self.overall_wording.name, "reading": self.reading}
-        if self.judge_runs > 1:
-            settings["judge_runs"] = str(self.judge_runs)
-        if self.control != "none":
-            settings["control"] = self.control
-        return settings
+        return settings | self.repetition()
 
     def ask(self, item: Item, first: str, second: str) -> Prompt:
         """The first question with these answers on its sides."""
         wording, description = self.overall_wording.template, item.reference["description"]
         return Prompt(item.id, overall_question(wording, description, item.question, first, second))
 
-    def judge_prompt(self, item: Item, response: str) -> Prompt:
-        """The reference answer as A, the model's as B."""
-        return self.ask(item, item.reference["answer"], as_asked(response))
+    def as_asked(self, response: str) -> str:
+        """As the authors' script puts it in."""
+        return as_asked(response)
 
     def judge_sampling(self, seed: int = 0) -> Sampling:
         """The authors' temperature, next to greedy."""
@@ -243,15 +209,7 @@ class RefoMB(Judged):
 
     def further_rounds(self) -> Sequence[JudgeRound]:
         """The second question, further runs of the first, the control."""
-        rounds: list[JudgeRound] = [_HallucinationRound(self)]
-        rounds += [_FurtherRun(self, f"run {run}", (run - 1) * SEED_STEP) for run in range(2, self.judge_runs + 1)]
-        if self.control != "none":
-            rounds.append(_FurtherRun(self, self.control, 0))
-        return rounds
-
-    def score(self, item: Item, response: str, reply: str | None = None) -> Score:
-        """Read the first round's verdict."""
-        return self.score_rounds(item, response, {} if reply is None else {"": reply})
+        return [_HallucinationRound(self), *super().further_rounds()]
 
     def score_rounds(self, item: Item, response: str, replies: Mapping[str, str]) -> Score:
         """The verdicts of all rounds; an item whose first round has none is a failure."""

@@ -10,7 +10,7 @@ from evalkit.files.rows import Row, read_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Entry:
     """One question with the answer it is compared with."""
 
     number: int
@@ -26,25 +26,25 @@ class Record:
         return PurePosixPath(urlsplit(self.image_url).path).name
 
 
-def read_records(path: Path) -> list[Record]:
+def read_entries(path: Path) -> list[Entry]:
     """All lines in file order; the reference file, whose answers are not empty.
 
     Raises:
         DataError: if the file is missing or malformed, an answer is empty, or an id or question stands there twice.
     """
     places: dict[object, str] = {}
-    records = []
+    entries = []
     for row in read_rows(path):
-        record = _record(row)
-        for key in (record.number, (record.question, record.image_url)):
+        entry = _entry(row)
+        for key in (entry.number, (entry.question, entry.image_url)):
             if key in places:
-                raise DataError(f"{row.where}: id {record.number} or its question stands already at {places[key]}")
+                raise DataError(f"{row.where}: id {entry.number} or its question stands already at {places[key]}")
             places[key] = row.where
-        records.append(record)
-    return records
+        entries.append(entry)
+    return entries
 
 
-def _record(row: Row) -> Record:
+def _entry(row: Row) -> Entry:
     answer = field(row, "answer", str)
     if not answer.strip():
         raise DataError(f"{row.where}: the reference answer is empty; is it the form, rather than GPT-4V's answers?")
@@ -52,7 +52,7 @@ def _record(row: Row) -> Record:
         urlsplit(field(row, "image_url", str))
     except ValueError as error:
         raise DataError(f"{row.where}: 'image_url' is not an address: {error}") from error
-    return Record(
+    return Entry(
         number=field(row, "id", int),
         image_url=field(row, "image_url", str),
         question=field(row, "question", str),

@@ -71,6 +71,19 @@ def test_a_judge_that_always_likes_the_first_shows_it_when_the_sides_are_exchang
     assert found["order_agreement"]["value"] == 0
 
 
+def test_every_run_asks_what_the_first_asks(tmp_path: Path) -> None:
+    bench = RefoMB(write(tmp_path, LINE), prompt="own", partial=True, judge_runs=2, control="swap")
+    (item,) = bench.items()
+    response = "A dog.<|endoftext|>"
+    first = bench.judge_prompt(item, response)
+    _, again, swapped = (further.prompt(item, response, {"": "[[B]]"}, {}) for further in bench.further_rounds())
+    assert again is not None
+    assert again.text == first.text
+    assert swapped is not None
+    assert "A dog.<EOT>" in swapped.text
+    assert "<|endoftext|>" not in swapped.text
+
+
 def test_the_reference_on_both_sides_should_win_half_of_the_time(tmp_path: Path) -> None:
     assert run(tmp_path, lambda text: "[[A]]", control="self")["metrics"]["self_win_rate"]["value"] == 0
     (tmp_path / "fair").mkdir()
