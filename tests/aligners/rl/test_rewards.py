@@ -40,7 +40,7 @@ def test_parts_add_up():
         torch.tensor([0.5, -0.5]),
         settings,
     )
-    assert rewards.score.tolist() == [1.0, -7.0]
+    assert rewards.model.tolist() == [1.0, -7.0]
     assert rewards.length.tolist() == [-5.0, -5.0]
     assert rewards.correct.tolist() == [1.0, -1.0]
     assert rewards.total.tolist() == [-2.75, -12.75]
