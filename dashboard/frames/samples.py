@@ -9,12 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboard.frames.compare import own_values
-<<<<<<< HEAD
 from dashboard.frames.errors import error_kinds
-from dashboard.frames.records import SHOWN_TEXT, Row, hallucinated_objects, present_objects
-=======
 from dashboard.frames.records import SHOWN_TEXT, hallucinated_objects, present_objects
->>>>>>> 825c0e2 (One word, one meaning: scores are a benchmark's, records are samples on disk, progress is a job's)
 from evalkit.reports.markup import clean
 from evalkit.runs.run import Run, failed_stage
 from evalkit.schema import Json, Record
