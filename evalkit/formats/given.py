@@ -4,11 +4,11 @@ None and NaN (a missing cell of a data frame) are failed responses, which a resu
 a text is a response, an empty one too, and its thoughts are taken off. Anything else is an error that names the id.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from evalkit.errors import DataError
+from evalkit.formats.keys import missing
 from evalkit.schema import Item, Score
 from evalkit.text.thoughts import STANDARD, Spoken, Thoughts
 
@@ -28,18 +28,13 @@ def spoken(responses: Mapping[K, object], name: str, thoughts: Thoughts = STANDA
         raise DataError(f"{name}: expected a mapping of responses by id, found {type(responses).__name__}")
     read: dict[K, Spoken] = {}
     for key, value in responses.items():
-        if value is None or (isinstance(value, float) and math.isnan(value)) or _is_missing(value):
+        if missing(value):
             read[key] = Spoken(None, "no response")
         elif isinstance(value, str):
             read[key] = thoughts.take_off(value)
         else:
             raise DataError(f"{name}: the response to {key!r} must be a text, found {value!r:.60}")
     return read
-
-
-def _is_missing(value: object) -> bool:
-    """pandas' own missing values, without importing pandas."""
-    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def failed(answer: Spoken) -> Score:

@@ -6,10 +6,10 @@ in an object beside its path, or, as a hint, under a name of its own where the v
 counter of the file's rows is not taken for the item where the row names another image.
 """
 
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
+from numbers import Number
 from typing import Any, Literal
 
 from evalkit.errors import DataError
@@ -37,14 +37,17 @@ QUESTIONS = ("question", "prompt", "query", "instruction", "input")
 PARTS = ("category", "split", "subset")
 LONGEST_NAME = 500  # characters; an image's bytes in base64 are longer
 
+_MISSING = ("NAType", "NaTType")  # by name, pandas is not imported
 _WHOLE = re.compile(r"([+-]?\d+)\.0*|[+-]?\d+\.\d+[eE][+-]?\d+|[+-]?\d+\.?[eE][+-]\d+", re.ASCII)
 _IMAGE_FILE = re.compile(r"[^\n]*\w\.(?:jpe?g|png|webp|bmp|gif|tiff?)(?:[?#]\S*)?", re.IGNORECASE)
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+")
 
 
 def missing(value: Any) -> bool:
-    """Whether a field holds nothing: None, or NaN, which pandas writes for a missing value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """Whether a field holds nothing: None, NaN of any library (pandas writes it), or pandas' own missing values."""
+    if value is None or type(value).__name__ in _MISSING:
+        return True
+    return isinstance(value, Number) and bool(value != value)
 
 
 @lru_cache(4096)

@@ -10,7 +10,7 @@ import pytest
 from evalkit.miniature.files import write_world
 from evalkit.runs.checksums import sealed
 from evalkit.runs.records import METRICS, RECORDS, RESPONSES, VERDICTS
-from tests.attacks.attacked import Done, chair_run, forge, mmhal, program, shards, write_lines
+from tests.attacks.attacked import Done, chair_run, change, forge, mmhal, program, shards, write_lines
 
 SCENES = 12
 
@@ -56,6 +56,18 @@ def test_the_metrics_of_another_run_are_not_shown_as_this_ones(folder: Path, run
     for done in read_in_every_way(folder, run)[:3]:
         assert done.code != 0
         assert METRICS in done.err
+
+
+def test_records_and_metrics_of_fewer_items_than_the_manifest_says_are_refused(folder: Path, run: Path) -> None:
+    """What a run of 0.1.0 tells: no checksums, no sums, no signature beside the metrics."""
+    forge(run, lambda row: None)
+    lines = (run / RECORDS).read_bytes().splitlines(keepends=True)
+    (run / RECORDS).write_bytes(b"".join(lines[:-1]))
+    fewer = {"n_scored": SCENES - 1, "n_total": SCENES - 1, "sums": None, "signature": None}
+    change(run / METRICS, lambda results: results.update(fewer))
+    for done in read_in_every_way(folder, run):
+        assert done.code != 0
+        assert f"{SCENES - 1} of {SCENES} samples" in done.err
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1000])

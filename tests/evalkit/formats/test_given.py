@@ -12,7 +12,7 @@ from evalkit.schema import Item
 WORDS = {"dog": "dog", "puppy": "dog", "cat": "cat"}
 
 
-@pytest.mark.parametrize("objects", ["dog", ["puppy"], {"Dog"}, [1], 5, None, [None], ["dog", "unicorn"]])
+@pytest.mark.parametrize("objects", ["dog", "", ["puppy"], {"Dog"}, [1], 5, None, [None], ["dog", "unicorn"]])
 def test_reference_objects_are_lists_of_categories(objects: object) -> None:
     with pytest.raises(DataError, match="the references of image 1: "):
         check_objects(objects, ["dog", "cat"], "the references of image 1")

@@ -1,16 +1,20 @@
 """One rule for the text of a response, whatever the file: a text, a missing value, or an error with its place."""
 
 import math
+from decimal import Decimal
 
+import numpy as np
+import pandas
 import pytest
 
 from evalkit.errors import DataError
 from evalkit.files.rows import Row
-from evalkit.formats.answers import format_named, missing
+from evalkit.formats.answers import format_named
 from evalkit.formats.given import spoken
+from evalkit.formats.keys import missing
 
 
-@pytest.mark.parametrize("value", [None, math.nan])
+@pytest.mark.parametrize("value", [None, math.nan, np.float32("nan"), Decimal("nan"), pandas.NA, pandas.NaT], ids=repr)
 def test_none_and_nan_are_missing(value: object) -> None:
     assert missing(value)
     answer = format_named("plain").read(Row("a.jsonl:1", {"id": "1", "text": value}))
