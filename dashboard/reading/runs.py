@@ -84,9 +84,9 @@ def _name(folder: Path, root: Path, roots: Sequence[Path]) -> str:
 
 
 def _look(folder: Path, files: set[str], name: str, contents: Contents) -> None:
-    if MANIFEST in files:
+    if MANIFEST in files or {RECORDS, METRICS} <= files:
         try:
-            if RECORDS in files:
+            if RECORDS in files or METRICS in files:
                 contents.runs.append(_summary(name, folder))
             elif RESPONSES in files:
                 contents.unfinished.append(_unfinished(name, folder))
@@ -100,6 +100,8 @@ def _summary(name: str, folder: Path) -> RunSummary:
     """A run's manifest and metrics.json, read again when one of them changes."""
     if not (folder / METRICS).exists():
         raise RecordError(f"{folder}: {METRICS} is missing; `evalkit score {folder}` writes it")
+    if not (folder / RECORDS).exists():
+        raise RecordError(f"{folder}: {RECORDS} is missing; `evalkit score {folder}` writes it")
 
     def read() -> RunSummary:
         summary = RunSummary(read_manifest(folder), path=folder, name=name)

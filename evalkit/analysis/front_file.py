@@ -6,7 +6,7 @@
                  "curves": [{"name": "sentences", "cuts": [0, 1, ..., "all"],
                              "points": [{"recall": {"value", "low", "high", "method"}, ...}, ...]}, ...],
                  "rows": [{"id", "sample", "cluster", "sentences": [[cut, counts...], ...], "words": ...}]}],
-     "standings": [...]}
+     "standings": [...], "sum": checksum of the line}
 
 Counts of a response are written where they change: [index of the cut, count, ...].
 """
@@ -21,8 +21,10 @@ import numpy as np
 from evalkit.analysis.front import Curve, RunFront
 from evalkit.benchmark import Front
 from evalkit.errors import DataError, RecordError
+from evalkit.files.foreign import read_regular
 from evalkit.metrics import Array, Metric
-from evalkit.runs.records import FRONT, RECORDS, read_json, write_json
+from evalkit.runs.checksums import SUM, DamagedLineError, sealed, unsealed
+from evalkit.runs.records import FRONT, RECORDS, read_json, write_lines
 from evalkit.runs.run import RunSummary
 from evalkit.schema import Json
 from evalkit.statistics.intervals import Interval
@@ -40,17 +42,14 @@ def write_fronts(run_dir: Path, signature: str, fronts: Sequence[RunFront], stan
     if not fronts:
         path.unlink(missing_ok=True)
         return
-    write_json(
-        path,
-        {
-            "schema": SCHEMA,
-            "signature": signature,
-            "records": _digest(run_dir),
-            "fronts": [_front_json(front) for front in fronts],
-            "standings": list(standings),
-        },
-        indent=None,
-    )
+    content = {
+        "schema": SCHEMA,
+        "signature": signature,
+        "records": _digest(run_dir),
+        "fronts": [_front_json(front) for front in fronts],
+        "standings": list(standings),
+    }
+    write_lines(path, [sealed(content)])
 
 
 def read_fronts(run: RunSummary) -> list[RunFront]:
@@ -66,9 +65,11 @@ def read_fronts(run: RunSummary) -> list[RunFront]:
     if content.get("records") != _digest(run.path):
         raise RecordError(f"{path} was made for other records; run `evalkit front {run.path}` to make it anew")
     try:
-        return [_front_of(value) for value in content["fronts"]]
+        fronts = [_front_of(value) for value in content["fronts"]]
     except (KeyError, TypeError, ValueError, IndexError, DataError) as error:
         raise RecordError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    check_unchanged(run.path, content)
+    return fronts
 
 
 def stored_standings(run: RunSummary) -> list[Mapping[str, Json]]:
@@ -79,9 +80,11 @@ def stored_standings(run: RunSummary) -> list[Mapping[str, Json]]:
     """
     if run.path is None or not (run.path / FRONT).exists():
         return []
-    standings = read_front_file(run.path).get("standings")
+    content = read_front_file(run.path)
+    standings = content.get("standings")
     if not isinstance(standings, list) or not all(isinstance(row, dict) and "base" in row for row in standings):
         raise RecordError(f"{run.path / FRONT}: cannot be read (standings without a base)")
+    check_unchanged(run.path, content)
     return standings
 
 
@@ -89,7 +92,9 @@ def fits(run: RunSummary) -> bool:
     """Whether a run has fronts of its own that belong to the records that are there."""
     if run.path is None or not (run.path / FRONT).exists():
         return False
-    return bool(read_front_file(run.path).get("records") == _digest(run.path))
+    content = read_front_file(run.path)
+    check_unchanged(run.path, content)
+    return bool(content.get("records") == _digest(run.path))
 
 
 def read_front_file(run_dir: Path) -> dict[str, Any]:
@@ -98,10 +103,27 @@ def read_front_file(run_dir: Path) -> dict[str, Any]:
     Raises:
         RecordError: if it is absent, cannot be read or is of another schema version.
     """
-    content = read_json(run_dir / FRONT)
+    path = run_dir / FRONT
+    content = read_json(path)
     if content.get("schema") != SCHEMA:
         raise RecordError(f"{run_dir / FRONT}: schema version {content.get('schema')!r}; this evalkit reads {SCHEMA}")
     return content
+
+
+def check_unchanged(run_dir: Path, content: Mapping[str, Json]) -> None:
+    """Whether front.json is what was written.
+
+    Raises:
+        RecordError: if it fits its own checksum no longer.
+    """
+    if SUM not in content:
+        return  # of 0.1.0
+    try:
+        unsealed(read_regular(run_dir / FRONT).rstrip(b"\r\n"))
+    except DamagedLineError as error:
+        raise RecordError(
+            f"{run_dir / FRONT} was changed after it was written; `evalkit front {run_dir}` makes it anew"
+        ) from error
 
 
 def _digest(run_dir: Path) -> str:

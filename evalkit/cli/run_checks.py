@@ -54,7 +54,7 @@ def _scored(folder: Path, run: Run, said: list[dict[str, Any]] | None) -> Iterat
         "note" if named is None else "ok",
         text + (UNSEALED if named is None else f"checksum {named} as in {MANIFEST}"),
     )
-    if said:
+    if said is not None:
         yield _same_texts(folder, run, said)
     if not run.results:
         yield Check("metrics", "missing", f"{METRICS} is absent; {remedy(folder)}")

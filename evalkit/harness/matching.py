@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evalkit.errors import RecordError
 from evalkit.runs.checksums import NOT_IDENTITY
-from evalkit.runs.records import MANIFEST, read_manifest, write_json
+from evalkit.runs.records import MANIFEST, RESPONSES, read_journal, read_manifest, write_json
 from evalkit.schema import Json
 
 
@@ -13,10 +13,15 @@ def write_or_match(run_dir: Path, manifest: dict[str, Json], fields: Sequence[st
     """Write the manifest of a new run; that of an old one must agree in some fields.
 
     Raises:
-        RecordError: if it does not.
+        RecordError: if it does not, or there are responses and no manifest that says whose they are.
     """
     if (run_dir / MANIFEST).exists():
         _match(run_dir, read_manifest(run_dir), manifest, fields, "choose another output folder")
+    elif read_journal(run_dir / RESPONSES):
+        raise RecordError(
+            f"{run_dir / RESPONSES} holds responses, and {MANIFEST}, which says whose they are, is missing: "
+            f"put it back, or remove {RESPONSES}"
+        )
     else:
         write_json(run_dir / MANIFEST, manifest)
 

@@ -10,7 +10,7 @@ from evalkit.analysis.front_file import write_fronts
 from evalkit.benchmark import Benchmark
 from evalkit.metrics import sum_counts
 from evalkit.runs.checks import check_samples
-from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed
+from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed, with_own_sum
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, write_json, write_lines
 from evalkit.runs.run import MAX_GROUPS, failed_stage
 from evalkit.schema import Item, Json, Sample
@@ -52,23 +52,21 @@ def write_results(
     baselines = benchmark.baselines(items)
     official = benchmark.official(samples)
     failures = Counter(filter(None, map(failed_stage, rows)))
-    write_json(
-        run_dir / METRICS,
-        {
-            "benchmark": benchmark.name,
-            "signature": manifest["signature"],
-            "n_scored": len(scored),
-            "n_total": len(samples),
-            "failures": dict(failures),
-            "sums": sum_counts(sample.score.counts or {} for sample in scored),
-            "metrics": {name: value.as_dict() for name, value in metrics.items()},
-            "groups": _groups(benchmark, scored),
-            "official": dict(official) if official is not None else None,
-            "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
-            "checks": check_samples(rows, benchmark.metrics, baselines),
-            MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: records},
-        },
-    )
+    results: dict[str, Json] = {
+        "benchmark": benchmark.name,
+        "signature": manifest["signature"],
+        "n_scored": len(scored),
+        "n_total": len(samples),
+        "failures": dict(failures),
+        "sums": sum_counts(sample.score.counts or {} for sample in scored),
+        "metrics": {name: value.as_dict() for name, value in metrics.items()},
+        "groups": _groups(benchmark, scored),
+        "official": dict(official) if official is not None else None,
+        "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
+        "checks": check_samples(rows, benchmark.metrics, baselines),
+        MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: records},
+    }
+    write_json(run_dir / METRICS, with_own_sum(results))
     write_fronts(run_dir, str(manifest["signature"]), measure(benchmark, samples))
     first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
     return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first)

@@ -27,6 +27,7 @@ from evalkit.harness.verdicts import ask_judge, score_sample
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.libraries import library_version
 from evalkit.process.progress import Progress, silent
+from evalkit.runs.belonging import check_responses
 from evalkit.runs.lock import locked
 from evalkit.runs.records import (
     MANIFEST,
@@ -229,6 +230,9 @@ def score(
         if "signature" in manifest and not rescore:
             match_scoring(run_dir, manifest, scoring)
         responses = stored_responses(work, run_dir)
+        check_responses(
+            run_dir, manifest, {key: said.text if said.raw is None else said.raw for key, said in responses.items()}
+        )
         verdicts = ask_judge(benchmark, work.items, responses, judge, run_dir, progress)
         samples = benchmark.settle(
             [

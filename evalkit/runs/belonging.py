@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evalkit.errors import RecordError
+from evalkit.files.foreign import read_regular
 from evalkit.metrics import sum_counts
-from evalkit.runs.checksums import MADE_FROM, manifest_digest
-from evalkit.runs.records import MANIFEST, METRICS, RECORDS
+from evalkit.runs.checksums import MADE_FROM, digest, fits_own_sum, manifest_digest, unsealed
+from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES
 from evalkit.runs.signature import Signature
 from evalkit.schema import Json
 
@@ -20,6 +21,45 @@ from evalkit.schema import Json
 def remedy(folder: Path) -> str:
     """The command that mends a run whose journals are whole."""
     return f"`evalkit score {folder}` makes it again from the journals"
+
+
+def lost_manifest(folder: Path) -> bool:
+    """Whether a folder holds a scored run but for its manifest.
+
+    Raises:
+        RecordError: if so: nothing says any more what its numbers are of.
+    """
+    if not (folder / MANIFEST).exists() and (folder / RECORDS).exists() and (folder / METRICS).exists():
+        raise RecordError(
+            f"{folder} holds the records of a run and no {MANIFEST}, which says what they are of; put it back from a "
+            "copy, or remove the folder and make the run anew"
+        )
+    return False
+
+
+def check_responses(folder: Path, manifest: Mapping[str, Json], said: Mapping[tuple[str, int], str | None]) -> None:
+    """Whether the journal still holds the responses that a run was scored with, before it is scored again.
+
+    Args:
+        said: (item id, sample) -> text in the journal, None for a failed response.
+    Raises:
+        RecordError: if not: it is another run's, or was changed. Failed ones may have been generated since.
+    """
+    recorded = (manifest.get(MADE_FROM) or {}).get(RECORDS)
+    try:
+        data = read_regular(folder / RECORDS)
+    except (OSError, RecordError):
+        return
+    if recorded is None or digest(data) != recorded:
+        return  # damaged, or of 0.1.0: the journal counts
+    for line in data.rstrip(b"\n").split(b"\n"):
+        row = unsealed(line)[0]
+        text = row["response"]["text"] if row["response"].get("raw") is None else row["response"]["raw"]
+        if text is not None and said.get((row["id"], row["sample"])) != text:
+            raise RecordError(
+                f"{folder / RESPONSES}: another response to item {row['id']!r} than the run was scored with; it is "
+                f"another run's or was changed: put it back, or remove {RECORDS} to score what it holds now"
+            )
 
 
 def check_count(folder: Path, manifest: Mapping[str, Json], rows: int) -> None:
@@ -57,6 +97,8 @@ def check_results(
     Raises:
         RecordError: if not.
     """
+    if MADE_FROM in results and not fits_own_sum(results):
+        raise RecordError(f"{folder / METRICS} was changed after it was written; {remedy(folder)}")
     made_from = results.get(MADE_FROM)
     if isinstance(made_from, dict):
         recorded = (manifest.get(MADE_FROM) or {}).get(RECORDS)

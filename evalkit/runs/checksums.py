@@ -9,6 +9,8 @@ written, are never shown as one:
 
     "made_from": {"run.json": "...", "records.jsonl": "..."}
 
+It ends in a checksum of itself, as front.json does: a figure in it that was changed afterwards is found too.
+
 Runs of 0.1.0 have neither; they are read, and only what can be compared without checksums is.
 """
 
@@ -76,6 +78,25 @@ def _decoded(line: bytes) -> Any:
 def digest(data: bytes) -> str:
     """Checksum of bytes: the first 16 hex digits of their sha256."""
     return hashlib.sha256(data).hexdigest()[:DIGITS]
+
+
+def with_own_sum(value: Mapping[str, Json]) -> dict[str, Json]:
+    """A JSON object with the checksum of its content as its last field."""
+    return {**{name: part for name, part in value.items() if name != SUM}, SUM: _own_sum(value)}
+
+
+def fits_own_sum(value: Mapping[str, Json]) -> bool:
+    """Whether a JSON object is what it was when its checksum was made; without a checksum nothing speaks against it.
+
+    >>> fits_own_sum(with_own_sum({"n": 3})), fits_own_sum({**with_own_sum({"n": 3}), "n": 4}), fits_own_sum({"n": 4})
+    (True, False, True)
+    """
+    return SUM not in value or value[SUM] == _own_sum(value)
+
+
+def _own_sum(value: Mapping[str, Json]) -> str:
+    kept = {name: part for name, part in value.items() if name != SUM}
+    return digest(json.dumps(kept, sort_keys=True, ensure_ascii=True).encode())
 
 
 def manifest_digest(manifest: Mapping[str, Json]) -> str:

@@ -57,6 +57,8 @@ def lines_with_checksum(path: Path) -> tuple[int, bool]:
         RecordError: if a line cannot be read or does not fit its checksum.
     """
     *lines, torn = read_regular(path).split(b"\n")
+    if _is_whole(torn):
+        lines, torn = [*lines, torn], b""
     return sum(_opened(line, path, number)[1] for number, line in enumerate(lines, 1)), bool(torn)
 
 
@@ -72,7 +74,7 @@ def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
         end = offset + len(line) + 1
         torn = end > len(data)  # the last piece of the split has no newline behind it
         offset = end
-        if torn:
+        if torn and not _is_whole(line):
             break
         row, is_sealed = _opened(line, path, number)
         if sealed_before and not is_sealed:
@@ -80,6 +82,14 @@ def _journal_rows(path: Path) -> list[tuple[dict[str, Any], int]]:
         sealed_before = is_sealed
         rows.append((row, end))
     return rows
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a last line without its newline is all there: an editor took the newline off, no kill."""
+    try:
+        return bool(line) and unsealed(line)[1]
+    except ValueError:
+        return False
 
 
 def _mend(path: Path) -> str:
@@ -116,6 +126,8 @@ class Journal:
         try:
             handle = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             self._file = os.fdopen(handle, "r+b", buffering=0)
+            if self._end > os.fstat(handle).st_size:
+                self._file.write(b"\n")
             self._file.truncate(self._end)
         except OSError as error:
             raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
@@ -204,12 +216,22 @@ def read_json(path: Path) -> dict[str, Any]:
             raise RecordError(f"{path.parent}: no such folder") from error
         below = sorted(str(nested.parent) for nested in path.parent.glob(f"*/{path.name}"))
         hint = f"; there is one below: {', '.join(below[:5])}" if below else ""
-        raise RecordError(f"{path.parent} is not a finished run: {path.name} is missing{hint}") from error
+        raise RecordError(
+            f"{path.parent} is not a finished run: {path.name} is missing{hint}{_makes_again(path)}"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
+        raise RecordError(f"{path}: cannot be read: {error}{_makes_again(path)}") from error
     if not isinstance(value, dict):
-        raise RecordError(f"{path}: expected a JSON object, got {type(value).__name__}")
+        raise RecordError(f"{path}: expected a JSON object, got {type(value).__name__}{_makes_again(path)}")
     return value
+
+
+def _makes_again(path: Path) -> str:
+    """What makes a derived file of a run anew; a manifest, which nothing else tells, comes from a copy."""
+    if path.name == MANIFEST:
+        return f"; put back {MANIFEST} from a copy, or remove {path.parent} and make the run anew"
+    command = {METRICS: "score", FRONT: "front"}.get(path.name)
+    return f"; `evalkit {command} {path.parent}` makes it again" if command else ""
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any]:

@@ -264,16 +264,18 @@ def load_run(path: Path | str) -> Run:
 def find_runs(*folders: Path | str) -> list[Path]:
     """Run directories at or below folders, sorted; those that are not scored yet are left out.
 
+    One that was scored and lost a file since is among them, so that whoever loads it says so.
+
     Raises:
-        RecordError: if a folder does not exist.
+        RecordError: if a folder does not exist, or one holds a scored run without its manifest.
     """
     folders_by_place: dict[Path, Path] = {}  # where it really lies -> as it was reached first
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise RecordError(f"{folder}: no such folder")
-        for manifest in sorted(folder.rglob(MANIFEST)):
-            if (manifest.parent / RECORDS).exists():
-                folders_by_place.setdefault(manifest.parent.resolve(), manifest.parent)
+        scored = {path.parent for name in (RECORDS, METRICS) for path in folder.rglob(name)}
+        for place in sorted(path for path in scored if (path / MANIFEST).exists() or belonging.lost_manifest(path)):
+            folders_by_place.setdefault(place.resolve(), place)
     return list(folders_by_place.values())
 
 

@@ -1,17 +1,23 @@
 """`evalkit doctor --run`: a run that is whole, one of 0.1.0, and every way in which files do not belong together."""
 
+import copy
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evalkit.__main__ import main
+from evalkit.analysis.front_file import read_fronts
 from evalkit.cli.run_checks import run_checks
+from evalkit.errors import RecordError
 from evalkit.miniature.files import write_world
 from evalkit.runs.checksums import sealed, unsealed
+from evalkit.runs.records import Journal, read_journal
+from evalkit.runs.run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +122,93 @@ def test_a_run_without_checksums_is_in_order_with_a_note(run: Path, capsys: pyte
 
 def test_no_such_run_is_said(tmp_path: Path) -> None:
     assert states(tmp_path / "absent") == {"manifest": "missing"}
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not inner:
+        yield path, value
+    for name, part in inner:
+        yield from _leaves(part, (*path, name))
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return not value
+    return value + 1 if isinstance(value, int | float) else f"{value}x"
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("metrics.json", load_run), ("front.json", lambda run: read_fronts(load_run(run)))]
+)
+def test_no_figure_of_a_derived_file_can_be_changed_unseen(
+    run: Path, name: str, read: Callable[[Path], object]
+) -> None:
+    content = json.loads((run / name).read_text())
+    leaves = [path for path, _ in _leaves(content)]
+    assert len(leaves) > 25
+    for path in leaves[:: 1 + len(leaves) // 60]:
+        changed = inner = copy.deepcopy(content)
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = _other(inner[path[-1]])
+        (run / name).write_text(json.dumps(changed))
+        with pytest.raises(RecordError, match=r"evalkit (score|front)|schema version|cannot be read"):
+            read(run)
+
+
+@pytest.mark.parametrize("name", ["run.json", "records.jsonl"])
+def test_a_scored_run_that_lost_a_file_is_no_gap_in_a_report(run: Path, name: str, capsys) -> None:
+    (run / name).unlink()
+    assert main(["report", str(run.parent)]) == 3
+    assert f"no {name}" in (error := capsys.readouterr().err) or f"{name} is missing" in error
+
+
+def test_every_unreadable_file_names_what_makes_it_again(run: Path, capsys) -> None:
+    for name, remedy in (("run.json", "from a copy"), ("metrics.json", "`evalkit score"), ("front.json", "front")):
+        before = (run / name).read_bytes()
+        (run / name).write_bytes(before[: len(before) // 2])
+        assert main(["doctor", "--run", str(run)]) == 3
+        assert remedy in capsys.readouterr().out
+        (run / name).write_bytes(before)
+
+
+def test_a_run_is_not_scored_again_from_a_journal_with_other_responses(run: Path, capsys) -> None:
+    rows = read_journal(run / "responses.jsonl")
+    other = [sealed({**row, "text": "A cat."}) if number == 3 else sealed(row) for number, row in enumerate(rows)]
+    (run / "responses.jsonl").write_bytes(b"".join(other))
+    before = (run / "records.jsonl").read_bytes()
+    assert main(["score", str(run)]) == 3
+    error = capsys.readouterr().err
+    assert f"another response to item {rows[3]['id']!r}" in error
+    assert "remove records.jsonl" in error
+    assert (run / "records.jsonl").read_bytes() == before
+    (run / "records.jsonl").unlink()
+    assert main(["score", str(run)]) == 0
+
+
+def test_an_empty_journal_is_found(run: Path) -> None:
+    (run / "responses.jsonl").write_bytes(b"")
+    assert states(run)["texts"] == "missing"
+
+
+def test_a_last_line_whose_checksum_fits_is_whole_without_its_newline(run: Path) -> None:
+    path = run / "responses.jsonl"
+    whole, rows = path.read_bytes(), read_journal(path)
+    path.write_bytes(whole[:-1])
+    assert read_journal(path) == rows
+    assert set(states(run).values()) == {"ok"}
+    with Journal(path) as journal:
+        assert journal.rows == rows
+        journal.append({"id": "later", "sample": 0, "text": "A cat."})
+    assert read_journal(path) == [*rows, {"id": "later", "sample": 0, "text": "A cat."}]
+
+
+def test_responses_without_a_manifest_are_nobodys(run: Path, scored: Path, capsys) -> None:
+    (run / "run.json").unlink()
+    root = scored.parent.parent.parent
+    (root / "cats.jsonl").write_text((root / "said.jsonl").read_text().replace("dog", "cat"))
+    shutil.copytree(run, root / "runs2" / "cats" / "chair")
+    words = f"--responses {root}/cats.jsonl --world {root}/world --label cats --output-path {root}/runs2"
+    assert main(["score", "chair", *words.split()]) == 3
+    assert "says whose they are" in capsys.readouterr().err
