@@ -51,7 +51,7 @@ One prompt a line in --prompts, image paths beginning at the file's folder:
   {"id": "1", "image": "a.jpg", "prompt": "..."}
 """
 FACT_RLHF = """Fact-augmented RLHF (LLaVA-RLHF): a reward model that reads true sentences about the
-image, then PPO against it. The files are lists (facts: an object) in LLaVA-RLHF's form:
+image, then RL against it. The files are lists (facts: an object) in LLaVA-RLHF's form:
 
   comparisons  {"image": "a.jpg", "conversations": [{"from": "human", "value": "..."}],
                "output_1": {"value": "..."}, "output_2": {"value": "..."},
@@ -164,6 +164,12 @@ def _add_fact_rlhf(methods: Any) -> None:
     parser.add_argument("--facts", type=Path, required=True, metavar="FILE", help="image file -> sentences (json)")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     parser.add_argument("--supervised", type=Path, metavar="FILE", help="LLaVA conversations for a supervised start")
+    parser.add_argument(
+        "--rl",
+        choices=("ppo", "rloo", "grpo"),
+        default="ppo",
+        help="ppo: the paper's, in one process (default); rloo, grpo: TRL's trainers, on several (extra rl)",
+    )
     parser.set_defaults(command=align_fact_rlhf)
 
 
@@ -259,8 +265,9 @@ def _say_identical(checkpoint: Path) -> None:
 
 def align_fact_rlhf(options: argparse.Namespace) -> int:
     """`evalkit align fact-rlhf`."""
+    overrides = ({} if options.rl == "ppo" else {"rl": options.rl}) | _overrides(options)
     if options.plan:
-        return print_plan(options, "fact-rlhf", _overrides(options))
+        return print_plan(options, "fact-rlhf", overrides)
     with quick_imports():
         from aligners.fact_rlhf.recipe import align_fact_rlhf as train
     from evalkit.process.progress import ProgressBar
@@ -273,7 +280,7 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
             options.facts,
             options.output_path,
             options.preset,
-            _overrides(options),
+            overrides,
             image_folder=options.images,
             supervised=options.supervised,
             progress=progress,

@@ -19,6 +19,7 @@ from evalkit.errors import UsageError
 
 S = TypeVar("S", bound=ModelSettings)
 KlEstimator = Literal["k1", "k1-clamped", "k3"]
+TRL_KL: Mapping[str, KlEstimator] = {"rloo": "k1", "grpo": "k3"}  # what TRL's trainers charge
 Skip = Literal["error", "skip"]
 
 
@@ -31,6 +32,11 @@ def changed(base: S, overrides: Mapping[str, Any]) -> S:
         UsageError: if there is no such setting (all are listed), or a value is of another kind.
     """
     known = {field.name for field in fields(base)} - {"name"}
+    if cutting := sorted({"max_length", "keep_end"} & set(overrides) - known):
+        raise UsageError(
+            f"{', '.join(cutting)}: prompts with images are never cut, their image tokens would be lost; "
+            "query_limit leaves long ones out"
+        )
     if unknown := sorted(set(overrides) - known):
         raise UsageError(f"unknown settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     values = dict(overrides)
@@ -188,6 +194,9 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
     save_rollouts          rollouts between saved states: a kill loses at most so many
     keep_checkpoints       policies along the way, evenly spaced, that stay below `checkpoints/`
     use_facts              False: plain RLHF, the reward model goes without
+    rl                     "ppo": this project's loop; "rloo", "grpo": TRL's trainers (see aligners.rl.trl_stage), which
+                           train on several processes
+    vllm                   let vLLM inside TRL's trainer sample the responses
     reward_learning_rate, reward_epochs, reward_batch_size, reward_max_grad_norm, centre_weight    of the reward model
     held_out               comparisons kept for measuring it (whole images), at most a fifth of all
     missing_facts, bad_images   "error" or "skip": comparisons and prompts without facts or with an unreadable image
@@ -234,6 +243,8 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
     held_out: int = 500
     missing_facts: Skip = "error"
     bad_images: Skip = "error"
+    rl: Literal["ppo", "rloo", "grpo"] = "ppo"
+    vllm: bool = False
 
     def __post_init__(self) -> None:
         ModelSettings.__post_init__(self)
@@ -250,6 +261,25 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
             raise UsageError(
                 f"rollout_size {self.rollout_size} is not a multiple of samples_per_prompt {self.samples_per_prompt}"
             )
+        if self.rl != "ppo":
+            self._check_trl()
+        elif self.vllm:
+            raise UsageError("vllm samples for TRL's trainers alone: set rl to rloo or grpo")
+
+    def _check_trl(self) -> None:
+        """Raise UsageError for what TRL's trainers cannot do."""
+        fixed: dict[str, Any] = {"masked": True, "cut_at_question_mark": False, "reward_scale": 1.0}
+        fixed |= {"advantage": self.rl, "kl_estimator": TRL_KL[self.rl]}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise UsageError(f"rl={self.rl} trains with {name}={value}, not {getattr(self, name)!r}")
+        if self.rollout_size % self.step_size:
+            raise UsageError(f"rollout_size {self.rollout_size} is not a multiple of step_size {self.step_size}")
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Optimiser steps on each rollout."""
+        return max(1, self.rollout_size // self.step_size) * self.inner_epochs
 
     @property
     def responses_at_once(self) -> int:
@@ -296,4 +326,6 @@ _CAME_LATER = {
     "select": "last",
     "patience": None,
     "keep_checkpoints": 0,
+    "rl": "ppo",
+    "vllm": False,
 }

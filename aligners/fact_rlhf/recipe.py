@@ -1,7 +1,8 @@
-"""Fact-augmented RLHF: supervised start -> reward model that reads facts -> PPO -> checkpoint.
+"""Fact-augmented RLHF: supervised start -> reward model that reads facts -> RL -> checkpoint.
 
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525). Facts (captions of the image) stand in the reward model's prompt and
-nowhere else. In the output folder:
+nowhere else. RL is the paper's PPO, in one process, or with rl=rloo and rl=grpo TRL's trainers; the stages before it
+train on as many processes as torchrun or accelerate start. In the output folder:
 
     supervised/     the supervised start, if there is data for it
     reward/         the reward model with its held-out accuracy
@@ -12,13 +13,13 @@ nowhere else. In the output folder:
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from torch import Tensor
 
 from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
@@ -31,16 +32,18 @@ from aligners.reward_model.fit import HEAD, RewardModelResult, load_reward_model
 from aligners.reward_model.model import ImageOpener, RatingEncoder, RatingStyle
 from aligners.rl.loop import clear_state, train_ppo
 from aligners.rl.rollouts import RolloutPrompt, Rollouts
+from aligners.rl.trl_stage import require_trl, train_online
 from aligners.settings import FactRlhfSettings, ppo_json
-from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
-from aligners.training.policy import hold_base, load_policy, save_trained, wants_lora
+from aligners.training.checkpoint import Card, rename_for_vllm, software, weights_hash
+from aligners.training.policy import hold_base, load_policy, save_policy, save_trained, wants_lora
 from aligners.training.response_logps import end_token
 from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
 from aligners.training.settings import ModelSettings
 from aligners.training.stages import MANIFEST, note_stage
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.errors import UsageError
+from evalkit.errors import TrainingError, UsageError
 from evalkit.images import ImageFile
+from evalkit.process.libraries import library_version
 from evalkit.process.progress import Progress
 from evalkit.schema import Json
 
@@ -96,9 +99,9 @@ def align_fact_rlhf(
     Raises:
         DataError, TrainingError, EngineError, UsageError: each says what to change.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("fact-rlhf trains in one process: start it without torchrun or accelerate")
     settings = fact_rlhf_settings(preset, **(overrides or {}))
+    if settings.rl != "ppo":
+        require_trl()
     out, begin = Path(out), time.perf_counter()
     table = _facts_table(facts, settings)
     rows = read_comparisons(comparisons, image_folder) if isinstance(comparisons, Path) else list(comparisons)
@@ -106,7 +109,6 @@ def align_fact_rlhf(
     out.mkdir(parents=True, exist_ok=True)
     policy_start: Path | str = start
     if supervised is not None:
-        stage = supervised_settings(settings)
         stage = supervised_settings(settings)
         policy_start = supervised_start(
             start, supervised, out / "supervised", stage, image_folder=image_folder, progress=progress
@@ -121,10 +123,19 @@ def align_fact_rlhf(
         open_image=open_image,
         progress=progress,
     )
-    note_stage(out / MANIFEST, "reward", {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds})
+    processes = PartialState()
+    if processes.is_main_process:
+        note = {"accuracy": reward_model.accuracy.as_dict(), "seconds": reward_model.seconds}
+        note_stage(out / MANIFEST, "reward", note)
+    if settings.rl == "ppo" and processes.num_processes > 1:
+        raise UsageError(
+            f"{reward_model.folder}: the reward model is ready; PPO trains in one process: the same command without "
+            "torchrun or accelerate goes on from here (rl=rloo and rl=grpo train on several)"
+        )
     inputs = _Inputs(asked, table, style, open_image)
-    result = _ppo_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
-    note_stage(out / MANIFEST, "ppo", {"rollouts": result.rollouts, "seconds": result.seconds})
+    result = _rl_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
+    if processes.is_main_process:
+        note_stage(out / MANIFEST, settings.rl, {"rollouts": result.rollouts, "seconds": result.seconds})
     return result
 
 
@@ -138,7 +149,7 @@ def _facts_table(facts: Path | Facts | None, settings: FactRlhfSettings) -> Fact
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What PPO works on; see `align_fact_rlhf`."""
+    """What RL works on; see `align_fact_rlhf`."""
 
     prompts: Sequence[RolloutPrompt]
     facts: Facts | None
@@ -146,7 +157,7 @@ class _Inputs:
     open_image: ImageOpener
 
 
-def _ppo_stage(
+def _rl_stage(
     policy_start: Path | str,
     parent: str,
     inputs: _Inputs,
@@ -156,8 +167,8 @@ def _ppo_stage(
     progress: Progress | None,
     begin: float,
 ) -> FactRlhfResult:
-    """PPO from the policy's start to its checkpoint; `begin` is when the whole run did, by time.perf_counter."""
-    start = load_policy(policy_start, settings)
+    """RL from the policy's start to its checkpoint; `begin` is when the whole run did, by time.perf_counter."""
+    start = load_policy(policy_start, settings, None if settings.rl == "ppo" else PartialState().device)
     policy, processor = start.model, start.processor
     encoder = PromptEncoder(processor)
     usable, skipped = usable_prompts(
@@ -173,26 +184,50 @@ def _ppo_stage(
     if finished is not None:
         return finished
     lora = wants_lora(policy, settings)
-    backbone, rate = _rater(reward_model, inputs, 4 * settings.responses_at_once, settings if lora else None)
-    trained = train_ppo(
-        policy,
-        processor,
-        backbone,
-        usable,
-        fact_rlhf_reward(rate, settings, encoder.pad_id),
-        out,
-        settings,
-        end_id=end_token(encoder, policy),
-        identity=identity,
-        keep=lambda number, model: _keep(model, processor, out / KEPT / f"rollout-{number}"),
-        progress=progress,
-    )
-    adapter = lora and not settings.merge_adapter
-    log, seconds = read_log(out / LOG), round(time.perf_counter() - begin, 3)
-    card = _card(settings, parent, identity, reward_model, log, seconds, skipped, adapter)
-    save_trained(trained, start, out, card)
-    clear_state(out)
-    return FactRlhfResult(out, reward_model, len(log), seconds, tuple(log), card.skipped)
+    backbone, rate = _rater(reward_model, inputs, 4 * settings.responses_at_once, settings if lora else None, policy)
+    reward = fact_rlhf_reward(rate, settings, encoder.pad_id)
+
+    def card() -> Card:
+        log, seconds = read_log(out / LOG), round(time.perf_counter() - begin, 3)
+        adapter = lora and not settings.merge_adapter
+        return _card(settings, parent, identity, reward_model, log, seconds, skipped, adapter)
+
+    def keep(number: int, model: Any) -> None:
+        _keep(model, processor, out / KEPT / f"rollout-{number}")
+
+    if settings.rl == "ppo":
+        trained = train_ppo(
+            policy,
+            processor,
+            backbone,
+            usable,
+            reward,
+            out,
+            settings,
+            end_id=end_token(encoder, policy),
+            identity=identity,
+            keep=keep,
+            progress=progress,
+        )
+        save_trained(trained, start, out, card())
+    else:
+        train_online(
+            start,
+            usable,
+            reward,
+            out,
+            settings,
+            identity=identity,
+            save=lambda trainer: save_policy(trainer, start, out, card()),
+            keep=keep,
+            progress=progress,
+        )
+    if PartialState().is_main_process:
+        clear_state(out)
+    finished = _finished(out, identity, reward_model)
+    if finished is None:
+        raise TrainingError(f"{out}: training ended without a checkpoint")
+    return finished
 
 
 def _keep(policy: Any, processor: Any, folder: Path) -> None:
@@ -220,13 +255,14 @@ def _identity(
 
 
 def _rater(
-    reward_model: RewardModelResult, inputs: _Inputs, batch_size: int, shared: ModelSettings | None
+    reward_model: RewardModelResult, inputs: _Inputs, batch_size: int, shared: ModelSettings | None, policy: Any
 ) -> tuple[Any, Callable[[Rollouts], Tensor]]:
-    """The reward model's backbone, for the value model to copy, and the reward model as PPO calls it.
+    """The reward model's backbone, for the value model to copy, and the reward model as RL calls it.
 
-    With adapters the value model shares the backbone's weights; `shared` are the settings of that training.
+    It lies beside the policy. With adapters the value model shares the backbone's weights; `shared` are the settings of
+    that training.
     """
-    model, processor = load_reward_model(reward_model.folder)
+    model, processor = load_reward_model(reward_model.folder, policy.device)
     if shared is not None:
         hold_base(model.backbone, shared)
     encoder = RatingEncoder(PromptEncoder(processor), inputs.style, inputs.open_image)
@@ -250,7 +286,7 @@ def _card(
         preset=settings.name,
         data={name: identity[name] for name in ("prompts", "facts", "reward_model")},
         settings=ppo_json(settings),
-        seeds={"ppo": settings.seed, "reward_model": settings.seed},
+        seeds={settings.rl: settings.seed, "reward_model": settings.seed},
         cost={
             "pairs": reward_model.pairs,
             "rollouts": len(log),
@@ -260,6 +296,7 @@ def _card(
         },
         skipped={**{f"comparisons: {k}": v for k, v in reward_model.skipped.items()}, **skipped},
         adapter=adapter,
+        software=software() | ({} if settings.rl == "ppo" else {"trl": library_version("trl") or ""}),
     )
 
 

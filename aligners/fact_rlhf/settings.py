@@ -4,17 +4,26 @@ from typing import Any
 
 from aligners.presets import FACT_RLHF_PRESETS, find_preset
 from aligners.reward_model.fit import RewardModelSettings
-from aligners.settings import FactRlhfSettings, changed
+from aligners.settings import TRL_KL, FactRlhfSettings, changed
 from aligners.training.settings import ModelSettings, TrainingSettings
+
+TRL_SAMPLES = {"rloo": 2, "grpo": 8}  # responses to a prompt, as RLOOConfig and GRPOConfig of TRL 1.16 have them
 
 
 def fact_rlhf_settings(preset: str | FactRlhfSettings = "fact-rlhf-masked", **overrides: Any) -> FactRlhfSettings:
     """Settings of a preset with some changed, e.g. fact_rlhf_settings("fact-rlhf-masked", advantage="rloo").
 
+    With rl="rloo" or "grpo" the settings that TRL's trainer fixes follow, and as many responses a prompt as it samples
+    by itself.
+
     Raises:
         UsageError: if there is no such preset or setting.
     """
-    return changed(find_preset(FACT_RLHF_PRESETS, preset) if isinstance(preset, str) else preset, overrides)
+    base = find_preset(FACT_RLHF_PRESETS, preset) if isinstance(preset, str) else preset
+    rl = overrides.get("rl", base.rl)
+    if rl in TRL_SAMPLES and base.rl == "ppo":
+        overrides = {"advantage": rl, "kl_estimator": TRL_KL[rl], "samples_per_prompt": TRL_SAMPLES[rl]} | overrides
+    return changed(base, overrides)
 
 
 def reward_model_settings(settings: FactRlhfSettings) -> RewardModelSettings:

@@ -14,11 +14,11 @@ from aligners.fact_rlhf.files import read_rollout_prompts
 from aligners.rl.rollouts import RolloutPrompt, as_prompt
 from aligners.training.checkpoint import Card, weights_hash
 from aligners.training.logprobs import IGNORE
-from aligners.training.policy import load_policy, make_trainable, save_trained
+from aligners.training.policy import load_policy, make_trainable, save_policy
 from aligners.training.response_logps import end_token, measuring
-from aligners.training.run_folder import finished_card
+from aligners.training.run_folder import LOG, finished_card, read_log
 from aligners.training.settings import TrainingSettings
-from aligners.training.trainer import fit
+from aligners.training.trainer import fit, process_share, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError
 from evalkit.files.rows import parse_json, read_text
@@ -51,7 +51,8 @@ def labelled_batch(rows: Sequence[tuple[RolloutPrompt, str]], encoder: PromptEnc
 
 def _nll(model: Any, batch: LabelledBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
     logps = model(**batch.inputs, logp_labels=batch.labels)["token_logps"]
-    return -logps.mean(), {"nll": -logps.detach().mean().repeat(len(batch.labels))}
+    loss = -logps.mean() * process_share(len(logps), logps.device)  # answers are of unlike length
+    return loss, {"nll": -logps.detach().mean().repeat(len(batch.labels))}
 
 
 def supervised_start(
@@ -69,7 +70,8 @@ def supervised_start(
         DataError: if the file is not a list of conversations with an answer.
     """
     rows, progress = read_answered(conversations, image_folder), as_stage("supervised start", progress)
-    policy = load_policy(start, settings)
+    arguments = training_arguments(settings, out, len(rows))  # also joins the other processes
+    policy = load_policy(start, settings, arguments.device)
     start_hash = weights_hash(policy.model)
     data = hashlib.sha256(json.dumps([[p.image.name, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
     identity = {"model": start_hash, "conversations": data, **asdict(settings)}
@@ -82,19 +84,22 @@ def supervised_start(
     def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
         return labelled_batch(some, encoder, end_id)
 
+    def save(trainer: Any) -> None:
+        log = read_log(out / LOG)
+        card = Card(
+            parent=str(start),
+            parent_hash=start_hash,
+            method="supervised",
+            preset="",
+            data={"conversations": data},
+            settings=asdict(settings),
+            seeds={"training": settings.seed},
+            cost={"rows": len(rows), "steps": trainer.state.global_step, "seconds": log[-1]["seconds"] if log else 0.0},
+        )
+        save_policy(trainer, policy, out, card)
+
     with measuring(model):
-        done = fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress)
-    card = Card(
-        parent=str(start),
-        parent_hash=start_hash,
-        method="supervised",
-        preset="",
-        data={"conversations": data},
-        settings=asdict(settings),
-        seeds={"training": settings.seed},
-        cost={"rows": len(rows), "steps": done.steps, "seconds": done.seconds},
-    )
-    save_trained(model, policy, out, card)
+        fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress, save=save)
     return out
 
 

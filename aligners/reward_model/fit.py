@@ -3,12 +3,14 @@
 LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525): loss -log sigmoid(preferred - other) plus a small pull to zero. Facts
 are shown in a new order at every use. The folder holds an ordinary checkpoint (or adapter), `reward_head.safetensors`
 and `accuracy.json`: the held-out accuracy with facts and with the facts taken away, each with its interval.
-A batch counts groups of comparisons (see `aligners.reward_model.comparisons`). Differs from the released code: the
-learning rate follows a cosine.
+A batch counts groups of comparisons (see `aligners.reward_model.comparisons`). Started by torchrun or accelerate it is
+divided over their processes; the first one measures and saves. Differs from the released code: the learning rate
+follows a cosine.
 """
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -38,10 +41,10 @@ from aligners.training.policy import load_policy, make_trainable, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import finished_card
 from aligners.training.settings import TrainingSettings, check_range
-from aligners.training.trainer import fit
+from aligners.training.trainer import fit, process_share, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.loading import load_checkpoint
-from evalkit.errors import DataError
+from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.process.progress import Progress, as_stage
@@ -129,10 +132,11 @@ def train_reward_model(
         DataError, TrainingError, EngineError: see `usable_comparisons`, `training.fit`, `load_checkpoint`.
     """
     out, begin = Path(out), time.perf_counter()
+    arguments = training_arguments(settings, out, len(comparisons))  # also joins the other processes
     usable, skipped = usable_comparisons(comparisons, facts, settings.missing_facts, settings.bad_images)
     seed = settings.seed
     training, held = split_held_out(usable, settings.held_out, seed)
-    policy = load_policy(start, settings)
+    policy = load_policy(start, settings, arguments.device)
     model, processor = policy.model, policy.processor
     start_hash = weights_hash(model)
     identity = {
@@ -150,10 +154,6 @@ def train_reward_model(
     epochs = range(math.ceil(settings.epochs))
     rows = [group_comparisons(training, facts, seed=seed, use=str(epoch)) for epoch in epochs]
     _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
-    reward_model.eval()
-    accuracy = measure(reward_model, encoder, held, facts, seed=seed)
-    without = measure(reward_model, encoder, held, None, seed=seed) if facts is not None else None
-    seconds = round(time.perf_counter() - begin, 3)
     card = Card(
         parent=str(start),
         parent_hash=start_hash,
@@ -162,12 +162,17 @@ def train_reward_model(
         data={"comparisons": identity["comparisons"], "facts": identity["facts"]},
         settings=reward_model_json(settings),
         seeds={"training": seed},
-        cost={"pairs": len(training), "held_out": len(held), "seconds": seconds},
+        cost={"pairs": len(training), "held_out": len(held)},
         skipped=skipped,
         adapter=lora and not settings.merge_adapter,
     )
-    _save(reward_model, processor, out, card, accuracy, without)
-    return RewardModelResult(out, accuracy, without, len(training), len(held), seconds, skipped)
+    if arguments.should_save:
+        _measure_and_save(reward_model, encoder, held, facts, out, card, begin)
+    PartialState().wait_for_everyone()
+    result = _finished(out, identity)
+    if result is None:
+        raise TrainingError(f"{out}: training ended without a reward model")
+    return result
 
 
 def _fit_groups(
@@ -179,7 +184,13 @@ def _fit_groups(
     identity: Mapping[str, Json],
     progress: Progress | None,
 ) -> None:
-    """Train on the groups of each epoch in turn."""
+    """Train on the groups of each epoch in turn.
+
+    Raises:
+        UsageError: if weights would be sharded: the head lies outside the layers that are.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        raise UsageError("the reward model trains on whole weights: start it with torchrun, without FSDP or DeepSpeed")
     fit(
         model,
         [group for groups in epochs for group in groups],
@@ -205,11 +216,12 @@ def _objective(centre_weight: float) -> Any:
     def objective(model: Any, batch: RatingBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         rewards = model(batch.inputs)[batch.pairs]  # (P, 2)
         comparison = reward_model_loss(rewards, batch.choice, centre_weight)
+        loss = comparison.loss * process_share(len(batch.choice), rewards.device)  # groups hold unlike numbers of pairs
         rows = rewards.detach()
         preferred = rows.gather(1, batch.choice[:, None])[:, 0]
         other = rows.gather(1, 1 - batch.choice[:, None])[:, 0]
         metrics = {"accuracy": (preferred > other).float(), "margin": preferred - other, "reward": rows.mean(1)}
-        return comparison.loss, metrics
+        return loss, metrics
 
     return objective
 
@@ -260,17 +272,30 @@ def measure(
 # --- folder -------------------------------------------------------------------------------------------------------
 
 
-def _save(
-    model: RewardModel, processor: Any, out: Path, card: Card, accuracy: Interval, without: Interval | None
+def _measure_and_save(
+    model: RewardModel,
+    encoder: RatingEncoder,
+    held: Sequence[Comparison],
+    facts: Facts | None,
+    out: Path,
+    card: Card,
+    begin: float,
 ) -> None:
+    """The held-out accuracies, then the folder; the card comes last, with the seconds since `begin`."""
+    model.eval()
+    seed = card.seeds["training"]
+    accuracy = measure(model, encoder, held, facts, seed=seed)
+    without = measure(model, encoder, held, None, seed=seed) if facts is not None else None
     head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
     save_file(head, out / HEAD)
     report = {"accuracy": accuracy.as_dict(), "accuracy_no_facts": without.as_dict() if without else None}
     (out / ACCURACY).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    save_checkpoint(model.backbone if card.adapter else merged(model.backbone), processor, out, card)
+    backbone = model.backbone if card.adapter else merged(model.backbone)
+    cost = {**card.cost, "seconds": round(time.perf_counter() - begin, 3)}
+    save_checkpoint(backbone, encoder.encoder.processor, out, replace(card, cost=cost))
 
 
-def load_reward_model(folder: Path) -> tuple[RewardModel, Any]:
+def load_reward_model(folder: Path, device: torch.device | None = None) -> tuple[RewardModel, Any]:
     """(reward model in evaluation mode without gradients, processor) of a folder written by `train_reward_model`.
 
     Raises:
@@ -282,7 +307,7 @@ def load_reward_model(folder: Path) -> tuple[RewardModel, Any]:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{folder}: not a reward model, its {HEAD} cannot be read ({error})") from error
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, device=None if device is None else str(device))
     model = RewardModel(checkpoint.model)
     if weights["weight"].shape != model.head.weight.shape:
         raise DataError(

@@ -92,7 +92,7 @@ def train_ppo(
         """One rollout with its updates; returns its line of the log."""
         per_rollout = settings.rollout_size // settings.samples_per_prompt
         chosen = prompts_of_rollout(prompts, number, per_rollout, settings.seed)
-        rng = random.Random(f"ppo:{settings.seed}:{number}")
+        rng = rollout_rng(settings.seed, number)
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
         batches = rollout_batches(rollouts, encoder, settings.responses_at_once)
@@ -147,6 +147,11 @@ def clear_state(out: Path) -> None:
     """Remove the state for resuming, once the policy is saved."""
     (out / "training" / "state.pt").unlink(missing_ok=True)
     shutil.rmtree(out / "training" / "steps", ignore_errors=True)
+
+
+def rollout_rng(seed: int, number: int) -> random.Random:
+    """Where everything that is drawn for a rollout (from 0) comes from, whatever was drawn before it."""
+    return random.Random(f"ppo:{seed}:{number}")
 
 
 def prompts_of_rollout(prompts: Sequence[RolloutPrompt], number: int, size: int, seed: int) -> list[RolloutPrompt]:
@@ -280,12 +285,16 @@ def make_optimizer(models: ActorCritic, settings: FactRlhfSettings) -> torch.opt
 
 
 def set_learning_rate(optimizer: Any, number: int, total: int, warmup: int) -> float:
-    """Linear over the first `warmup` rollouts, then a cosine to 0; returns the share of the peak."""
-    warmup = min(warmup, total // 2)
-    if number < warmup:
-        share = (number + 1) / (warmup + 1)
-    else:
-        share = 0.5 * (1 + math.cos(math.pi * (number - warmup) / max(1, total - warmup)))
+    """Set the rate of a rollout; returns its share of the peak."""
+    share = rollout_share(number, total, warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
     return share
+
+
+def rollout_share(number: int, total: int, warmup: int) -> float:
+    """Share of the peak learning rate at a rollout (from 0): linear over the first `warmup`, then a cosine to 0."""
+    warmup = min(warmup, total // 2)
+    if number < warmup:
+        return (number + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (number - warmup) / max(1, total - warmup)))

@@ -72,15 +72,20 @@ def recomputing(models: ActorCritic) -> Iterator[None]:
         yield
         return
     models.train()
-    for module in models.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
-        if getattr(module, "attention_dropout", 0.0):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010
+    without_dropout(models)
     try:
         yield
     finally:
         models.eval()
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Switch dropout off in a model that is in training mode."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+        if getattr(module, "attention_dropout", 0.0):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
 
 
 def _critic(source: Any, training: ModelSettings) -> Any:

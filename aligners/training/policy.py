@@ -207,9 +207,22 @@ def _ids(module: nn.Module) -> set[int]:
 
 
 def _with_lora(model: Any, settings: ModelSettings) -> Any:
-    """Adapters on every linear layer of the language model; its head and the vision side stay as they are."""
+    config = adapter_config(model, settings)
+    from peft import get_peft_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        return get_peft_model(model, config)
+
+
+def adapter_config(model: Any, settings: ModelSettings) -> Any:
+    """PEFT's configuration of an adapter on each linear layer of the language model; its head and the vision side stay.
+
+    Raises:
+        TrainingError: if PEFT is not installed, or there is nothing to adapt.
+    """
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
     except ImportError as error:
         raise TrainingError("adapters need PEFT: pip install 'hallu-evalkit[align]'") from error
     within = _ids(model.get_decoder())
@@ -218,12 +231,9 @@ def _with_lora(model: Any, settings: ModelSettings) -> Any:
     ]
     if not targets:
         raise TrainingError(f"{type(model).__name__} has no linear layers in its language model to adapt")
-    config = LoraConfig(
+    return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=targets,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        return get_peft_model(model, config)

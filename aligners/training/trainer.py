@@ -207,7 +207,7 @@ def training_arguments(
     )
     world = arguments.world_size
     share, left = divmod(settings.batch_size, world)
-    micro = settings.micro_batch_size or share
+    micro = min(settings.micro_batch_size or share, max(1, share))
     if left or share < 1 or share % micro:
         raise UsageError(
             f"batch size {settings.batch_size} cannot be divided over {world} processes in micro-batches of {micro}"
@@ -219,7 +219,29 @@ def training_arguments(
     return arguments
 
 
-class LossTrainer(Trainer):  # type: ignore[misc]
+class OwnNames:
+    """Training checkpoints of a Trainer keep the modules' own weight names.
+
+    The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names when
+    it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
+    """
+
+    def _save(self: Any, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        model = self.accelerator.unwrap_model(self.model)
+        inside = output_dir is not None and Path(output_dir).is_relative_to(self.args.output_dir)
+        if isinstance(model, PreTrainedModel) and inside:
+            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        else:
+            super()._save(output_dir, state_dict)  # type: ignore[misc]
+
+    def _issue_warnings_after_load(self: Any, load_result: Any) -> None:
+        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
+        if lost:
+            raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
+
+
+class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
     """A Trainer whose loss is a function; it averages the function's metrics over rows, micro-batches and devices."""
 
     def __init__(
@@ -309,25 +331,6 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         """Not counted."""
         return 0
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Training checkpoints keep the modules' own weight names.
-
-        The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names
-        when it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
-        """
-        model = self.accelerator.unwrap_model(self.model)
-        inside = output_dir is not None and Path(output_dir).is_relative_to(steps_folder(self._folder))
-        if isinstance(model, PreTrainedModel) and inside:
-            model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
-        else:
-            super()._save(output_dir, state_dict)
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
-        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
-        if lost:
-            raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
-
     def _mean_metrics(self) -> dict[str, float]:
         names = sorted(self._sums)
         local = torch.tensor([*(self._sums[name] for name in names), self._rows_seen], dtype=torch.float64)
@@ -341,6 +344,15 @@ class LossTrainer(Trainer):  # type: ignore[misc]
         last = last_complete_step(self._folder)
         kept = f"the last good training checkpoint is {last[1]}" if last else "no training checkpoint was saved yet"
         raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
+
+
+def process_share(count: int, device: torch.device) -> float:
+    """What a mean over `count` things of this process weighs in the mean over all processes; 1 where there is one."""
+    if not torch.distributed.is_initialized():
+        return 1.0
+    total = torch.tensor(float(count), device=device)
+    torch.distributed.all_reduce(total)
+    return count * torch.distributed.get_world_size() / total.item()
 
 
 def rate_share(step: int, steps: int, warmup: int) -> float:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rlhf_world import asked, write_rlhf_world
 from tiny_models import build_tiny, save_tiny
 
+from aligners.fact_rlhf import recipe
 from aligners.fact_rlhf.files import read_rollout_prompts
 from aligners.fact_rlhf.inputs import reward_of_model, usable_prompts
 from aligners.fact_rlhf.recipe import align_fact_rlhf
@@ -164,12 +166,15 @@ def test_facts_must_be_there_unless_they_are_declined(tiny, world, tmp_path):
     assert json.loads((result.checkpoint / "card.json").read_text())["method"] == "rlhf"
 
 
-def test_several_processes_are_refused_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    absent = tmp_path / "absent"
-    with pytest.raises(UsageError, match="in one process"):
-        align_fact_rlhf(absent, absent, absent, absent, tmp_path / "out")
-    assert not list(tmp_path.iterdir())
+def test_on_several_processes_ppo_waits_for_a_command_on_one(tiny, world, tmp_path, monkeypatch):
+    several = SimpleNamespace(num_processes=2, is_main_process=True)
+    monkeypatch.setattr(recipe, "PartialState", lambda: several)
+    with pytest.raises(UsageError, match="the reward model is ready; PPO trains in one process"):
+        align(tiny, world, tmp_path / "out", lora=True)
+    monkeypatch.undo()
+    result = align(tiny, world, tmp_path / "out", lora=True)
+    assert result.rollouts == 2
+    assert len(read_log(tmp_path / "out/reward" / LOG)) == 3
 
 
 def test_only_the_reward_model_reads_facts(world):

@@ -1,12 +1,16 @@
 """The reward model: what it reads, what it trains on, what is stored."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rlhf_world import write_rlhf_world
+from safetensors.torch import load_file
 from tiny_models import build_tiny, save_tiny
 
 from aligners.fact_rlhf.files import read_comparisons
@@ -221,6 +225,39 @@ def test_training_learns_a_preference(tiny, world, tmp_path):
     assert result.accuracy_no_facts is None
     log = read_log(out / LOG)
     assert log[-1]["loss"] < 0.9 * log[0]["loss"]
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def rated_by(processes, tiny, world, out, *changes):
+    """(log, weights) of a training on several processes, see rate_here.py."""
+    script = [str(ROOT / "tests/aligners/reward_model/rate_here.py"), str(tiny), str(world), str(out), *changes]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *launcher, *script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    weights = load_file(out / "reward_head.safetensors") | load_file(out / "model.safetensors")
+    return read_log(out / LOG), weights, json.loads((out / "accuracy.json").read_text())
+
+
+@pytest.mark.parametrize("changes", [("lora=false",), ("lora=true", "merge_adapter=true")], ids=["full", "adapter"])
+def test_two_processes_train_the_reward_model_of_one(tiny, world, tmp_path, changes):
+    one, two = (rated_by(n, tiny, world, tmp_path / str(n), *changes) for n in (1, 2))
+    for ours, theirs in zip(two[0], one[0], strict=True):
+        for name in ("loss", "accuracy", "margin", "rows"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+    assert len(one[0]) == 2
+    assert two[2] == one[2]
+    assert all(torch.allclose(two[1][name], one[1][name], atol=1e-5) for name in one[1])
+
+
+def test_sharded_weights_are_refused(tiny, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match="trains on whole weights"):
+        trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1)
 
 
 def test_a_folder_without_a_head_is_no_reward_model(tiny):
