@@ -15,6 +15,8 @@ _PLACES = {
     "RewardFunction": "reward",
     "Sampled": "reward",
     "chair_reward": "chair",
+    "claim_reward": "claims",
+    "fact_reward": "facts",
     "rollout_reward": "forms",
     "trl_reward": "forms",
     "verl_reward": "forms",

@@ -22,20 +22,21 @@ from evalkit.files.json_values import json_value
 from evalkit.images import ImageFile
 from evalkit.schema import Json
 
+ImageOf = Callable[[Mapping[str, Any]], ImageFile | None]  # columns of a row -> its image file
 _NOT_COLUMNS = ("completion_ids", "trainer_state", "log_extra", "log_metric", "image", "images")
 
 
 def trl_reward(
     reward: RewardFunction,
     name: str = "reward",
-    image_of: Callable[[Mapping[str, Any]], ImageFile | None] | None = None,
+    image_of: ImageOf | None = None,
 ) -> Callable[..., list[float | None]]:
     """The function as TRL's `reward_funcs` take it; its parts are logged as `name/part`.
 
     Args:
         reward: the reward function.
         name: of the metrics.
-        image_of: (columns of a row) -> image file, for rewards that look at the image; TRL itself passes it decoded.
+        image_of: for rewards that look at the image; TRL itself passes it decoded.
     """
 
     def call(prompts: Sequence[Any], completions: Sequence[Any], **fields: Any) -> list[float | None]:
@@ -87,24 +88,25 @@ def rollout_reward(reward: RewardFunction, references: Mapping[str, Mapping[str,
     return call
 
 
-def verl_reward(reward: RewardFunction) -> Callable[..., dict[str, float]]:
+def verl_reward(reward: RewardFunction, image_of: ImageOf | None = None) -> Callable[..., dict[str, float]]:
     """The function as verl's `custom_reward_function` takes it.
 
-    `ground_truth` is the row's reference, an object or its JSON; a response without a total earns 0 there, and the part
-    `scored` says so, since verl knows no absent reward.
+    `ground_truth` is the row's reference, an object or its JSON, of which `image_of` makes the image. A response
+    without a total earns 0 there, and the part `scored` says so, since verl knows no absent reward.
     """
 
     def compute_score(
         data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None = None
     ) -> dict[str, float]:
         prompt = str((extra_info or {}).get("prompt", ""))
-        (earned,) = reward([Sampled(prompt, solution_str, None, _reference(ground_truth))])
+        row = _reference(ground_truth)
+        (earned,) = reward([Sampled(prompt, solution_str, image_of(row) if image_of else None, row)])
         return {"score": earned.total or 0.0, "scored": float(earned.total is not None), **earned.parts}
 
     return compute_score
 
 
-def openrlhf_reward(reward: RewardFunction) -> Callable[..., dict[str, Any]]:
+def openrlhf_reward(reward: RewardFunction, image_of: ImageOf | None = None) -> Callable[..., dict[str, Any]]:
     """The function as OpenRLHF's reward file exports it under the name `reward_func`; labels hold references as JSON.
 
     `queries` are prompt and response together, so the prompt's length is cut off.
@@ -115,7 +117,9 @@ def openrlhf_reward(reward: RewardFunction) -> Callable[..., dict[str, Any]]:
         for query, prompt, label in zip(queries, prompts, labels, strict=True):
             if not query.startswith(prompt):
                 raise DataError(f"a query does not begin with its prompt: {query[:60]!r}")
-            sampled.append(Sampled(prompt, query[len(prompt) :].strip(), None, _reference(label)))
+            row = _reference(label)
+            image = image_of(row) if image_of else None
+            sampled.append(Sampled(prompt, query[len(prompt) :].strip(), image, row))
         rewards = reward(sampled)
         totals = torch.tensor([one.total if one.total is not None else 0.0 for one in rewards])
         return {"rewards": totals, "scores": totals, "extra_logs": _columns(rewards)}
