@@ -16,6 +16,7 @@ from evalkit.runs.run import Run
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 from evalkit.statistics.intervals import Interval
+from tests.results.adapters import FULL, reaches, share_of_fall
 from tests.results.bench import CHAIR, Bench, pooled, pooled_front
 from tests.results.entry import Entry, Mark, Measured, Verdict, answer, at_equal_recall, measure, no_worse, read
 from tests.results.hacking import WITH, WITHOUT, verdicts
@@ -234,3 +235,25 @@ def test_every_entry_says_what_is_claimed_and_how_it_is_judged() -> None:
         assert entry.name == name
         assert entry.hypothesis.endswith(".")
         assert entry.arms or entry.name == "bases"
+
+
+def test_the_share_of_a_fall_is_of_full_trainings_own(bench: ToyBench) -> None:
+    found = measured(bench, "both", "true", "first")
+    renamed = replace(found, runs={**found.runs, FULL: found.runs["true"]})
+    assert share_of_fall(renamed, "true", SEEDS).value == pytest.approx(100.0)
+    assert share_of_fall(renamed, "both", SEEDS).value == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bases", "expected"),
+    [
+        (85.0, 110.0, [90.0, 81.0], "supported"),
+        (85.0, 110.0, [90.0, 79.0], "cannot tell"),
+        (70.0, 95.0, [90.0, 85.0], "cannot tell"),
+        (20.0, 40.0, [30.0, 33.0], "not supported"),
+        (None, None, [30.0, 33.0], "cannot tell"),
+        (85.0, 110.0, [90.0, None], "cannot tell"),
+    ],
+)
+def test_a_goal_is_reached_by_the_interval_and_by_every_base(low, high, bases, expected) -> None:
+    assert reaches(Interval(90.0, low, high), bases) == expected
