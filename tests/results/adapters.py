@@ -44,13 +44,16 @@ def trained(lora: bool, times: float = 1.0) -> Train:
 
 def verdicts(measured: Measured) -> list[Verdict]:
     """The share of full training's fall that each adapter reaches."""
-    found = []
+    verdicts = []
     for arm in (RATIO, EQUAL):
-        total = share_of_fall(measured, arm, measured.seeds)
-        each = {seed: share_of_fall(measured, arm, (seed,)).value for seed in measured.seeds}
+        seeds = measured.shared(FULL, arm)
+        if not seeds:
+            continue
+        total = share_of_fall(measured, arm, seeds)
+        each = {seed: share_of_fall(measured, arm, (seed,)).value for seed in seeds}
         claim = f"{arm}: share of full training's fall in hallucinated mentions, {GOAL:.0f} % or more"
-        found.append(Verdict(claim, "%", total, each, reaches(total, list(each.values()))))
-    return found
+        verdicts.append(Verdict(claim, "%", total, each, reaches(total, list(each.values()))))
+    return verdicts
 
 
 def reaches(total: Interval, each: Sequence[float | None]) -> Answer:

@@ -91,14 +91,14 @@ def goals(measured: Measured) -> list[Verdict]:
         if not runs:
             continue
         bases = measured.last(BASE)
-        total = _beside(bases, runs)
-        each = {seed: _beside({seed: bases[seed]}, {seed: run}).value for seed, run in runs.items()}
+        total = beside_base(bases, runs)
+        each = {seed: beside_base({seed: bases[seed]}, {seed: run}).value for seed, run in runs.items()}
         claim = f"{arm} beside its base cut short"
         verdicts.append(Verdict(claim, "points of CHAIR_s at equal recall", total, each, answer(total, each)))
     return verdicts
 
 
-def _beside(bases: Mapping[int, Run], runs: Mapping[int, Run]) -> Interval:
+def beside_base(bases: Mapping[int, Run], runs: Mapping[int, Run]) -> Interval:
     """A method minus its base cut to the same recall, CHAIR_s."""
     front = pooled_front({seed: bases[seed] for seed in runs})
     (placed,) = place(front, BASE, {"method": pooled(runs, "method")})

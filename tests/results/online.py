@@ -5,14 +5,12 @@ is). Length, wrong numbers and recall stand beside, as do the three methods wher
 """
 
 import json
-from collections.abc import Sequence
 
 from aligners.miniature.recipes.grpo import WEIGHTS, align_miniature_grpo
 from aligners.rewards.chair import ChairWeights
-from evalkit.analysis.standing import place
-from tests.results.bench import pooled, pooled_front
+from tests.results.bench import pooled
 from tests.results.entry import BASE, Entry, Mark, Measured, Site, Train, Verdict, answer, read
-from tests.results.methods import METHODS, TRAINED, along
+from tests.results.methods import METHODS, TRAINED, along, beside_base
 from tests.results.page import cells
 
 KEPT = 3
@@ -32,16 +30,14 @@ def rewarded(weights: ChairWeights) -> Train:
 
 def verdicts(measured: Measured) -> list[Verdict]:
     """The reward with coverage beside the base that stops earlier."""
-    bases, runs = measured.last(BASE), measured.last(BOTH)
-
-    def difference(seeds: Sequence[int]):
-        front = pooled_front({seed: bases[seed] for seed in seeds})
-        (placed,) = place(front, BASE, {BOTH: pooled({seed: runs[seed] for seed in seeds}, BOTH)})
-        return placed.headline.positions[0].difference
-
-    total = difference(measured.seeds)
-    each = {seed: difference((seed,)).value for seed in measured.seeds}
-    return [Verdict(f"{BOTH} beside its base cut short", "CHAIR_s at equal recall", total, each, answer(total, each))]
+    runs = measured.last(BOTH)
+    if not runs:
+        return []
+    bases = {seed: measured.last(BASE)[seed] for seed in runs}
+    total = beside_base(bases, runs)
+    each = {seed: beside_base({seed: bases[seed]}, {seed: run}).value for seed, run in runs.items()}
+    claim = f"{BOTH} beside its base cut short"
+    return [Verdict(claim, "points of CHAIR_s at equal recall", total, each, answer(total, each))]
 
 
 def tables(measured: Measured) -> str:
@@ -51,7 +47,7 @@ def tables(measured: Measured) -> str:
     ]
     lines.append("|---|---|---|---|---|---|---|---|")
     for seed in measured.seeds:
-        for arm in measured.entry.arms:
+        for arm in (arm for arm in measured.entry.arms if seed in measured.shared(arm)):
             rows = [json.loads(line) for line in (measured.home(seed, arm) / "training.jsonl").read_text().splitlines()]
             for row in (rows[0], rows[len(rows) // 2], rows[-1]):
                 parts = [f"{row[name]:.2f}" for name in ("hallucinated", "covered", "wrong_counts", "words")]
@@ -59,7 +55,8 @@ def tables(measured: Measured) -> str:
     parts = ["Parts of the reward over the rollouts, a response, as sampled at temperature 1:", "\n".join(lines)]
     beside = read(METHODS, measured.bench)
     if beside is not None:
-        rows = [f"| {arm} | {' | '.join(cells(pooled(beside.last(arm), arm)))} |" for arm in TRAINED]
+        there = [arm for arm in TRAINED if beside.last(arm)]
+        rows = [f"| {arm} | {' | '.join(cells(pooled(beside.last(arm), arm)))} |" for arm in there]
         parts += [f"The methods on bases {', '.join(map(str, beside.seeds))}, columns as above:", "\n".join(rows)]
     return "\n\n".join(parts)
 
