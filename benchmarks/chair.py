@@ -34,6 +34,7 @@ from benchmarks.objects.coco import (
     sample_image_ids,
 )
 from benchmarks.objects.mentions import CHAIR_DOUBLE_WORDS, MentionFinder, Vocabulary, read_synonyms
+from benchmarks.objects.ready import mismatch
 from benchmarks.objects.scene_attributes import SceneAttributes
 from evalkit.benchmark import Benchmark, Front, Result, summed
 from evalkit.errors import DataError, UsageError
@@ -312,6 +313,10 @@ class CHAIR(Benchmark):
             "references": _short_hash(*self._reference_files()),
             "unfinished": self.unfinished,
         }
+
+    def remarks(self) -> Sequence[str]:
+        """That ready reference objects were made with another variant, where it is so."""
+        return mismatch(self.references, self.variant, "--variant, or COCO's annotations, make them one")
 
     def libraries(self) -> Sequence[str]:
         """NLTK cuts responses and human captions into tokens in every variant; `singularize` needs no data of its."""

@@ -212,6 +212,8 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
 
     print(table([summary.run_dir for summary in summaries], width=terminal_width()))
     print(f"\nkept in {', '.join(str(summary.run_dir) for summary in summaries)}")
+    for remark in dict.fromkeys(remark for summary in summaries for remark in summary.remarks):
+        print(f"evalkit: {remark}", file=sys.stderr)
     over = [s for s in summaries if s.n_total and 1 - s.n_scored / s.n_total > tolerance]
     for summary in over:
         print(

@@ -201,6 +201,10 @@ class Benchmark(ABC):
         """At what its runs are compared with a base cut short; only where `score_cuts` needs no new verdict."""
         return ()
 
+    def remarks(self) -> Sequence[str]:
+        """What is to be said beside every number of this benchmark, as it is set, e.g. of its reference data."""
+        return ()
+
     def libraries(self) -> Sequence[str]:
         """Libraries that this benchmark, as it is set, scores with and whose version may move a score.
 

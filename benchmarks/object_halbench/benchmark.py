@@ -50,6 +50,7 @@ from benchmarks.object_halbench.replies import UnreadableReplyError, read_safe, 
 from benchmarks.object_halbench.stored import stored_words
 from benchmarks.object_halbench.words import NamedObject, ObjectTable
 from benchmarks.objects.coco import ANNOTATIONS, find_images
+from benchmarks.objects.ready import mismatch
 from evalkit.benchmark import DataFile, Front, Judged, Result, check_number, content_digest, summed
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -266,6 +267,10 @@ class ObjectHalBench(Judged):
     def prompt(self, item: Item) -> Prompt:
         """The question, after the image."""
         return Prompt(item.id, item.question, (item.image,) if item.image else ())
+
+    def remarks(self) -> Sequence[str]:
+        """That ready reference objects were made with another reading of captions, where it is so."""
+        return mismatch(self.references, "lemma_noun", "the official ones, or COCO's annotations, give the benchmark's")
 
     def fronts(self) -> Sequence[Front]:
         """Responses cut short, compared at equal recall."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from benchmarks.objects.mentions import MentionFinder
+from benchmarks.objects.ready import read_ready
 from benchmarks.objects.scenes import scene_of
 from evalkit.benchmark import DataFile
 from evalkit.errors import DataError
@@ -214,14 +215,12 @@ class Annotations:
 
 
 def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[int, frozenset[str]]:
-    """A ready file {image id: [object, ...]}.
+    """A ready file {image id: [object, ...]}, see `ready`.
 
     Raises:
         DataError: if the file is not such JSON, or names an object that is not a category.
     """
-    rows = parse_json(read_text(path), str(path))
-    if not isinstance(rows, dict) or not rows:
-        raise DataError(f"{path}: expected a JSON object {{image id: [object, ...]}}")
+    rows = read_ready(path)
     known = frozenset(known_objects)
     references: dict[int, frozenset[str]] = {}
     for key, names in rows.items():

@@ -33,6 +33,9 @@ def run_checks(folder: Path) -> Iterator[Check]:
     if manifest is None:
         return
     yield Check("manifest", "ok", f"{manifest.get('benchmark')}, {manifest.get('label')!r}")
+    remarks = manifest.get("remarks")
+    for remark in remarks if isinstance(remarks, list) else ():
+        yield Check("remark", "note", str(remark))
     said = yield from _journal(folder / RESPONSES)
     if (folder / VERDICTS).exists():
         yield from _journal(folder / VERDICTS)

@@ -106,8 +106,8 @@ def _check_one_text(rows: Sequence[Row]) -> None:
         text, answer = row.fields.get("text"), row.fields.get("answer")
         if isinstance(text, str) and isinstance(answer, str) and text != answer and _other_text(row.fields) == "answer":
             raise DataError(
-                f"{row.where}: 'text' or 'answer', which is the response? Rename it to 'response', or the other one to "
-                "'question' or 'reference'"
+                f"{row.where}: 'text' or 'answer', which is the response? --format llava takes 'text', --format "
+                "question-answers 'answer'"
             )
 
 

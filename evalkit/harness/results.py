@@ -28,6 +28,7 @@ class Summary:
     failures: Mapping[str, int]
     metrics: Mapping[str, Interval]
     first_failure: str | None = None
+    remarks: Sequence[str] = ()
 
 
 def write_results(
@@ -69,7 +70,10 @@ def write_results(
     write_json(run_dir / METRICS, with_own_sum(results))
     write_fronts(run_dir, str(manifest["signature"]), measure(benchmark, samples))
     first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
-    return Summary(run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first)
+    remarks = manifest.get("remarks") or ()
+    return Summary(
+        run_dir, str(manifest["signature"]), len(scored), len(samples), dict(failures), metrics, first, remarks
+    )
 
 
 def _intervals(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, Interval]:

@@ -247,6 +247,7 @@ def score(
             "evalkit": evalkit.__version__,
             "rating": asdict(benchmark.rating),
             "exports": general_names(benchmark.exports),
+            "remarks": list(benchmark.remarks()),
         }
         manifest["signature"] = str(Signature.of(manifest))
         return write_results(run_dir, benchmark, samples, manifest, progress)

@@ -30,7 +30,13 @@ MADE_FROM = "made_from"
 _SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}$')
 _LIKE_A_SEAL = re.compile(rb'"[0-9a-f]{16}"\}$')
 NOT_IDENTITY = ("versions", "device", "batch_size", "shared_prefixes")  # of a model's description: answers are the same
-NAMES_ONLY = ("label", "origin", "prompt_tokens", MADE_FROM)  # fields of a manifest that no number depends on
+NAMES_ONLY = (
+    "label",
+    "origin",
+    "prompt_tokens",
+    "remarks",
+    MADE_FROM,
+)  # fields of a manifest that no number depends on
 
 
 class DamagedLineError(ValueError):
