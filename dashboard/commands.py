@@ -39,7 +39,7 @@ SETTINGS = {
     "runner.magicEnabled": "false",
     "logger.hideWelcomeMessage": "true",
     "theme.paddingTop": "1rem",
-    "theme.light.primaryColor": "#0b6bcb",
+    "theme.light.primaryColor": "#0958a6",
     "theme.dark.primaryColor": "#5aa9ff",
     "theme.light.backgroundColor": "#ffffff",
     "theme.dark.backgroundColor": "#11151c",

@@ -44,7 +44,8 @@ table.hk-table th:first-child, table.hk-table td:first-child { text-align: left;
 table.hk-table td.hk-whole { white-space: nowrap; }
 table.hk-table td.hk-left, table.hk-table th.hk-left { text-align: left; }
 table.hk-table tr.hk-published td { font-style: italic; opacity: .85; }
-table.hk-table tr.hk-flagged td:not(:first-child) { opacity: .6; }
+table.hk-table tr.hk-flagged td:not(:first-child) { opacity: .75; }
+table.hk-table tr.hk-flagged .hk-limits { opacity: 1; }
 table.hk-table .hk-limits { font-size: .78rem; opacity: .7; white-space: nowrap; }
 table.hk-board td, table.hk-board th { padding-left: .4rem; padding-right: .4rem; }
 table.hk-board td:not(:first-child) .hk-limits { display: block; }
@@ -54,8 +55,11 @@ table.hk-table .hk-tag-flag { border-color: #e53935; background: rgba(229,57,53,
 a.hk-link, a.hk-link:visited { color: inherit !important; text-decoration: underline; }
 .hk-key { display: inline-block; margin-right: 1rem; overflow-wrap: anywhere; }
 .hk-dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .35rem; }
-.hk-better { color: #2a9440; font-weight: 600; }
-.hk-worse { color: #e53935; font-weight: 600; }
+.hk-better { color: color-mix(in srgb, #2a9440 62%, currentColor); font-weight: 600; }
+.hk-worse { color: color-mix(in srgb, #e53935 68%, currentColor); font-weight: 600; }
+[data-testid=stCaptionContainer] { color: inherit; opacity: .8; }
+[data-testid^=stBaseButton] kbd { color: inherit; opacity: .85; }
+[data-testid=stMultiSelectTagsContainer] [role=group] > * { background-color: #0958a6 !important; }
 .hk-frame { overflow: auto; max-height: 78vh; border-radius: 8px; }
 .hk-canvas { position: relative; }
 .hk-canvas img { display: block; width: 100%; }

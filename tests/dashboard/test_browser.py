@@ -3,25 +3,19 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dashboard_server import served
 from hostile_runs import PAYLOADS
 
-from dashboard.commands import server_command
-from dashboard.reading.shown import ENVIRONMENT, Shown
 from evalkit.reports.pages.page import write_page
 from evalkit.runs.run import load_run
 
-ROOT = Path(__file__).resolve().parents[2]
-STARTS_WITHIN_S, SHOWS_WITHIN_MS = 120, 90_000
+SHOWS_WITHIN_MS = 90_000
 BASE, ALIGNED = "runs/base/chair", "runs/aligned/chair"
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -48,37 +42,6 @@ class Watch:
         assert self.outside == []
         assert self.dialogs == []
         assert self.page.evaluate("window.hit") is None
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a dashboard over a folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    told = {ENVIRONMENT: Shown((folder,)).as_text(), "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(
-        server_command(port, headless=True), env=os.environ | told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/_stcore/health")
-        yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _wait_for(url: str) -> None:
-    end = time.monotonic() + STARTS_WITHIN_S
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
