@@ -85,3 +85,14 @@ def saved(page: Any, number: int) -> None:
 def lines(study: Study, name: str = "anna") -> list[dict[str, Any]]:
     path = journal_path(study, name)
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def tab_to(page: Any, selector: str, most: int = 80) -> None:
+    """Press Tab until a control of the component is focused."""
+    for _ in range(most):
+        if page.evaluate(
+            f"document.activeElement?.shadowRoot?.activeElement?.matches({json.dumps(selector)}) ?? false"
+        ):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {selector}")

@@ -151,6 +151,7 @@ function response(one, pieces, which) {
   const name = many ? `Response ${which + 1}` : "Response";
   const list = element("div", {
     role: "listbox",
+    dir: "auto",
     "aria-multiselectable": "true",
     "aria-label": `${name}: select words`,
     onkeydown: (event) => wordKey(one, which, event),
@@ -188,6 +189,7 @@ function edit(one) {
   if (data.task !== "correct") return one.part("edit").replaceChildren();
   const area = element("textarea", {
     "aria-label": "Response; change what is wrong",
+    dir: "auto",
     spellcheck: "false",
     oninput: () => {
       draft.text = area.value;

@@ -67,7 +67,8 @@ function wordKey(one, which, event) {
   const words = one.words[which];
   const index = words.indexOf(event.target);
   if (index < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const steps = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: words.length - 1 };
+  const forth = getComputedStyle(event.currentTarget).direction === "rtl" ? -1 : 1;
+  const steps = { ArrowLeft: index - forth, ArrowRight: index + forth, Home: 0, End: words.length - 1 };
   let to = steps[event.key];
   if (event.key === "ArrowUp" || event.key === "ArrowDown") to = lineAway(words, index, event.key === "ArrowDown" ? 1 : -1);
   if (to !== undefined) {

@@ -59,6 +59,7 @@ a.hk-link, a.hk-link:visited { color: inherit !important; text-decoration: under
 .hk-worse { color: color-mix(in srgb, #e53935 68%, currentColor); font-weight: 600; }
 [data-testid=stCaptionContainer] { color: inherit; opacity: .8; }
 [data-testid^=stBaseButton] kbd { color: inherit; opacity: .85; }
+[data-testid=stSkipToContent] { background-color: #0958a6 !important; color: #fff !important; }
 [data-testid=stMultiSelectTagsContainer] [role=group] > * { background-color: #0958a6 !important; }
 .hk-frame { overflow: auto; max-height: 78vh; border-radius: 8px; }
 .hk-canvas { position: relative; }

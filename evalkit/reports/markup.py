@@ -26,7 +26,7 @@ mark.hk-other { background: rgba(142, 68, 173, .18); border-bottom: 2px dashed #
 mark.hk-changed { box-shadow: 0 0 0 1.5px #f0a020; }
 mark[class="hk hk-changed"] { background: rgba(240, 160, 32, .20); }
 span.hk-code { font-family: monospace; font-size: .8em; opacity: .7; border: 1px solid; border-radius: 3px; }
-.hk-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7; unicode-bidi: isolate; }
+.hk-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.7; unicode-bidi: plaintext; }
 """
 
 
