@@ -9,11 +9,12 @@ from evalkit.metrics import Metric
 from evalkit.reports.tables import arrow
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F"]
+SHARES = alt.Scale(scheme="orangered", domainMin=0)
 MANY = 12  # above so many runs names are shown on hovering only
 
 
-def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.LayerChart:
-    """Hallucination against recall with the intervals of both: up and to the left is better."""
+def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric, dark: bool = False) -> alt.LayerChart:
+    """Hallucination against recall with the intervals of both: up and to the left is better; `dark`: the ground is."""
     scale, axis = alt.Scale(zero=False, nice=True), alt.Axis(tickCount=8)
     x = alt.X("x:Q", title=f"{arrow(rate)} ({rate.unit})", scale=scale, axis=axis)
     y = alt.Y("y:Q", title=f"{arrow(quality)} ({quality.unit})", scale=scale, axis=axis)
@@ -41,7 +42,8 @@ def trade_off_chart(points: pd.DataFrame, rate: Metric, quality: Metric) -> alt.
     dots = base.mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tips)
     layers = [*bars, dots]
     if len(points) <= MANY:
-        text = base.mark_text(align="left", dx=9, dy=-9, fontSize=12).encode(x=x, y=y, text="model:N", color=colour)
+        names = base.mark_text(align="left", dx=9, dy=-9, fontSize=12, color="#e6e9ee" if dark else "#1b1f24")
+        text = names.encode(x=x, y=y, text="model:N")
         layers.append(text)
     return alt.layer(*layers).properties(height=360)
 
@@ -139,7 +141,7 @@ def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
         "present:N",
         title="truly in the image",
         sort=None,
-        axis=alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False, labelFlush=False),
+        axis=alt.Axis(labelAngle=-90, labelLimit=140, labelOverlap=False, labelFlush=False),
     )
     y = alt.Y(
         "object:N",
@@ -148,13 +150,14 @@ def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
         axis=alt.Axis(labelLimit=140, labelOverlap=False, labelFlush=False),
     )
     base = alt.Chart(cells)
+    top = float(cells["share"].max())  # the scale ends there, at its darkest
     boxes = (
         base.mark_rect(cornerRadius=2, stroke="rgba(128,128,128,0.25)")
         .encode(
             x=x,
             y=y,
             color=alt.when("datum.responses > 0")
-            .then(alt.Color("share:Q", title="% of images", scale=alt.Scale(scheme="orangered", domainMin=0)))
+            .then(alt.Color("share:Q", title="% of images", scale=SHARES, legend=alt.Legend(orient="top")))
             .otherwise(alt.value("rgba(128,128,128,0.10)")),
             tooltip=[
                 alt.Tooltip("object:N", title="hallucinated"),
@@ -173,10 +176,10 @@ def heat_map(cells: pd.DataFrame, objects: list[str]) -> alt.LayerChart:
             x=x,
             y=y,
             text="responses:Q",
-            color=alt.condition("datum.share > 55", alt.value("white"), alt.value("black")),
+            color=alt.condition(f"datum.share > {0.6 * top:.4f}", alt.value("white"), alt.value("black")),
         )
     )
-    return alt.layer(boxes, counts).properties(height=90 + 24 * cells["object"].nunique())
+    return alt.layer(boxes, counts).properties(height={"step": 26})
 
 
 def curve(points: pd.DataFrame, title: str) -> alt.LayerChart:

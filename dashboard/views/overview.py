@@ -85,7 +85,7 @@ def _plot(board: Board) -> None:
         say(f"{rate.name} or {quality.name} is undefined for every run here.")
         return
     st.altair_chart(
-        trade_off_chart(points, rate, quality),
+        trade_off_chart(points, rate, quality, st.context.theme.type == "dark"),
         alt=f"{rate.name} against {quality.name} with intervals, one point per run",
     )
     notes = ["Bars are 95 % intervals."]
