@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim
-from aligners.feedback.roles import at_once
-from aligners.feedback.splitting import Divided, batched
+from aligners.feedback.roles import each_choice
+from aligners.feedback.splitting import Divided
 from evalkit.engines.base import Engine
 from evalkit.schema import Json, Prompt
 
@@ -76,18 +76,18 @@ def judge_questions(
         ask: (question, its text as the labeler gets it) -> prompt.
         wording: how the labeler is asked, with the claim's question in place of {question}.
     """
-    for some in batched(questions, at_once(labeler)):
-        prompts = [ask(question, wording.replace("{question}", question.question)) for question in some]
-        for question, choices in zip(some, labeler.choices(prompts, YES_NO), strict=True):
-            p_yes, p_no = choices.masses
-            yield {
-                "id": question.id,
-                "image": question.image,
-                "question": question.question,
-                "p_yes": p_yes,
-                "p_no": p_no,
-                "argmax": choices.argmax,
-            }
+    prompts = [ask(question, wording.replace("{question}", question.question)) for question in questions]
+    for index, choices in each_choice(labeler, prompts, YES_NO):
+        question = questions[index]
+        p_yes, p_no = choices.masses
+        yield {
+            "id": question.id,
+            "image": question.image,
+            "question": question.question,
+            "p_yes": p_yes,
+            "p_no": p_no,
+            "argmax": choices.argmax,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,19 @@ so no other may load a labeler.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
 
-from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.engines.base import Choices, Engine, StreamsChoices, TokenLogprobs
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
-MANY = 8192  # requests given to an engine at once that has a queue of its own
-FEW = 512  # to one that works through batches: a killed stage loses at most these
+FEW = 512  # requests given at once to an engine that works through batches: a killed stage loses at most these
 QUEUES = ("vllm", "openai")
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class OnDemand:
@@ -69,9 +74,35 @@ def rest(role: object) -> None:
         rest(engine)
 
 
-def at_once(engine: Engine) -> int:
-    """How many requests to give to an engine in one call, so that a queue does not run dry."""
-    return MANY if engine.describe().get("engine") in QUEUES else FEW
+def has_queue(engine: Engine) -> bool:
+    """Whether an engine takes requests while it works on others, so that it idles where it is given few at a time."""
+    return engine.describe().get("engine") in QUEUES
+
+
+def each_choice(
+    engine: Engine, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]
+) -> Iterator[tuple[int, Choices]]:
+    """`Engine.choices` of many prompts, (index, choices), so that little is lost if it is killed.
+
+    An engine with a queue gets all of them at once and answers one by one; another one gets a few batches at a time.
+    """
+    opened = engine.get() if isinstance(engine, OnDemand) else engine
+    if isinstance(opened, StreamsChoices):
+        yield from opened.stream_choices(prompts, groups)
+        return
+    for start in range(0, len(prompts), FEW):
+        yield from enumerate(opened.choices(prompts[start : start + FEW], groups), start)
+
+
+def two_at_a_time(jobs: Iterator[T], work: Callable[[T], U]) -> Iterator[U]:
+    """Results of jobs in the order in which they end; one job is under way while another one comes to its end."""
+    with ThreadPoolExecutor(2, thread_name_prefix="evalkit-role") as pool:
+        running: set[Future[U]] = {pool.submit(work, job) for job in islice(jobs, 2)}
+        while running:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(work, job) for job in islice(jobs, len(ended))}
+            for future in ended:
+                yield future.result()
 
 
 def _free_memory() -> None:

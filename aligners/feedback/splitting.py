@@ -16,7 +16,7 @@ from aligners.feedback.claims import (
     questions_request,
     split_claims,
 )
-from aligners.feedback.roles import FEW, MANY, at_once
+from aligners.feedback.roles import has_queue, two_at_a_time
 from evalkit.engines.base import Engine, identity
 from evalkit.engines.served.completions import ended_by_itself
 from evalkit.sampling import Sampling
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 
 RESPONSES_AT_ONCE = 64  # given to a splitter model in one call
+RESPONSES_IN_QUEUE = 1024  # to one with a queue, which has two such calls at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,13 @@ class ModelSplitter:
         }
 
     def split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
-        """See `Splitter.split`; a few candidates at a time, many where the engine has a queue."""
-        size = RESPONSES_AT_ONCE if at_once(self.engine) == FEW else MANY
-        for some in batched(candidates, size):
-            yield from self._split(some)
+        """See `Splitter.split`; a few candidates at a time, the next few beside them where the engine has a queue."""
+        if not has_queue(self.engine):
+            for some in batched(candidates, RESPONSES_AT_ONCE):
+                yield from self._split(some)
+            return
+        for divided in two_at_a_time(batched(candidates, RESPONSES_IN_QUEUE), lambda some: [*self._split(some)]):
+            yield from divided
 
     def _split(self, candidates: Sequence[Candidate]) -> Iterator[Divided]:
         listed = self._ask({c.id: facts_request(c.prompt, c.text) for c in candidates})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from evalkit.runs.checksums import NOT_IDENTITY
 from evalkit.sampling import Sampling
@@ -61,6 +61,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model or connections."""
+
+
+@runtime_checkable
+class StreamsChoices(Protocol):
+    """An engine with a queue of its own: it takes any number of prompts at once and answers each as soon as it can."""
+
+    def stream_choices(
+        self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, Choices]]:
+        """`Engine.choices` as they come: (index of the prompt, its choices)."""
 
 
 def identity(engine: Engine) -> dict[str, Json]:

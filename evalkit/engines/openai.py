@@ -14,6 +14,7 @@ A reply from a model of another name is an answer; the name is recorded with the
 import asyncio
 import errno
 import math
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +27,7 @@ from evalkit.engines.served.endpoints import api_key, base_urls, split_query, wi
 from evalkit.engines.served.faults import SPENT_CODES, Fault, empty_content, shortened
 from evalkit.engines.served.fields import added, decoding_fields, omitted, refused_field, remedy, renamed
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
-from evalkit.engines.served.groups import together
+from evalkit.engines.served.groups import PromptTokens, together
 from evalkit.engines.served.transport import RedirectedError, ReplyTooLargeError, http_client, root_cause
 from evalkit.errors import DataError, EngineError
 from evalkit.sampling import Sampling
@@ -65,6 +66,8 @@ class OpenAIEngine:
         omit: fields that are left out of the request, for models that refuse them, e.g. "temperature+top_p+seed";
             the signature says so, and that the server's own default holds.
         prefix: of the environment variables.
+    Attributes:
+        prompt_tokens: tokens of prompts so far, and how many of them came from a prefix cache, of servers that tell.
     """
 
     name = "openai"
@@ -107,11 +110,13 @@ class OpenAIEngine:
             )
             for address in addresses
         }
+        self.prompt_tokens = PromptTokens()
         self._limit_field = "max_tokens"
         self._answered = self._completed = False
         self._unreachable = 0
         self._stopping = False
         self._background: Background | None = None
+        self._opening = threading.Lock()
 
     def __repr__(self) -> str:
         return f"OpenAIEngine({self.model!r}, {', '.join(self.base_urls)})"
@@ -151,9 +156,15 @@ class OpenAIEngine:
 
     def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
         """See `Engine.choices`. Only the server's most likely tokens are seen: a form beyond them has mass 0."""
-        jobs = list(enumerate(prompts))
-        by_index = dict(self._stream(iter(jobs), lambda job: self._choices(job[0], job[1], groups)))
-        return [by_index[index] for index in range(len(jobs))]
+        by_index = dict(self.stream_choices(prompts, groups))
+        return [by_index[index] for index in range(len(prompts))]
+
+    def stream_choices(
+        self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, Choices]]:
+        """See `StreamsChoices`."""
+        jobs = ((index, prompts[index]) for index in together(prompts))
+        return self._stream(jobs, lambda job: self._choices(job[0], job[1], groups))
 
     def stop(self) -> None:
         """See `Engine.stop`: no new prompt is asked; those under way, their retries included, are finished."""
@@ -176,8 +187,9 @@ class OpenAIEngine:
 
     def _stream(self, jobs: Iterator[Any], work: Callable[[Any], Coroutine[Any, Any, T]]) -> Iterator[T]:
         """Work on the jobs, as many at once as there are connections."""
-        if self._background is None:
-            self._background = Background()
+        with self._opening:  # two threads may ask at once
+            if self._background is None:
+                self._background = Background()
         return self._background.stream(jobs, work, self._fleet.most)
 
     async def _respond(self, prompt: Prompt, sampling: Sampling, sample: int) -> Completion:
@@ -259,6 +271,8 @@ class OpenAIEngine:
             finally:
                 await self._fleet.give_back(server)
             if isinstance(outcome, Reply):
+                if outcome.tokens_in is not None and outcome.tokens_cached is not None:
+                    self.prompt_tokens.add(outcome.tokens_in, outcome.tokens_cached)
                 empty = need_text and not outcome.text.strip()
                 fault = empty_content(outcome, len(attempts) + 1) if empty else None
                 attempts.append(self._told(outcome, fault))
@@ -350,7 +364,7 @@ class OpenAIEngine:
         body: Mapping[str, Json] = self._key.redact_json(reply.body)
         words = (reply.text, reply.model, reply.finish)
         said, model, finish = (None if word is None else self._key.redact(word) for word in words)
-        return Reply(said or "", finish, model, reply.tokens_in, reply.tokens_out, body)
+        return Reply(said or "", finish, model, reply.tokens_in, reply.tokens_out, body, reply.tokens_cached)
 
     async def _post(self, server: Server, body: dict[str, Json], limit_field: str) -> str:
         """The body of the reply, unread."""

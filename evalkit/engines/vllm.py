@@ -257,8 +257,14 @@ class VLLMEngine:
             DataError: if an image cannot be read.
             EngineError: if two groups share a token; or as in `logprobs`.
         """
+        by_index = dict(self.stream_choices(prompts, groups))
+        return [by_index[index] for index in range(len(prompts))]
+
+    def stream_choices(
+        self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, Choices]]:
+        """See `StreamsChoices`."""
         prefix, firsts = split_forms([[self.encoder.continuation_ids(form) for form in group] for group in groups])
-        entries = [Choices((), "")] * len(prompts)
         named = sorted({token for group in firsts for token in group})
         settings: dict[str, Any] = {"logprob_token_ids": named} if named else {}
         if prefix:
@@ -273,9 +279,7 @@ class VLLMEngine:
             best = _most_likely(first) if first is not None else out.outputs[0].token_ids[0]
             return index, Choices(masses, self.encoder.decode([best]))
 
-        for index, entry in self._stream(together(prompts), work):
-            entries[index] = entry
-        return entries
+        return self._stream(together(prompts), work)
 
     async def _measure(self, prompt: Prompt, row: Sequence[int], settings: Mapping[str, Any]) -> Any:
         """Outputs of one greedy step after prompt + row.

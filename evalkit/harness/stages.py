@@ -26,7 +26,7 @@ from evalkit.harness.results import Summary, write_results
 from evalkit.harness.verdicts import ask_judge, score_sample
 from evalkit.process.interrupt import finishing_in_flight
 from evalkit.process.libraries import library_version
-from evalkit.process.progress import Progress, silent
+from evalkit.process.progress import Progress, note, silent
 from evalkit.runs.belonging import check_responses
 from evalkit.runs.lock import locked
 from evalkit.runs.records import (
@@ -171,6 +171,7 @@ def generate(
                     missing.discard(key)
                     journal.append(_response_row(response))
                     finished += 1
+                    _note_prefix_hits(progress, before, _prompt_tokens(engine))
                     progress("responses", finished, len(wanted))
                 if missing and interrupted():
                     raise StoppedError(
@@ -189,6 +190,13 @@ def generate(
 def _prompt_tokens(engine: Engine) -> PromptTokens:
     """What the engine has counted so far."""
     return replace(engine.prompt_tokens) if isinstance(engine, CountsPromptTokens) else PromptTokens()
+
+
+def _note_prefix_hits(progress: Progress, before: PromptTokens, now: PromptTokens) -> None:
+    """Say which share of the prompts' tokens was not read again, once there is one."""
+    given, spared = now.given - before.given, now.spared - before.spared
+    if spared > 0:
+        note(progress, "responses", f"{spared / given:.0%} of prompts cached")
 
 
 def _record_prompt_tokens(run_dir: Path, before: PromptTokens, after: PromptTokens) -> None:

@@ -26,6 +26,11 @@ class ProgressBar:
         self._tasks: dict[str, Any] = {}
         self._started: dict[str, tuple[float, int]] = {}
         self._said = 0.0
+        self._notes: dict[str, str] = {}
+
+    def note(self, what: str, text: str) -> None:
+        """Words that stand behind the figures of `what` from now on."""
+        self._notes[what] = text
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -39,7 +44,8 @@ class ProgressBar:
             self._said = now
             known = done - already >= min(20, total / 10)  # before that a rate is a guess
             left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if known else ""
-            self.stream.write(f"{self.title}: {what} {done}/{total}{left}\n")
+            noted = f", {self._notes[what]}" if what in self._notes else ""
+            self.stream.write(f"{self.title}: {what} {done}/{total}{left}{noted}\n")
             self.stream.flush()
 
     def _draw(self, what: str, done: int, total: int, rate: float) -> None:
@@ -59,7 +65,8 @@ class ProgressBar:
             self._bar.start()
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(f"{self.title}: {what}", total=total, rate="")
-        self._bar.update(self._tasks[what], completed=done, total=total, rate=f"{rate:.1f}/s")
+        shown = "  ".join(filter(None, (f"{rate:.1f}/s", self._notes.get(what))))
+        self._bar.update(self._tasks[what], completed=done, total=total, rate=shown)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -79,6 +86,12 @@ def hide_loading_bars() -> None:
 
 
 Progress = Callable[[str, int, int], None]  # (what is done, how many so far, how many in all)
+
+
+def note(progress: Progress, what: str, text: str) -> None:
+    """Let a progress display that can say more than figures say `text` behind those of `what`."""
+    if isinstance(progress, ProgressBar):
+        progress.note(what, text)
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -13,7 +13,7 @@ MOST_TOKENS = 100_000_000  # of one call; a server that reports more is not beli
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A chat completion as it came."""
+    """A chat completion as it came; `tokens_cached`: those of the prompt that the server had read before."""
 
     text: str
     finish: str | None
@@ -21,6 +21,7 @@ class Reply:
     tokens_in: int | None
     tokens_out: int | None
     body: Mapping[str, Json]
+    tokens_cached: int | None = None
 
 
 class ServerError(ValueError):
@@ -64,7 +65,14 @@ def read_reply(body: str) -> Reply:
         tokens_in=_count(usage.get("prompt_tokens")),
         tokens_out=_count(usage.get("completion_tokens")),
         body=value,
+        tokens_cached=_cached(usage),
     )
+
+
+def _cached(usage: Mapping[str, Json]) -> int | None:
+    """Tokens of the prompt from the server's prefix cache; None if it does not tell."""
+    details = usage.get("prompt_tokens_details")
+    return _count(details.get("cached_tokens")) if isinstance(details, dict) else None
 
 
 def _text(message: Mapping[str, Json]) -> str:

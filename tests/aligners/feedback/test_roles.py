@@ -1,17 +1,26 @@
 """Engines of a round's roles: opened when needed, one at a time, none while the policy trains."""
 
 import argparse
+import asyncio
+import re
+import time
 
 import pytest
+from faulty_server import FaultyServer
 from rlaif_world import SPLITTER, run, write_world
 
 from aligners import rlaif
 from aligners.cli.role_commands import add_role_arguments, engines_of
-from aligners.feedback.roles import FEW, MANY, OnDemand, at_once, rest
+from aligners.feedback.candidates import Candidate
+from aligners.feedback.labeling import ImageQuestion, judge_questions
+from aligners.feedback.roles import FEW, OnDemand, each_choice, rest
 from aligners.feedback.splitting import ModelSplitter
 from aligners.training.checkpoint import read_card
+from evalkit.engines.base import Choices
+from evalkit.engines.openai import OpenAIEngine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import UsageError
+from evalkit.schema import Prompt
 
 
 class Counted:
@@ -57,9 +66,74 @@ def test_a_splitter_lets_go_of_its_engine():
     rest(None)
 
 
-def test_an_engine_with_a_queue_is_given_many_requests_at_once():
-    assert at_once(OnDemand(lambda: Counted("vllm"))) == MANY
-    assert at_once(OnDemand(Counted)) == FEW
+class WaitingServer(FaultyServer):
+    """Answers a request once a later one has come; notes when none does: the client sends nothing while it waits."""
+
+    patience_s = 15.0
+
+    def __init__(self, total, **options):
+        super().__init__(**options)
+        self.total, self.came, self.dry = total, 0, []
+
+    async def _reply(self, writer, head, body):
+        self.came += 1
+        own, until = self.came, time.monotonic() + self.patience_s
+        while own == self.came < self.total and time.monotonic() < until:
+            await asyncio.sleep(0.002)
+        if own == self.came < self.total:
+            self.dry.append(own)
+        return await super()._reply(writer, head, body)
+
+    def completion(self, body, text, model):
+        content = [{"top_logprobs": [{"token": "yes", "logprob": -0.1}, {"token": "no", "logprob": -2.4}]}]
+        reply = super().completion(body, text, model)
+        reply["choices"][0]["logprobs"] = {"content": content}
+        return reply
+
+
+def numbered(text):
+    """A splitter model's reply: two claims, or their questions."""
+    run = re.search(r"A dog runs (\d+)", text)
+    return f"- Dog {run[1]} is there.\n- A cat is there." if run else "- Is a dog there?\n- Is a cat there?"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_labelers_queue_never_runs_dry(wrapped):
+    questions = [ImageQuestion(f"q{i}", "p", None, f"Is there a dog number {i}?") for i in range(80)]
+    with WaitingServer(len(questions)) as server:
+        engine = OpenAIEngine("labeler", server.url, key="k", connections=4)
+        labeler = OnDemand(lambda: engine) if wrapped else engine
+        rows = list(judge_questions(labeler, questions, lambda one, text: Prompt(one.id, text)))
+        engine.close()
+    assert sorted(row["id"] for row in rows) == sorted(one.id for one in questions)
+    assert server.busiest > 1
+    assert server.dry == []
+
+
+def test_a_splitters_queue_does_not_run_dry_between_its_portions(monkeypatch):
+    monkeypatch.setattr("aligners.feedback.splitting.RESPONSES_IN_QUEUE", 8)
+    candidates = [Candidate(f"c{i}", f"p{i}", None, "What is there?", f"A dog runs {i}.", 0) for i in range(64)]
+    with WaitingServer(2 * len(candidates), answer=numbered) as server:
+        engine = OpenAIEngine("splitter", server.url, key="k", connections=4)
+        divided = list(ModelSplitter(engine).split(candidates))
+        engine.close()
+    assert sorted(one.candidate_id for one in divided) == sorted(one.id for one in candidates)
+    assert server.received == 2 * len(candidates)
+    assert all(at >= server.total - 8 for at in server.dry), server.dry  # between the halves of the last portion
+
+
+def test_an_engine_without_a_queue_gets_a_few_batches_at_a_time():
+    sizes = []
+
+    class Batches(Counted):
+        def choices(self, prompts, groups):
+            sizes.append(len(prompts))
+            return [Choices((0.5, 0.5), prompt.text) for prompt in prompts]
+
+    prompts = [Prompt(str(i), f"{i}?") for i in range(FEW + 3)]
+    answers = dict(each_choice(OnDemand(Batches), prompts, [["yes"], ["no"]]))
+    assert sizes == [FEW, 3]
+    assert [answers[i].argmax for i in range(FEW + 3)] == [prompt.text for prompt in prompts]
 
 
 def test_one_model_is_held_at_a_time_and_none_while_the_policy_trains(tmp_path, monkeypatch):

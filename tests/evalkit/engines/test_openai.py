@@ -1,8 +1,10 @@
 """The OpenAI-compatible engine against a loopback server that answers, and one that breaks."""
 
 import base64
+import io
 import json
 import logging
+import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,13 @@ from evalkit.engines.served.endpoints import api_key, base_urls, normalise_url
 from evalkit.engines.served.faults import EMPTY_ATTEMPTS
 from evalkit.engines.served.fleet import Fleet, Server, backoff, retry_after
 from evalkit.errors import EngineError, UsageError
+from evalkit.harness.stages import evaluate
 from evalkit.images import ImageFile
+from evalkit.process.progress import ProgressBar
+from evalkit.runs.records import read_manifest
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt, Turn
+from tests.toy import ToyBenchmark
 
 KEY = "sk-very-secret-0123456789"
 PROMPTS = [Prompt(f"p{number}", f"question {number}") for number in range(40)]
@@ -348,6 +354,43 @@ def test_no_more_requests_at_once_than_connections():
     with FaultyServer(latency_s=0.02) as server:
         list(engine_for(server, connections=5).generate(PROMPTS, Sampling()))
     assert server.busiest == 5
+
+
+class CachingServer(FaultyServer):
+    """Had three quarters of every prompt in its prefix cache."""
+
+    def completion(self, body: dict[str, Any], text: str, model: str) -> dict[str, Any]:
+        usage = {"prompt_tokens": 100, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 75}}
+        return super().completion(body, text, model) | {"usage": usage}
+
+
+def test_tokens_that_a_server_had_cached_are_counted_and_shown(tmp_path):
+    stream = io.StringIO()
+    progress = ProgressBar("tiny", stream)
+    progress._started["responses"] = (time.monotonic() - 60, 0)  # the work has taken a minute
+    with CachingServer() as server:
+        engine = engine_for(server)
+        assert list(engine.generate(PROMPTS[:3], Sampling()))  # what was asked before is not this run's
+        evaluate(ToyBenchmark(4), engine, tmp_path / "run", progress=progress)
+        progress._said = 0.0
+        progress("responses", 4, 4)
+    assert read_manifest(tmp_path / "run")["prompt_tokens"] == {"given": 400, "spared": 300}
+    assert "responses 4/4" in stream.getvalue()
+    assert stream.getvalue().rstrip().endswith("75% of prompts cached")
+
+
+def test_a_server_that_tells_no_cached_tokens_counts_none(tmp_path):
+    with FaultyServer() as server:
+        engine = engine_for(server)
+        evaluate(ToyBenchmark(4), engine, tmp_path / "run")
+    assert (engine.prompt_tokens.given, engine.prompt_tokens.spared) == (0, 0)
+    assert "prompt_tokens" not in read_manifest(tmp_path / "run")
+
+
+@pytest.mark.parametrize("details", [None, [], "x", {}, {"cached_tokens": None}, {"cached_tokens": -1}])
+def test_usage_that_is_no_count_is_no_count(details):
+    message = {"choices": [{"message": {"content": "Yes."}}], "usage": {"prompt_tokens_details": details}}
+    assert read_reply(json.dumps(message)).tokens_cached is None
 
 
 def test_stop_finishes_what_is_in_flight_and_asks_nothing_new():
