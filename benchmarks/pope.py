@@ -104,6 +104,10 @@ class POPE(Benchmark):
     sampling = Sampling(temperature=0.0, max_new_tokens=128)
     files = (VAL2014,)
     formats = (QUESTION_ANSWERS.named("pope"),)
+    editions = (
+        "answers to lists of another edition are scored with these lists, --set pope.data=DIR (LLaVA's are the asset "
+        "pope/llava_rlhf)"
+    )
     exports = (exporters.QUESTION_ANSWERS.named("pope"),)
 
     def __init__(

@@ -130,6 +130,7 @@ class Benchmark(ABC):
     exports    formats of its own in which a run's responses can be written
     rating     the count that holds the label of a response
     present    keys of an item's `reference` that list what is truly in the image, the first that is there counts
+    editions   how items of another edition are named, for whoever brings responses to other questions
     open_items whether responses to any part of the items can be scored: the responses at hand say which
     """
 
@@ -141,6 +142,7 @@ class Benchmark(ABC):
     exports: ClassVar[Sequence[Export]] = ()
     rating: ClassVar[Rating] = Rating()
     present: ClassVar[Sequence[str]] = ()
+    editions: ClassVar[str] = ""
     open_items: bool = False
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.errors import DataError
 from evalkit.files.rows import Row, read_rows
 from evalkit.formats.answers import FORMATS, HOW_TO_MARK, TEXTS, Answer, Format, detect, format_named
-from evalkit.formats.joining import Join, join_answers, plain_question
+from evalkit.formats.joining import ANOTHER_QUESTION, Join, join_answers, plain_question
 from evalkit.formats.keys import named_alike
 from evalkit.runs.records import RESPONSES, read_journal
 from evalkit.schema import Item, Response
@@ -27,6 +27,7 @@ def import_responses(
     partial: bool = False,
     formats: Sequence[Format] = (),
     notes: list[str] | None = None,
+    editions: str = "",
 ) -> list[Response]:
     """Responses from one file or several (one per part of the items), in the order of the items.
 
@@ -36,6 +37,7 @@ def import_responses(
         formats: those of a benchmark's own.
         notes: sentences are added to it about what was read with a grain of salt: rows without a response, misspelled
             questions.
+        editions: how to name items of another edition; said where answers belong to other questions.
     Raises:
         DataError: if a file cannot be read, or anything is unmatched, doubled, or (unless `partial`) missing.
     """
@@ -55,6 +57,8 @@ def import_responses(
             more = f" ... and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             several = len(files) > 1 and names is joined.duplicates
             remedy = "; files of several runs are scored one run at a time" if several else ""
+            if editions and any(ANOTHER_QUESTION in name for name in names):
+                remedy = f"; {editions}"
             raise DataError(f"{what}: {len(names)} {problem}: {'; '.join(names[:SHOWN])}{more}{remedy}")
     place = {item.id: number for number, item in enumerate(items)}
     return sorted(joined.responses.values(), key=lambda response: (place[response.prompt_id], response.sample))

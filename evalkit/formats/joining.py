@@ -27,6 +27,7 @@ _NEGATIVE = re.compile(r"-\d+")
 _IMAGE_MARK = re.compile(r"<image>|<ImageHere>|<image_\d+>")
 _MISSPELLED = re.compile(r"\bimange\b")  # in the lists of VCD, LLaVA and lmms-lab/POPE
 _WORD = re.compile(r"[a-z]+")
+ANOTHER_QUESTION = "asks another question"
 FEWEST_LETTERS = 3  # of a part's name that a file's name shortens: adv, pop, rand
 
 
@@ -209,7 +210,7 @@ class ItemIndex:
             candidates = self._candidates(kind, value)
             same = {item_id for item_id in candidates if asked is None or self._same_question(item_id, asked)}
             if candidates and not same:
-                problem = problem or f"{_shown(answer)}: item {min(candidates)!r} asks another question"
+                problem = problem or f"{_shown(answer)}: item {min(candidates)!r} {ANOTHER_QUESTION}"
             if not same:
                 continue
             if fitting is not None and not fitting & same:

@@ -123,7 +123,15 @@ def import_run(
     """
     items = benchmark.items()
     some = partial or benchmark.open_items
-    responses = import_responses(list(paths), items, format_name, partial=some, formats=benchmark.formats, notes=notes)
+    responses = import_responses(
+        list(paths),
+        items,
+        format_name,
+        partial=some,
+        formats=benchmark.formats,
+        notes=notes,
+        editions=benchmark.editions,
+    )
     answered = list(dict.fromkeys(response.prompt_id for response in responses))
     only = answered if len(answered) < len(items) else None
     samples = 1 + max(response.sample for response in responses)
