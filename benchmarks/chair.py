@@ -76,7 +76,12 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
     Args:
         reference_objects: categories that are in the image.
         finder: vocabulary and variant.
+    Raises:
+        DataError: if the response is no text, or the reference objects are no categories.
     """
+    if not isinstance(response, str):
+        raise DataError(f"chair: the response must be a text, found {response!r:.60}")
+    check_objects(reference_objects, finder.vocabulary.objects, "chair: reference objects")
     reading = finder.find(response)
     named = {mention.object for mention in reading.mentions}
     wrong = named.difference(reference_objects)
@@ -212,7 +217,7 @@ class CHAIR(Benchmark):
         answers = spoken(responses, cls.name)
         check_known(answers.keys(), references_of(references, cls.name).keys(), "the references")
         table = asset("chair/synonyms.txt") if synonyms is None else synonyms
-        words = read_synonyms(table) if isinstance(table, Path) else table
+        words = table if isinstance(table, Mapping) else read_synonyms(Path(table))
         finder = MentionFinder(Vocabulary(words, CHAIR_DOUBLE_WORDS), _chair_variant(variant))
         for image in answers:
             check_objects(references[image], finder.vocabulary.objects, f"chair: references of image {image}")

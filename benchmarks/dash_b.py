@@ -25,6 +25,7 @@ from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.fields import read_object
 from evalkit.files.rows import read_text
+from evalkit.formats.given import check_answer
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
@@ -53,6 +54,7 @@ def score_answer(response: str, truth: str) -> Score:
     Args:
         truth: "yes" or "no".
     """
+    check_answer(response, truth, ("yes", "no"), "dash_b")
     answer = read_substring(response)
     counts = {
         "questions": 1,

@@ -26,6 +26,7 @@ from evalkit.files.cache import cache_folder
 from evalkit.files.embedded import certain_bytes, embedded_bytes, store_embedded
 from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows
+from evalkit.formats.given import check_answer
 from evalkit.formats.keys import key_text
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
@@ -108,6 +109,7 @@ def score_answer(response: str, answer: str, options: Mapping[str, str] | None =
         answer: the right letter, a capital.
         options: letter -> text of the option.
     """
+    check_answer(response, answer, tuple(LETTERS), "mmstar")
     letter = read_letter(response, options)
     official, robust = official_right(response, answer), letter == answer
     counts = {

@@ -29,6 +29,7 @@ from evalkit.files.fields import field
 from evalkit.files.rows import Row, read_rows, read_text
 from evalkit.formats import exporters
 from evalkit.formats.answers import QUESTION_ANSWERS
+from evalkit.formats.given import check_answer
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
@@ -64,6 +65,7 @@ def score_answer(response: str, truth: str) -> Score:
     >>> counts["tn"], counts["tn_strict"], counts["unread_strict"]
     (1, 0, 1)
     """
+    check_answer(response, truth, ("yes", "no"), "pope")
     official, strict = read_first_sentence(response), read_leading(response)
     counts: dict[str, float] = {"questions": 1, "yes_questions": int(truth == "yes")}
     for suffix, answer in (("", official), ("_strict", strict)):

@@ -23,6 +23,7 @@ from benchmarks.yes_no import Rates, Reading, YesNo, read_first_sentence, read_s
 from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
+from evalkit.formats.given import check_answer
 from evalkit.metrics import Metric, sum_counts
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Sample, Score
@@ -65,6 +66,7 @@ def score_answer(response: str, truth: YesNo | None, pope_truth: YesNo) -> Score
         truth: RePOPE's label, None for a question it leaves out.
         pope_truth: POPE's label.
     """
+    check_answer(response, pope_truth, ("yes", "no"), "repope")
     labels = {"truth": truth, "pope_truth": pope_truth}
     counts: dict[str, float] = {"questions": 1, "unread": int(read_substring(response) is None)}
     for suffix, (which, reading) in VIEWS.items():

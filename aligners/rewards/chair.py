@@ -61,7 +61,7 @@ def _reward(sampled: Sampled, finder: MentionFinder, weights: ChairWeights) -> R
             f"the CHAIR reward needs a column 'objects' (list of reference objects); "
             f"columns here: {', '.join(sorted(sampled.reference)) or 'none'}"
         )
-    score = score_caption(sampled.response, objects, finder)
+    score = score_caption(sampled.response, objects, finder)  # objects that are no categories are an error there
     assert score.counts is not None  # scoring a caption cannot fail
     total = score.counts["reference_objects"]
     parts = {

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from benchmarks.yes_no import Reading, read_exact, read_first_sentence, read_substring, read_word
+from evalkit.formats.given import check_answer
 from evalkit.metrics import Metric
 from evalkit.schema import Score
 
@@ -49,6 +50,7 @@ def score_answer(response: str, truth: str) -> Score:
     >>> counts["correct"], counts["unread"], counts["correct_word"]
     (0, 1, 1)
     """
+    check_answer(response, truth, ("yes", "no"), "amber")
     answers = _read(response)
     counts: dict[str, float] = {"questions": 1, "no_questions": int(truth == "no")}
     for suffix, answer in answers.items():

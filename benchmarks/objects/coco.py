@@ -19,7 +19,8 @@ from benchmarks.objects.ready import read_ready
 from benchmarks.objects.scenes import scene_of
 from evalkit.benchmark import DataFile
 from evalkit.errors import DataError
-from evalkit.files.rows import parse_json, read_text
+from evalkit.files.rows import parse_json, read_rows, read_text
+from evalkit.formats.keys import IMAGES, field_name, image_name, named_alike
 from evalkit.images import ImageFile
 
 VAL2014 = DataFile(
@@ -36,6 +37,9 @@ ANNOTATIONS = DataFile(
 T = TypeVar("T")
 _FLOAT = re.compile(r"\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+")  # as numpy.savetxt writes an id
 LONGEST_ID = 18  # digits
+ID_LISTS = ("image_ids", "ids", "images")  # keys of a JSON object under which image ids stand
+_KEY = re.compile(r"\d+")
+_CELLS = re.compile(r"[,;\t]")
 IMAGE_NAMES = ("COCO_{split}_{id:012d}.jpg", "{id:012d}.jpg", "COCO_{split}_{id:012d}.png", "{id:012d}.png")
 
 
@@ -236,28 +240,48 @@ def read_reference_objects(path: Path, known_objects: Collection[str]) -> dict[i
 
 
 def read_image_ids(path: Path) -> list[int]:
-    """A list of image ids: a JSON list, an id a line, or JSON lines with "image_id" (a response file).
+    """A list of image ids: a JSON list, an id a line, a table or JSON lines with an image's field (a response file).
+
+    A JSON object with such a list ("image_ids", COCO's "images") or with ids as its keys (references) will do as well.
 
     Raises:
         DataError: if the file is empty, an entry is no id, or an id stands there twice.
     """
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        entries = [(f"{path}: entry {number}", entry) for number, entry in enumerate(parse_json(text, str(path)), 1)]
-    else:
-        lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        entries = [(where, parse_json(line, where) if line.startswith("{") else line) for where, line in lines]
     first: dict[int, str] = {}
-    for where, entry in entries:
-        if isinstance(entry, dict):
-            entry = next((entry[name] for name in ("image_id", "image") if entry.get(name) is not None), None)
-        image = parse_image_id(entry, where)
+    for where, entry in _id_entries(path):
+        if isinstance(entry, Mapping):
+            fields = named_alike(entry)
+            entry = next((name for key in IMAGES if (name := image_name(fields.get(key))) is not None), None)
+        try:
+            image = parse_image_id(entry, where)
+        except DataError as error:
+            raise DataError(f"{error}; a list of ids is a JSON list, or an id a line") from None
         if image in first:
             raise DataError(f"{where}: image id {image} stands at {first[image]} already")
         first[image] = where
     if not first:
         raise DataError(f"{path}: no image ids")
     return list(first)
+
+
+def _id_entries(path: Path) -> list[tuple[str, Any]]:
+    """Every entry of a list of ids, and where it stands."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        lines = [line for line in read_text(path).split("\n") if line.strip()]
+        if any(field_name(cell) in IMAGES for cell in _CELLS.split(lines[0])):
+            return [(row.where, row.fields) for row in read_rows(path)]
+    text = read_text(path).strip()
+    whole = parse_json(text, str(path)) if text[0] == "[" else None
+    if text[0] == "{" and "\n{" not in text:
+        row = parse_json(text, f"{path}:1")
+        whole = next((row[name] for name in ID_LISTS if isinstance(row.get(name), list)), None)
+        if whole is None and not all(_KEY.fullmatch(key) for key in row):
+            return [(f"{path}:1", row)]
+        whole = list(row) if whole is None else whole
+    if whole is not None:
+        return [(f"{path}: entry {number}", entry) for number, entry in enumerate(whole, 1)]
+    numbered = [(f"{path}:{number}", line.strip()) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    return [(where, parse_json(line, where) if line[0] in '{"' else line) for where, line in numbered if line]
 
 
 def parse_image_id(value: Any, where: str) -> int:

@@ -62,13 +62,25 @@ def check_objects(objects: object, known: Collection[str], where: str) -> None:
     """
     if isinstance(objects, str) or not isinstance(objects, Collection) or not all(isinstance(o, str) for o in objects):
         raise DataError(f"{where}: expected a list of categories, found {objects!r:.60}")
-    unknown = sorted(set(objects) - set(known))
+    unknown = sorted({name for name in objects if name not in known})
     if unknown:
         raise DataError(f"{where}: {', '.join(map(repr, unknown[:3]))} is not a category; known: {_few(sorted(known))}")
 
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def check_answer(response: object, truth: object, labels: Collection[str], where: str) -> None:
+    """Whether a response is a text and its truth one of the labels: "Yes" would make every answer wrong.
+
+    Raises:
+        DataError: if not.
+    """
+    if not isinstance(response, str):
+        raise DataError(f"{where}: the response must be a text, found {response!r:.60}")
+    if truth not in labels:
+        raise DataError(f"{where}: the truth must be {' or '.join(map(repr, labels))}, found {truth!r:.60}")
 
 
 def answered(

@@ -147,10 +147,19 @@ def test_malformed_reference_objects_are_an_error(tmp_path, content):
         '["3", "1", "COCO_val2014_000000000020.jpg"]',
         '{"image_id": 3}\n{"image_id": 1}\n20',
         "COCO_val2014_000000000003.jpg\n000000000001.jpg\n20",
+        "[3.0, 1.0, 20.0]",
+        "3.000000000000000000e+00\n1.000000000000000000e+00\n2.000000000000000000e+01\n",
+        '{"image_id": 3, "caption": "a\u2028b"}\n{"imageId": 1}\n{"image": "COCO_val2014_000000000020.jpg"}',
+        '{"image_ids": [3, 1, 20]}',
+        '{\n "images": [{"id": 9, "file_name": "0003.jpg"}, {"file_name": "1.jpg"}, {"file_name": "20.jpg"}]\n}',
+        '{"3": ["dog"], "1": [], "20": []}',
+        "image_id,caption\n3,a\n1,b\n20,c\n",
+        ";image_id\n0;3\n1;1\n2;20\n",
+        "\ufeff3\r\n1\r\n20\r\n",
     ],
 )
 def test_image_ids_in_every_form(tmp_path, content):
-    path = tmp_path / "ids"
+    path = tmp_path / ("ids.csv" if "image_id" in content.partition("\n")[0] and "{" not in content else "ids")
     path.write_text(content)
     assert read_image_ids(path) == [3, 1, 20]
 
@@ -160,7 +169,9 @@ def test_image_ids_in_every_form(tmp_path, content):
     [
         ("", "empty"),
         ("[]", "no image ids"),
-        ("3\nx", r"ids:2.*'x'"),
+        ("3\nx", r"ids:2.*'x'; a list of ids is a JSON list, or an id a line"),
+        ("3\n2.5", r"ids:2.*'2.5'"),
+        ("3, 1, 20", "an id a line"),
         ("[3, true]", "entry 2"),
         ("3\n4\n3", r"ids:3: image id 3 stands at .*ids:1"),
         ('{"caption": "a"}', r"ids:1"),
