@@ -218,7 +218,11 @@ def finished_run(out: Path, identity: Mapping[str, Json]) -> TrainingResult | No
 
 
 def _identity(settings: DpoSettings, start_hash: str, pairs: Sequence[TokenPair]) -> dict[str, Json]:
-    content = [[p.id, p.prompt.text, [i.name for i in p.prompt.images], p.chosen_ids, p.rejected_ids] for p in pairs]
+    content: list[Any] = [
+        [p.id, p.prompt.text, [i.name for i in p.prompt.images], p.chosen_ids, p.rejected_ids] for p in pairs
+    ]
+    if settings.label_confidence:
+        content.append([p.confidence for p in pairs])
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     return {"model": start_hash, "pairs": data, **dpo_json(settings)}
 

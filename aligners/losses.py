@@ -3,6 +3,7 @@
 DPO        Rafailov et al. 2023, arXiv:2305.18290, eq. 7: -log sigmoid(beta [(w - w_ref) - (l - l_ref)])
 dense DPO  RLHF-V (Yu et al. 2024, arXiv:2312.00849), eq. 2-5: the same with token-weighted log-probabilities
 implicit   r(y) = beta log pi(y) / pi_ref(y); RLAIF-V (arXiv:2405.17220) divides it by the length for best-of-N
+confident  cDPO (Mitchell 2023, "A note on DPO with noisy preferences"): both orders of a pair, weighed by probability
 pairwise   LLaVA-RLHF (Sun et al. 2023, arXiv:2309.14525)
 
 Tensors in, tensors out; nothing here knows a model, a batch layout or a trainer. All log-probabilities are in nats.
@@ -76,8 +77,12 @@ def dpo_loss(
     reference_chosen_logps: Tensor,
     reference_rejected_logps: Tensor,
     beta: float,
+    confidence: Tensor | None = None,
 ) -> PreferenceLoss:
     """Direct preference optimisation (arXiv:2305.18290 eq. 7); policy = reference gives log 2.
+
+    With confidences c the loss of a pair is -c log sigmoid(margin) - (1 - c) log sigmoid(-margin), cDPO with a rate of
+    wrong labels for each pair instead of one for all: 1 is DPO, one half pulls towards no preference.
 
     Args:
         policy_chosen_logps: sequence log-probabilities (see `sequence_logps`), nats, (B,); so are the other three.
@@ -85,10 +90,14 @@ def dpo_loss(
         reference_chosen_logps: (B,), no gradient.
         reference_rejected_logps: (B,), no gradient.
         beta: inverse temperature of the implicit reward; rewards are beta * (policy - reference), detached.
+        confidence: probability that the label is right, fraction, (B,); None: 1.
     """
     chosen = beta * (policy_chosen_logps - reference_chosen_logps)
     rejected = beta * (policy_rejected_logps - reference_rejected_logps)
-    return PreferenceLoss(-F.logsigmoid(chosen - rejected), chosen.detach(), rejected.detach())
+    losses = -F.logsigmoid(chosen - rejected)
+    if confidence is not None:
+        losses = confidence * losses - (1 - confidence) * F.logsigmoid(rejected - chosen)
+    return PreferenceLoss(losses, chosen.detach(), rejected.detach())
 
 
 def with_nll(losses: Tensor, chosen_logps: Tensor, nll_weight: float) -> Tensor:

@@ -66,6 +66,7 @@ class DpoSettings(TrainingSettings):
     select          "best": end with the weights of the lowest held-out loss; "last": with those of the last step
     patience        measurements in a row without a lower held-out loss, after which training stops; None: never
     keep_checkpoints   training checkpoints that stay below `checkpoints/`
+    label_confidence   weigh both orders of a pair by the probability that its label is right (meta.confidence): cDPO
     """
 
     name: str
@@ -82,6 +83,7 @@ class DpoSettings(TrainingSettings):
     select: Literal["last", "best"] = "last"
     patience: int | None = None
     keep_checkpoints: int = 0
+    label_confidence: bool = False
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
@@ -326,6 +328,7 @@ _CAME_LATER = {
     "select": "last",
     "patience": None,
     "keep_checkpoints": 0,
+    "label_confidence": False,
     "rl": "ppo",
     "vllm": False,
 }

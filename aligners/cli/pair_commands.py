@@ -36,7 +36,15 @@ def add_pairs_command(commands: Any) -> None:
     pairs.add_argument(
         "--to", metavar="FORM", help="write the usable pairs for trl, llama-factory, ms-swift, llava or evalkit"
     )
-    pairs.add_argument("--output-path", type=Path, metavar="NEW", help="file for --to; images go beside it")
+    pairs.add_argument("--output-path", type=Path, metavar="NEW", help="file for --to and --build; images go beside it")
+    pairs.add_argument(
+        "--build",
+        choices=("first-error", "confident"),
+        help="FILE is a judged iteration of align rlaif: pair the first refuted sentence of each response with a "
+        "confirmed one (SENTINEL), or add to its pairs the probability that their label is right",
+    )
+    pairs.add_argument("--prompts", type=Path, metavar="FILE", help="with --build first-error: the run's prompts")
+    pairs.add_argument("--seed", type=int, default=0, help="of the draw of --build first-error")
     pairs.set_defaults(command=describe_pairs)
 
 
@@ -48,6 +56,8 @@ def describe_pairs(options: argparse.Namespace) -> int:
     from aligners.preference.exchange import write_as
     from aligners.preference.pairs import drop_defective, drop_unopened
 
+    if options.build is not None:
+        return build_pairs(options)
     if options.hard_subset is not None and not options.artifacts:
         raise UsageError("--hard-subset is found with --artifacts")
     if (options.to is None) != (options.output_path is None):
@@ -73,6 +83,33 @@ def describe_pairs(options: argparse.Namespace) -> int:
     if options.to is not None:
         count = write_as(usable, options.output_path, options.to)
         print(f"{options.output_path}: {count:,} rows for {options.to}")
+    return 0
+
+
+def build_pairs(options: argparse.Namespace) -> int:
+    """`evalkit pairs ITERATION --build`: pairs from what an iteration of online feedback has written."""
+    from dataclasses import replace
+
+    from aligners.feedback.built import FIRST_ERROR, confident_pairs, first_errors
+    from aligners.preference.pairs import write_pairs
+
+    if options.output_path is None or options.to is not None or options.artifacts:
+        raise UsageError("--build writes pairs.jsonl to --output-path; describe or convert that file then")
+    if options.build == FIRST_ERROR:
+        if options.prompts is None:
+            raise UsageError(
+                "--build first-error needs --prompts, the prompts file of the run: image paths begin there"
+            )
+        pairs, counts = first_errors(options.file, options.prompts, seed=options.seed)
+        shown = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+        print(f"{shown}")
+    else:
+        pairs = confident_pairs(options.file)
+        sure = [float(str(pair.meta["confidence"])) for pair in pairs]
+        if sure:
+            print(f"mean confidence {sum(sure) / len(sure):.3f}, lowest {min(sure):.3f}")
+    placed = (replace(p, image=p.image and str((p.folder / p.image).resolve())) for p in pairs)
+    print(f"{options.output_path}: {write_pairs(options.output_path, placed):,} pairs")
     return 0
 
 

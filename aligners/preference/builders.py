@@ -4,7 +4,8 @@
                           et al. 2025, arXiv:2507.12455)
     conversations         corrected responses as supervised data, so that DPO starts from a policy that has seen them
                           (OPA-DPO, Yang et al. 2025, arXiv:2501.09695)
-    order_confidence      how sure a labeler is that the chosen response has fewer false claims, as a weight of the pair
+    order_confidence      how sure a labeler is that the chosen response has fewer false claims; label_confidence sets
+                          both orders against each other: meta.confidence, which DPO weighs on request
 
 Differs from SENTINEL: there the confirmed sentence is sampled in the context of the ones before it; here it is taken
 from another sample of the same prompt, so that candidates which are labelled already suffice. The context is part of
@@ -134,6 +135,18 @@ def order_confidence(chosen: Sequence[float], rejected: Sequence[float], *, min_
     """
     ours, theirs = _false_claims(chosen), _false_claims(rejected)
     return sum(p * sum(theirs[count + min_gap :]) for count, p in enumerate(ours))
+
+
+def label_confidence(chosen: Sequence[float], rejected: Sequence[float]) -> float:
+    """Probability that the order of a pair is right, given that the two have not equally many false claims.
+
+    Args:
+        chosen, rejected: as in `order_confidence`.
+    Returns:
+        A fraction; one half where nothing speaks for either order.
+    """
+    right, wrong = order_confidence(chosen, rejected), order_confidence(rejected, chosen)
+    return right / (right + wrong) if right + wrong > 0 else 0.5
 
 
 def _false_claims(probabilities: Sequence[float]) -> list[float]:

@@ -37,15 +37,20 @@ class DpoRow:
 
 @dataclass(frozen=True, slots=True)
 class DpoBatch:
-    """Pairs as tensors; `weights` and `reference` are (2n, L): rows chosen 1..n, then rejected 1..n."""
+    """Pairs as tensors; `weights` and `reference` are (2n, L): rows chosen 1..n, then rejected 1..n.
+
+    confidence   that each label is right, (n,); None where it is not used
+    """
 
     pairs: PairBatch
     weights: Tensor
     reference: Tensor
+    confidence: Tensor | None = None
 
     def to(self, device: torch.device) -> "DpoBatch":
         """The batch on another device."""
-        return DpoBatch(move(self.pairs, device), self.weights.to(device), self.reference.to(device))
+        confidence = None if self.confidence is None else self.confidence.to(device)
+        return DpoBatch(move(self.pairs, device), self.weights.to(device), self.reference.to(device), confidence)
 
 
 def usable_pairs(
@@ -83,6 +88,12 @@ def usable_pairs(
             reason = None if any(span.chosen for span in spans) else UNCHANGED_CHOSEN
         if reason is not None:
             counts[reason] = counts.get(reason, 0) + 1
+    unsure = [pair.id for pair in kept if pair.confidence is None] if settings.label_confidence else []
+    if unsure:
+        raise DataError(
+            f"{len(unsure)} of {len(kept)} pairs say nothing in meta.confidence, e.g. {unsure[0]!r}: it is the "
+            "probability that the label is right (evalkit pairs ITERATION --build confident), or label_confidence=false"
+        )
     if not kept:
         raise TrainingError(f"no pair is left to train on, of {len(pairs)}: {told(counts)}")
     blind = [pair.id for pair in kept if not pair.prompt.images]
@@ -134,7 +145,10 @@ def dpo_batch(rows: Sequence[DpoRow], encoder: PairEncoder, layout: Layout) -> D
     reference = [row.reference.chosen for row in rows] + [row.reference.rejected for row in rows]
     longest = max(map(len, weights))
     mask = torch.arange(longest) < torch.tensor([len(row) for row in weights])[:, None]
-    return DpoBatch(batch, spread_rows(weights, mask), spread_rows([row.tolist() for row in reference], mask))
+    sure = [row.tokens.confidence for row in rows]
+    confidence = torch.tensor(sure) if all(one is not None for one in sure) else None
+    reference_rows = spread_rows([row.tolist() for row in reference], mask)
+    return DpoBatch(batch, spread_rows(weights, mask), reference_rows, confidence)
 
 
 def dpo_objective(
@@ -147,7 +161,8 @@ def dpo_objective(
         policy = sequence_logps(logps, mask, batch.weights, average=settings.average)
         reference = sequence_logps(batch.reference, mask, batch.weights, average=settings.average)
         half = len(policy) // 2
-        loss = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], settings.beta)
+        confidence = batch.confidence if settings.label_confidence else None
+        loss = dpo_loss(policy[:half], policy[half:], reference[:half], reference[half:], settings.beta, confidence)
         mean_chosen = sequence_logps(logps[:half], mask[:half], average=True)
         lengths = mask.sum(-1).float()
         metrics = {

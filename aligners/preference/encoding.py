@@ -23,7 +23,7 @@ from aligners.training.logprobs import IGNORE
 from aligners.training.packing import Row, Segment, pack
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.token_rows import Encoded, per_token
-from evalkit.errors import TrainingError
+from evalkit.errors import DataError, TrainingError
 from evalkit.schema import Prompt
 
 
@@ -37,17 +37,35 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """A pair as the model sees it; both responses end with the end token."""
+    """A pair as the model sees it; both responses end with the end token.
+
+    confidence   probability that the label is right, as the pair's meta says; None where it says nothing
+    """
 
     id: str
     prompt: Prompt
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
+    confidence: float | None = None
 
     @property
     def tokens(self) -> int:
         """Response tokens of both sides."""
         return len(self.chosen_ids) + len(self.rejected_ids)
+
+
+def confidence_of(pair: Pair) -> float | None:
+    """Probability that a pair's label is right, as its meta says; None where it says nothing.
+
+    Raises:
+        DataError: if it is no fraction.
+    """
+    said = pair.meta.get("confidence")
+    if said is None:
+        return None
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said <= 1:
+        raise DataError(f"pair {pair.id!r}: meta.confidence is a probability from 0 to 1, not {said!r}")
+    return float(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,7 @@ class PairEncoder:
             Prompt(pair.id, pair.prompt, pair.images),
             self.response_ids(pair.chosen.strip()),
             self.response_ids(pair.rejected.strip()),
+            confidence_of(pair),
         )
 
     def prompt_tokens(self, prompt: Prompt) -> int:

@@ -36,7 +36,8 @@ from aligners.reward_model.comparisons import (
 )
 from aligners.reward_model.facts import Facts, facts_hash, rating_conversation
 from aligners.reward_model.model import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
-from aligners.training.checkpoint import Card, merged, save_checkpoint, weights_hash
+from aligners.training.checkpoint import Card, save_checkpoint, weights_hash
+from aligners.training.merging import folded
 from aligners.training.policy import load_policy, make_trainable, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import finished_card
@@ -290,9 +291,12 @@ def _measure_and_save(
     save_file(head, out / HEAD)
     report = {"accuracy": accuracy.as_dict(), "accuracy_no_facts": without.as_dict() if without else None}
     (out / ACCURACY).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    backbone = model.backbone if card.adapter else merged(model.backbone)
-    cost = {**card.cost, "seconds": round(time.perf_counter() - begin, 3)}
-    save_checkpoint(backbone, encoder.encoder.processor, out, replace(card, cost=cost))
+    backbone, processor, cost = model.backbone, encoder.encoder.processor, dict(card.cost)
+    if not card.adapter and hasattr(backbone, "merge_and_unload"):
+        backbone, difference = folded(backbone, processor, backbone.merge_and_unload)
+        cost |= difference.as_cost()
+    cost["seconds"] = round(time.perf_counter() - begin, 3)
+    save_checkpoint(backbone, processor, out, replace(card, cost=cost))
 
 
 def load_reward_model(folder: Path, device: torch.device | None = None) -> tuple[RewardModel, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from aligners.training.checkpoint import IDENTICAL, Card, identical_share, merged, rename_for_vllm, write_card
+from aligners.training.merging import folded
 from aligners.training.response_logps import bare
 from aligners.training.settings import ModelSettings, TrainingSettings
 from evalkit.engines.model.loading import load_checkpoint
@@ -121,15 +122,24 @@ def save_trained(model: Any, policy: Policy, out: Path, card: Card) -> None:
     """Write a trained model that one process holds whole.
 
     An adapter on a base that is held in another type than it is stored in is folded into the stored weights: what was
-    not trained stays as it was, bit by bit.
+    not trained stays as it was, bit by bit. What folding changes stands on the card (`aligners.training.merging`).
     """
-    folds = not card.adapter and hasattr(model, "merge_and_unload")
-    if folds and policy.parent != IN_MEMORY and bare(model).dtype != policy.stored:
-        model.save_pretrained(out)
-        _fold_saved_adapter(policy, out)
+    if card.adapter or not hasattr(model, "merge_and_unload"):
+        model.to(policy.dtype).save_pretrained(out)
     else:
-        (model if card.adapter else merged(model)).to(policy.dtype).save_pretrained(out)
+        _, difference = folded(model, policy.processor, lambda: _fold(model, policy, out))
+        card = replace(card, cost={**card.cost, **difference.as_cost()})
     _finish(policy, out, card)
+
+
+def _fold(model: Any, policy: Policy, out: Path) -> Any:
+    """Write the whole model that an adapter makes, and return it."""
+    if policy.parent != IN_MEMORY and bare(model).dtype != policy.stored:
+        model.save_pretrained(out)
+        return _fold_saved_adapter(policy, out)
+    whole = merged(model).to(policy.dtype)
+    whole.save_pretrained(out)
+    return whole
 
 
 def _finish(policy: Policy, out: Path, card: Card) -> None:
@@ -142,8 +152,8 @@ def _finish(policy: Policy, out: Path, card: Card) -> None:
     write_card(out, card)
 
 
-def _fold_saved_adapter(policy: Policy, out: Path) -> None:
-    """Replace the adapter in `out` by the whole model: sharded weights can't be merged where they are."""
+def _fold_saved_adapter(policy: Policy, out: Path) -> Any:
+    """Replace the adapter in `out` by the whole model, which is returned: sharded weights can't be merged in place."""
     if policy.parent == IN_MEMORY:
         raise UsageError(f"{out}: sharded weights of a model in memory can't be merged; save the model first")
     from peft import PeftModel
@@ -153,6 +163,7 @@ def _fold_saved_adapter(policy: Policy, out: Path) -> None:
     for name in _ADAPTER_FILES:
         (out / name).unlink(missing_ok=True)
     whole.to(policy.dtype).save_pretrained(out)
+    return whole
 
 
 LARGE_MODEL = 10**9  # parameters; beyond it LoRA is the default

@@ -14,6 +14,7 @@ from PIL import Image
 from preference_data import make_pairs
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
+from torch.nn import functional as F
 
 from aligners.ddpo import align_ddpo, dpo_settings, train_dpo
 from aligners.preference.dpo import UNCHANGED_CHOSEN, dpo_batch, dpo_objective, usable_pairs, weighted_rows
@@ -67,6 +68,23 @@ def loss_and_metrics(model, encoder, pairs, settings, reference_folder, nudge=Tr
 
 
 # --- the loss -----------------------------------------------------------------------------------------------------
+
+
+def test_confidence_changes_the_loss_where_it_is_asked_for_and_must_be_there(world, llava, tmp_path):
+    _, pairs, _ = world
+    model, _, encoder = llava
+    sure = [replace(pair, meta={"confidence": 0.75}) for pair in pairs[:2]]
+    settings = dpo_settings("dpo", beta=20.0, label_confidence=True)
+    for share, chosen in ((0.75, settings), (1.0, dpo_settings("dpo", beta=20.0))):
+        loss, metrics = loss_and_metrics(model, encoder, sure, chosen, tmp_path)
+        margins = metrics["margin"]
+        assert margins.abs().max() > 0.01
+        expected = -(share * F.logsigmoid(margins) + (1 - share) * F.logsigmoid(-margins)).mean()
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    with pytest.raises(DataError, match=r"2 of 2 pairs say nothing in meta\.confidence"):
+        usable_pairs(pairs[:2], encoder, settings)
+    with pytest.raises(DataError, match="from 0 to 1, not 75"):
+        usable_pairs([replace(pairs[0], meta={"confidence": 75})], encoder, settings)
 
 
 def test_plain_dpo_equals_the_loss_of_trl(world, llava, tmp_path):

@@ -188,3 +188,23 @@ def test_reward_model_loss_prefers_the_chosen_one():
     rewards = real([[0.2, 0.1]]).requires_grad_()
     reward_model_loss(rewards, torch.tensor([1]), centre_weight=0.0).loss.backward()
     assert rewards.grad[0, 0] > 0 > rewards.grad[0, 1]
+
+
+def test_a_pair_weighs_both_orders_by_the_confidence_of_its_label():
+    logps = [torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-2.0, -1.0, -3.5]), torch.zeros(3), torch.zeros(3)]
+    plain = dpo_loss(*logps, beta=1.0)
+    assert torch.equal(dpo_loss(*logps, beta=1.0, confidence=torch.ones(3)).losses, plain.losses)
+    swapped = dpo_loss(logps[1], logps[0], logps[3], logps[2], beta=1.0)
+    assert torch.allclose(dpo_loss(*logps, beta=1.0, confidence=torch.zeros(3)).losses, swapped.losses)
+    c = torch.tensor([0.9, 0.5, 0.7])
+    mixed = dpo_loss(*logps, beta=1.0, confidence=c)
+    assert torch.allclose(mixed.losses, c * plain.losses + (1 - c) * swapped.losses)
+    assert torch.equal(mixed.margins, plain.margins)
+
+
+def test_a_label_that_is_as_likely_wrong_pulls_towards_no_preference():
+    margin = torch.tensor([0.0, 2.0, -2.0], requires_grad=True)
+    zero = torch.zeros(3)
+    dpo_loss(margin, zero, zero, zero, beta=1.0, confidence=torch.full((3,), 0.5)).losses.sum().backward()
+    assert margin.grad[0] == 0
+    assert margin.grad[1] > 0 > margin.grad[2]
