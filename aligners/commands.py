@@ -10,6 +10,7 @@ from typing import Any
 
 from aligners.cli.pair_commands import add_pairs_command
 from aligners.cli.plan_commands import add_plan_arguments, print_plan
+from aligners.cli.quick_commands import add_quick_arguments, quick_from
 from aligners.cli.role_commands import add_role_arguments, engines_of
 from aligners.cli.stage_commands import add_stage_arguments, launched_by, work_on_stage
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
@@ -137,6 +138,7 @@ def _add_ddpo(methods: Any) -> None:
         "was left as it is; keeps the model from saying less (default 0)",
     )
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
+    add_quick_arguments(parser)
     parser.set_defaults(command=align_ddpo)
 
 
@@ -211,6 +213,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
             omissions=options.omissions,
             progress=progress,
             report_to=options.report_to,
+            quick=quick_from(options),
         )
     for reason, count in result.skipped.items():
         print(f"{'' if reason.endswith('(kept)') else 'left out: '}{count} pairs: {reason}")

@@ -20,9 +20,10 @@ from aligners.preference.layouts import find_layout
 from aligners.preference.pairs import Pair
 from aligners.preference.reference_logps import reference_logps
 from aligners.presets import DPO_PRESETS, find_preset
+from aligners.quick import QuickEvaluation
 from aligners.settings import DpoSettings, changed, dpo_json
 from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
-from aligners.training.evaluation import HeldOut, split_rows
+from aligners.training.evaluation import HeldOut, Probe, split_rows
 from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter, wants_bf16
 from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
@@ -75,6 +76,7 @@ def train_dpo(
     selection: str | None = None,
     progress: Progress | None = None,
     report_to: Sequence[str] = (),
+    quick: QuickEvaluation | None = None,
 ) -> TrainingResult:
     """Train a model on preference pairs; the same call continues a run that was killed, or returns a finished one.
 
@@ -87,6 +89,7 @@ def train_dpo(
         method, data, selection: for the card; see `aligners.training.checkpoint.Card`.
         progress: called with (stage, done, total).
         report_to: "wandb", "trackio", "tensorboard".
+        quick: a benchmark on a few items every few steps.
     Raises:
         DataError, TrainingError, EngineError, UsageError: see `usable_pairs`, `training.fit`, `load_policy`.
     """
@@ -113,7 +116,8 @@ def train_dpo(
         skipped=skipped,
         adapter=trains_adapter(policy, settings),
     )
-    _fit_pairs(policy, encoder, usable, card, out, settings, reference, identity, progress, report_to)
+    probe = None if quick is None else quick.probe(policy.processor, out, settings.chat_template)
+    _fit_pairs(policy, encoder, usable, card, out, settings, reference, identity, progress, report_to, probe)
     done = finished_run(out, identity)
     if done is None:
         raise TrainingError(f"{out}: training ended without a checkpoint")
@@ -131,6 +135,7 @@ def _fit_pairs(
     identity: Mapping[str, Json],
     progress: Progress | None,
     report_to: Sequence[str],
+    probe: Probe | None,
 ) -> None:
     """Reference log-probabilities, training, and the checkpoint with its card, costs filled in."""
     layout = find_layout(policy.model, encoder, pairs[:2])
@@ -172,6 +177,7 @@ def _fit_pairs(
             report_to=report_to,
             save=save,
             held_out=_held_out(held, settings, arguments),
+            probe=probe,
             keep=settings.keep_checkpoints,
         )
     if arguments.should_save:
@@ -243,6 +249,7 @@ def align_ddpo(
     omissions: int = 0,
     progress: Progress | None = None,
     report_to: Sequence[str] = (),
+    quick: QuickEvaluation | None = None,
 ) -> TrainingResult:
     """What `evalkit align ddpo` does: read pairs (see `aligners.preference.datasets`), train with a preset, save.
 
@@ -255,7 +262,7 @@ def align_ddpo(
         overrides: settings to change, see `dpo_settings`.
         omissions: of a study of corrections, pairs per correction that leave an accepted sentence out; see
             `evalkit.annotation.omissions`.
-        progress, report_to: see `train_dpo`.
+        progress, report_to, quick: see `train_dpo`.
     """
     settings = dpo_settings(preset, **(overrides or {}))
     pairs = read_preferences(data, Path(out) / "training" / "images", omissions)
@@ -267,4 +274,5 @@ def align_ddpo(
         data={"source": str(data)} | ({"omissions": str(omissions)} if omissions else {}),
         progress=progress,
         report_to=report_to,
+        quick=quick,
     )

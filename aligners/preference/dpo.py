@@ -16,9 +16,11 @@ from aligners.losses import dpo_loss, sequence_logps, with_nll
 from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
 from aligners.preference.layouts import move, response_logps
 from aligners.preference.pairs import Pair, told
+from aligners.preference.prompt_lengths import PromptLengths
 from aligners.preference.reference_logps import PairLogps
 from aligners.settings import DpoSettings
 from aligners.training.logprobs import spread_rows
+from aligners.training.processes import computed_once
 from evalkit.errors import DataError, TrainingError
 
 UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
@@ -60,7 +62,7 @@ def usable_pairs(
 
     Left out: an empty response, twice the same text or tokens, more than `max_length` tokens of prompt and response, an
     image that does not open (with `bad_images="skip"`). A pair in which nothing of the *chosen* response changed (a
-    pure deletion) stays and is counted.
+    pure deletion) stays and is counted. Of several processes the first one looks at the images and tells the others.
 
     Raises:
         DataError: if an image does not open and `bad_images` is "error", or only some pairs have an image.
@@ -68,20 +70,9 @@ def usable_pairs(
     """
     counts: dict[str, int] = {}
     kept: list[TokenPair] = []
-    candidates = [(pair, encoder.tokenize(pair)) for pair in pairs]
-    longest = _length_measure(encoder)
-    with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(_image_problem, (tokens for _, tokens in candidates)))
-    for (pair, tokens), problem in zip(candidates, problems, strict=True):
-        reason = pair.defect()
-        if reason is None and tokens.chosen_ids == tokens.rejected_ids:
-            reason = "chosen and rejected are the same tokens"
-        if reason is None and problem is not None:
-            if settings.bad_images == "error":
-                raise DataError(f"pair {pair.id!r}: {problem} (set bad_images to 'skip' to leave such pairs out)")
-            reason = "image does not open"
-        if reason is None and longest(tokens) > settings.max_length:
-            reason = f"longer than {settings.max_length} tokens"
+    candidates = [encoder.tokenize(pair) for pair in pairs]
+    checked = computed_once(lambda: _checked(pairs, candidates, encoder, settings))
+    for tokens, reason in zip(candidates, checked, strict=True):
         if reason is None:
             kept.append(tokens)
             spans = changed_spans(tokens.rejected_ids, tokens.chosen_ids, settings.diff)
@@ -107,17 +98,32 @@ def usable_pairs(
     return kept, counts
 
 
-def _length_measure(encoder: PairEncoder) -> Callable[[TokenPair], int]:
-    """Tokens of a pair's prompt and longer response; prompts of one text and image size are encoded once."""
-    known: dict[tuple[str, tuple[tuple[int, int], ...]], int] = {}
+def _checked(
+    pairs: Sequence[Pair], candidates: Sequence[TokenPair], encoder: PairEncoder, settings: DpoSettings
+) -> list[str | None]:
+    """Why each pair is left out; None: it is not.
 
-    def measure(pair: TokenPair) -> int:
-        key = (pair.prompt.text, tuple(image.size() for image in pair.prompt.images))
-        if key not in known:
-            known[key] = encoder.prompt_tokens(pair.prompt)
-        return known[key] + max(len(pair.chosen_ids), len(pair.rejected_ids))
-
-    return measure
+    Raises:
+        DataError: if an image does not open and `bad_images` is "error".
+    """
+    reasons: list[str | None] = []
+    lengths = PromptLengths(encoder.prompt_tokens, encoder.text_tokens)
+    with ThreadPoolExecutor() as pool:
+        problems = list(pool.map(_image_problem, candidates))
+    for pair, tokens, problem in zip(pairs, candidates, problems, strict=True):
+        reason = pair.defect()
+        if reason is None and tokens.chosen_ids == tokens.rejected_ids:
+            reason = "chosen and rejected are the same tokens"
+        if reason is None and problem is not None:
+            if settings.bad_images == "error":
+                raise DataError(f"pair {pair.id!r}: {problem} (set bad_images to 'skip' to leave such pairs out)")
+            reason = "image does not open"
+        if reason is None:
+            response = max(len(tokens.chosen_ids), len(tokens.rejected_ids))
+            if lengths.of(tokens.prompt) + response > settings.max_length:
+                reason = f"longer than {settings.max_length} tokens"
+        reasons.append(reason)
+    return reasons
 
 
 def _image_problem(pair: TokenPair) -> str | None:

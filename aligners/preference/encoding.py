@@ -110,6 +110,10 @@ class PairEncoder:
         encoded = self.encoder.encode([prompt])
         return encoded.starts[0] - encoded.begins[0]
 
+    def text_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt's template and text, each image's marker counted as the tokenizer reads it."""
+        return len(self.encoder.tokenizer(self.encoder.render(prompt), add_special_tokens=False).input_ids)
+
     def batch(self, pairs: Sequence[TokenPair], layout: Layout) -> PairBatch:
         """Model inputs of some pairs.
 

@@ -41,6 +41,25 @@ class HeldOut:
     patience: int | None = None
 
 
+QUICK = "quick_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A measurement of what the model says while it trains.
+
+    measure  (model, step) -> numbers; called in the first process only, the others wait at their next step
+    steps    optimiser steps between two measurements; None: at every training checkpoint. The last step is measured too
+    """
+
+    measure: Callable[[Any, int], Mapping[str, float]]
+    steps: int | None = None
+
+    def due(self, step: int, steps: int, save_steps: int) -> bool:
+        """Whether this step is measured."""
+        return step % (self.steps or save_steps) == 0 or step >= steps
+
+
 class Watch:
     """Measures, remembers the best, and says when to stop.
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from aligners.training.evaluation import BEST, HeldOut, Watch
+from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
 from aligners.training.policy import parameter_count, rate_of, wants_bf16, wants_checkpointing, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
@@ -58,6 +58,7 @@ def fit(
     report_to: Sequence[str] = (),
     save: Callable[[Any], None] | None = None,
     held_out: HeldOut | None = None,
+    probe: Probe | None = None,
     keep: int = 0,
 ) -> Fitted:
     """Train, or continue a run that was killed in this folder.
@@ -75,6 +76,7 @@ def fit(
         report_to: "wandb", "trackio", "tensorboard".
         save: called with the trainer when done, on every process, to save the model.
         held_out: rows to measure during training, and what follows from it.
+        probe: what else is measured; its numbers stand in the log as quick_...
         keep: training checkpoints that stay, as folders `checkpoints/step-N`; the newest.
     Raises:
         TrainingError: if loss or gradients are not finite (the last good training checkpoint is kept and named), the
@@ -102,6 +104,9 @@ def fit(
             trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder, settings.warmup_ratio)
         if held_out is not None:
             trainer.watch = Watch(held_out, collate, loss, folder, journal.lines())
+        trainer.probe = probe
+        if probe is not None and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+            raise UsageError("a sharded model cannot answer questions while it trains: leave out the quick evaluation")
         if progress is not None and arguments.should_save:
             trainer.add_callback(Reporter(progress))
         try:
@@ -269,6 +274,7 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
             self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
         self._loss, self._journal, self._folder = loss, journal, folder
         self.watch: Watch | None = None
+        self.probe: Probe | None = None
         self._sums: dict[str, float] = {}
         self._rows_seen = 0
 
@@ -302,15 +308,23 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
             self._journal.write({"step": self.state.global_step, **logs, "epoch": self.state.epoch, **stopped})
         super().log(logs, start_time)
 
+    def is_due(self, step: int) -> bool:
+        """Whether anything is measured at this step."""
+        steps = self.state.max_steps
+        held_out = self.watch is not None and self.watch.due(step, steps)
+        return held_out or (self.probe is not None and self.probe.due(step, steps, self.args.save_steps))
+
     def _watched(self, logs: dict[str, float]) -> dict[str, str]:
-        """Add what held-out rows say at this step; stop the run if they say so, and say why."""
-        step = self.state.global_step
-        if self.watch is None or not self.watch.due(step, self.state.max_steps):
-            return {}
+        """Add what is measured at this step; stop the run if held-out rows say so, and say why."""
+        step, steps = self.state.global_step, self.state.max_steps
         unwrapped = self.accelerator.unwrap_model(self.model)
+        if self.probe is not None and self.probe.due(step, steps, self.args.save_steps) and self.args.should_save:
+            logs |= {f"{QUICK}{name}": value for name, value in self.probe.measure(unwrapped, step).items()}
+        if self.watch is None or not self.watch.due(step, steps):
+            return {}
         logs |= self.watch.measure(self.model_wrapped, unwrapped, self.args.device, self.args.should_save)
         reason = self.watch.reason_to_stop()
-        if reason is None or step >= self.state.max_steps:
+        if reason is None or step >= steps:
             return {}
         self.control.should_training_stop = True
         return {"stopped": reason}
@@ -383,8 +397,7 @@ class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]
         self._trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        watch = self._trainer.watch
-        if control.should_save or (watch is not None and watch.due(state.global_step, state.max_steps)):
+        if control.should_save or self._trainer.is_due(state.global_step):
             control.should_log = True
         return control
 
