@@ -132,6 +132,8 @@ def fronts_of(run: "Run", options: argparse.Namespace) -> "list[RunFront]":
         return read_fronts(run)
     work = plan_of_run(run.folder, rebuild(options))
     fronts = measure(work.benchmark, stored_samples(work, run))
+    if not fronts and work.benchmark.fronts():
+        raise UsageError(f"{run.folder}: no response has a score that could be cut short: all of them failed")
     if not fronts:
         raise UsageError(
             f"{run.folder}: {run.benchmark} has no front: its verdicts are on whole responses, and one cut short would "

@@ -56,7 +56,12 @@ def front_tables(base: str, signature: str, front: RunFront, placed: Sequence[Pl
             for cut, point in zip(curve.cuts, points, strict=True)
         ]
         columns = ["answers" if shift else curve.name, *map(arrow, front.metrics)]
-        yield Table(columns, rows, title, [] if placed else [f"{len(front.keys)} responses", signature])
+        yield Table(
+            columns,
+            rows,
+            title,
+            [] if placed else [f"{len(front.keys)} response{'s' if len(front.keys) != 1 else ''}", signature],
+        )
     if placed:
         yield standings_table(base, signature, placed)
 

@@ -2,28 +2,32 @@
 
 The figures by hand split sentences at blanks behind `.`, `!` or `?`; here a quote or bracket that closes there belongs
 to the sentence, and a number alone is none. On OPERA's captions of LLaVA-1.5 the two agree in every cut; on those of
-InstructBLIP, which contain lists, they differ by up to 0.2.
+InstructBLIP, which contain lists, they differ by up to 0.2. On the released files of `RELEASED` they differ by up to
+0.1 at the base's own cuts, and so do the points between two cuts.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.chair import CHAIR
+from evalkit.__main__ import main
 from evalkit.analysis.front_file import read_fronts
 from evalkit.analysis.standing import Placed, place
 from evalkit.harness.stages import score
 from evalkit.harness.stored import import_run
 from evalkit.runs.run import Run, load_run
 from evalkit.text.cuts import cut_text, sentence_ends, word_ends
+from tests.rescored.files import unpacked
 
 # first k sentences of the greedy captions -> recall, chair_s
 BY_HAND = {
     "llava-1.5": {5: (78.9, 43.0), 6: (80.1, 43.8)},
     "instructblip": {3: (65.2, 48.0)},
 }
-SPLITTERS = {"llava-1.5": 0.05, "instructblip": 0.2}  # by how much the two rules may differ
+SPLITTERS = {"llava-1.5": 0.05, "instructblip": 0.2, "released": 0.1}  # by how much the two rules may differ
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +98,68 @@ def test_a_cut_is_what_a_file_of_cut_captions_scores(
         counts = load_run(tmp_path / str(cut)).item_counts(front.names)
         for (item, _), row in zip(front.keys, curve.counts[:, curve.cuts.index(cut)], strict=True):
             assert row.tolist() == counts[item].tolist()
+
+
+LESS, HALC = "less-is-more/r{}.jsonl.gz", "HALC/{}_coco_num_images_500_chair_results.json.gz"
+BASES = {"LLaVA-1.5": LESS.format("1-llava1.5-7b"), "LLaVA": LESS.format("9-llava-7b"),
+         "beams": HALC.format("fc56b1ab_llava-1.5_greedy_beams"),
+         "64 tokens": HALC.format("73b02398_llava-1.5_greedy_dino")}  # fmt: skip
+HALC_64 = HALC.format("73b02398_llava-1.5_halc-beam_dino")
+
+# base, file of the run -> recall and chair_s of the run, chair_s by hand of the base cut to that recall, our verdict
+RELEASED = [
+    ("LLaVA-1.5", LESS.format("5-ours-inst"), 74.3, 37.0, 45.8, "beyond"),
+    ("LLaVA-1.5", LESS.format("6-ours-cap"), 74.3, 37.0, 45.8, "beyond"),
+    ("LLaVA", LESS.format("10-ours-cap"), 57.1, 27.2, 24.5, "on"),  # behind by 2.8, with an interval around 0
+    ("beams", HALC.format("fc56b1ab_llava-1.5_halc-beam_beams"), 58.5, 18.4, 16.7, "on"),
+]
+
+
+@pytest.fixture(scope="module")
+def by_command(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Scores a released file with `evalkit score` once; the folder of the run."""
+    if not (assets / "released").is_dir():
+        pytest.skip("the released files are absent (EVALKIT_ASSETS/released)")
+    folder = tmp_path_factory.mktemp("released")
+    known: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in known:
+            responses = unpacked(name, folder)
+            known[name] = folder / "runs" / responses.stem / "chair"
+            command = ["score", "chair", "--responses", str(responses), "--label", responses.stem, "--references"]
+            references = assets / "chair" / "coco_gt_objects.json"
+            assert main([*command, str(references), "--output-path", str(folder / "runs")]) == 0
+        return known[name]
+
+    return run
+
+
+@pytest.mark.usefixtures("nltk_data")
+@pytest.mark.parametrize(("base", "file", "recall", "chair_s", "there", "verdict"), RELEASED)
+def test_released_files_beside_their_bases_by_command(
+    by_command, tmp_path: Path, base: str, file: str, recall: float, chair_s: float, there: float, verdict: str
+) -> None:
+    run, output = by_command(file), tmp_path / "front.json"
+    command = ["front", str(run), "--base", str(by_command(BASES[base])), "--format", "json"]
+    assert main([*command, "--output", str(output)]) == 0
+    ((placed,),) = [front["runs"] for front in json.loads(output.read_text())]
+    headline = placed["metrics"][0]
+    assert (round(headline["level"], 1), round(headline["other"], 1)) == (recall, chair_s)
+    assert headline["fronts"][0]["base"] == pytest.approx(there, abs=SPLITTERS["released"] + 0.05)
+    assert headline["verdict"] == verdict
+
+
+@pytest.mark.usefixtures("nltk_data")
+def test_halc_at_64_tokens_hallucinates_twice_as_much_as_the_first_sentence_of_its_base(by_command, capsys) -> None:
+    """They are of other images, so the command compares them only by force; their figures stand apart."""
+    base, run = by_command(BASES["64 tokens"]), by_command(HALC_64)
+    (front,) = read_fronts(load_run(base))
+    first = front.points["sentences"][1]
+    assert [round(first[name].value, 1) for name in ("recall", "chair_s")] == [44.5, 7.4]
+    own = load_run(run).intervals()
+    assert [round(own[name].value, 1) for name in ("recall", "chair_s")] == [43.5, 16.6]
+    assert main(["front", str(run), "--base", str(base)]) == 1
+    said = capsys.readouterr().err
+    assert "not measured alike: ids (hash of the item ids)" in said
+    assert "--force" in said

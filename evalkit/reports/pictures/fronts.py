@@ -8,6 +8,7 @@ than the base that says as much.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from evalkit.analysis.front import WHOLE, CurvePoint, RunFront, curve_points
@@ -80,13 +81,14 @@ def draw(canvas: Canvas, front: RunFront, base: str, placed: Sequence[Placed], i
     _axes(canvas, scale, front.at, metric)
     for name, points in lines.items():
         _curve(canvas, scale, name, points)
-    for number, (name, x, y) in enumerate(runs):
-        assert x is not None
-        assert y is not None
-        colour = COLOURS[number % len(COLOURS)]
-        canvas.dot(scale.point(x, y), 5, colour)
-        labels.put(scale.point(x, y), one_line(name), 12, colour)
     taken = [scale.point(x, y) for _, x, y in runs if x is not None and y is not None]
+    line = [scale.point(mark.level, mark.value) for mark in next(iter(lines.values()))]
+    labels.keep_off(_along(line), 2)
+    labels.keep_off([*taken, *line], 5)
+    for number, ((name, _, _), place) in enumerate(zip(runs, taken, strict=True)):
+        colour = COLOURS[number % len(COLOURS)]
+        canvas.dot(place, 5, colour)
+        labels.put(place, one_line(name), 12, colour)
     for mark in reversed(next(iter(lines.values()))):  # "all" first: the last points lie close together
         place = scale.point(mark.level, mark.value)
         if mark.cut is None or mark.level < scale.x[0]:
@@ -97,7 +99,7 @@ def draw(canvas: Canvas, front: RunFront, base: str, placed: Sequence[Placed], i
     title = f"{one_line(base)}: all, and cut after each sentence (dashed: after words)"
     if front.front.answers:
         title = f"{one_line(base)}, its answers shifted blindly towards {' or '.join(front.front.answers)}"
-    canvas.text((LEFT, 20), title, 13, BASE)
+    canvas.text((LEFT, 15), title, 13, BASE)
 
 
 def _lines(front: RunFront, metric: Metric, levels: Sequence[float]) -> dict[str, list[CurvePoint]]:
@@ -152,7 +154,7 @@ def _axes(canvas: Canvas, scale: _Scale, at: Metric, metric: Metric) -> None:
         canvas.text((x, bottom + 18), f"{value:g}", 12, BASE, "middle")
     canvas.line([(left, top), (left, bottom), (right, bottom)], "#888888")
     canvas.text(((left + right) / 2, HEIGHT - 14), _named(at), 13, BASE, "middle")
-    canvas.text((LEFT - 44, TOP), _named(metric), 13, BASE)
+    canvas.text((LEFT - 44, TOP - 6), _named(metric), 13, BASE)
 
 
 def _named(metric: Metric) -> str:
@@ -177,12 +179,25 @@ def _curve(canvas: Canvas, scale: _Scale, name: str, marks: Sequence[CurvePoint]
             canvas.dot(place, 3.5, BASE, filled=mark.cut == WHOLE)
 
 
+def _along(line: Sequence[Point]) -> list[Point]:
+    """Points of a line, a few apart."""
+    points = []
+    for (x0, y0), (x1, y1) in pairwise(line):
+        steps = max(1, round(math.dist((x0, y0), (x1, y1)) / 6))
+        points += [(x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps) for step in range(steps)]
+    return points
+
+
 class _Labels:
     """Places texts beside points so that none covers another."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
         self._taken: list[tuple[float, float, float, float]] = []
+
+    def keep_off(self, places: Sequence[Point], radius: float) -> None:
+        """Let no text cover these dots."""
+        self._taken += [(x - radius, y - radius, x + radius, y + radius) for x, y in places]
 
     def put(self, place: Point, text: str, size: float, colour: str, needed: bool = True) -> None:
         """Write a text beside a point, at the first free place of some; without one, only a text that is needed."""

@@ -206,6 +206,28 @@ def test_a_benchmark_without_a_front_says_so(tmp_path: Path, capsys: pytest.Capt
     assert "run.json is missing" in capsys.readouterr().err
 
 
+def test_a_run_of_failures_has_nothing_to_cut(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "failed.jsonl").write_text("".join(json.dumps({"image_id": n, "caption": None}) + "\n" for n in range(60)))
+    assert score(data, "failed") == 2
+    for runs in (("failed",), ("better",)):
+        assert front(data, *runs, base=f"{data}/runs/failed/chair") == 1
+        assert "no response has a score that could be cut short: all of them failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("caption", "recall"),
+    [("Dog", 50.0), ("  \n", 0.0), ("Ein Hund liegt auf der Couch. Daneben ist eine Katze.", 50.0),
+     ("一只狗坐在沙发上。旁边有一只猫。", 0.0), ("<think>A cat?</think>A dog.", 50.0)],
+)  # fmt: skip
+def test_odd_captions_are_not_beyond(data: Path, caption: str, recall: float) -> None:
+    rows = [json.dumps({"image_id": n, "caption": caption}) + "\n" for n in range(60)]
+    (data / "odd.jsonl").write_text("".join(rows))
+    assert score(data, "odd") == 0
+    assert front(data, "odd", base=f"{data}/runs/base/chair", output=f"{data}/out.json", format="json") == 0
+    ((placed,),) = [found["runs"] for found in json.loads((data / "out.json").read_text())]
+    assert (placed["verdict"], placed["metrics"][0]["level"]) == ("on", recall)
+
+
 def test_verdicts_on_whole_responses_are_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"index": n, "question": "What? Options: A: x, B: y", "answer": "A", "category": "c"} for n in range(4)]
     lines = [json.dumps(row | {"l2_category": "d"}) + "\n" for row in rows]
