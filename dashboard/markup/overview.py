@@ -39,7 +39,8 @@ def matrix_html(boards: Sequence[Board]) -> str:
 
 
 def overview_board(board: Board, details: bool) -> str:
-    """All metrics of the runs of one protocol, the best first; baselines and published rows below, marked."""
+    """All metrics of the runs of one protocol, the best first; below, marked: blind runs, baselines, published rows."""
     metrics = [metric for metric in board.metrics if details or not metric.detail]
-    links: Mapping[str, str] = {run.name: f"samples?{urlencode({'run': run.name})}" for run in board.runs}
+    runs = [*board.runs, *(entry.run for entry in board.blind)]
+    links: Mapping[str, str] = {run.name: f"samples?{urlencode({'run': run.name})}" for run in runs}
     return board_html(board, metrics, baselines=True, words=True, links=links)

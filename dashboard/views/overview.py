@@ -110,7 +110,9 @@ def _board(board: Board) -> None:
                 say(f"{run.label}: {flag.text}", "error" if flag.disqualifies else "warning")
     with st.expander("Signatures", icon=":material/fingerprint:"):
         st.html(key_values_html({"all": board.signature}))
-        st.html(key_values_html({run.name: run.signature.long() for run in board.runs}))
+        st.html(
+            key_values_html({run.name: run.signature.long() for run in (*board.runs, *(e.run for e in board.blind))})
+        )
 
 
 def _export(shown: list[Board], board: Board) -> None:

@@ -47,15 +47,24 @@ class Entry:
         return self.run.disqualified
 
 
+ABLATION = "image_ablation"
+UNSEEN = {"none": "no image", "swapped": "swapped images", "noise": "noise for images"}
+BLIND_FIELDS = frozenset({ABLATION, "images"})  # in which a blind run differs from one that sees
+
+
 @dataclass(frozen=True)
 class Board:
-    """Runs of one protocol, the best first by the headline metric, and published rows beside them."""
+    """Runs of one protocol, the best first by the headline metric, and what they are to be seen beside.
+
+    blind  runs of the same protocol in which the model does not see the image; they are not ranked
+    """
 
     benchmark: str
     signature: str
     metrics: Sequence[Metric]
     entries: Sequence[Entry]
     published: Sequence[PublishedRow] = ()
+    blind: Sequence[Entry] = ()
 
     @property
     def runs(self) -> list[RunSummary]:
@@ -75,12 +84,39 @@ class Board:
 def boards(runs: Sequence[RunSummary], published: Sequence[PublishedRow] = (), mark_best: bool = True) -> list[Board]:
     """One board for each protocol among the runs: what was not measured alike never shares a table.
 
+    Runs in which the model did not see the image stand below those that do and are otherwise alike, as baselines do.
+
     Args:
         published: rows of any benchmarks; each board takes its own.
         mark_best: find out which differences are significant, among runs that are read with their records (costs a
             paired comparison for every two).
     """
-    return [_board(alike, published, mark_best) for alike in _alike(runs)]
+    protocols = _alike(runs)
+    seeing = [alike for alike in protocols if ablation(alike[0]) is None]
+    below: dict[int, list[RunSummary]] = {}
+    alone = []
+    for unseen in (alike for alike in protocols if ablation(alike[0]) is not None):
+        hosts = (place for place, alike in enumerate(seeing) if _differ_in_sight(alike[0], unseen[0]))
+        host = next(hosts, None)
+        if host is None:
+            alone.append(unseen)
+        else:
+            below.setdefault(host, []).extend(unseen)
+    shown = [_board(alike, published, mark_best, below.get(place, ())) for place, alike in enumerate(seeing)]
+    shown += [_board(alike, published, mark_best) for alike in alone]
+    return sorted(shown, key=lambda board: board.benchmark)
+
+
+def ablation(run: RunSummary) -> str | None:
+    """What the model saw instead of the image, in words; None for an ordinary run."""
+    kind = run.signature.protocol.get(ABLATION)
+    return None if kind is None else UNSEEN.get(kind, kind)
+
+
+def _differ_in_sight(first: RunSummary, second: RunSummary) -> bool:
+    """Whether two runs differ in nothing but in what was shown."""
+    fields = {difference.field for difference in differences(first.signature, second.signature)}
+    return first.benchmark == second.benchmark and fields <= BLIND_FIELDS
 
 
 def _alike(runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
@@ -100,7 +136,12 @@ def _alike(runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
     return sorted(together, key=lambda alike: (alike[0].benchmark, -len(alike)))
 
 
-def _board(runs: Sequence[RunSummary], published: Sequence[PublishedRow], mark_best: bool) -> Board:
+def _board(
+    runs: Sequence[RunSummary],
+    published: Sequence[PublishedRow],
+    mark_best: bool,
+    blind: Sequence[RunSummary] = (),
+) -> Board:
     entries = [Entry(label, run) for label, run in zip(distinct_labels(runs), runs, strict=True)]
     by_label = {entry.label: entry for entry in entries}
     headline = runs[0].metrics[0]
@@ -113,7 +154,8 @@ def _board(runs: Sequence[RunSummary], published: Sequence[PublishedRow], mark_b
     best = _best(entries) if mark_best else {}
     placed = [replace(by_label[label], best=frozenset(best.get(label, ()))) for label in order]
     own = [row for row in published if row.benchmark == runs[0].benchmark]
-    return Board(runs[0].benchmark, str(runs[0].signature), runs[0].metrics, placed, own)
+    below = [Entry(label, run) for label, run in zip(distinct_labels(blind), blind, strict=True)]
+    return Board(runs[0].benchmark, str(runs[0].signature), runs[0].metrics, placed, own, below)
 
 
 def _best(entries: Sequence[Entry]) -> dict[str, set[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evalkit.analysis.leaderboard import Board
+from evalkit.analysis.leaderboard import Board, Entry, ablation
 from evalkit.metrics import Metric
 from evalkit.reports.tables import arrow
 from evalkit.reports.templating import rendered
@@ -30,11 +30,11 @@ class Figure:
 class BoardRow:
     """One row of a board.
 
-    source  where the figures come from, of baselines and published rows
+    source  where the figures come from, of baselines and published rows; of blind ones what was shown for the image
     run     None for rows that are no runs
     """
 
-    kind: Literal["run", "baseline", "published"]
+    kind: Literal["run", "blind", "baseline", "published"]
     label: str
     figures: Sequence[Figure]
     n: str = NONE
@@ -46,7 +46,7 @@ class BoardRow:
     @property
     def tags(self) -> list[tuple[str, int, str, bool]]:
         """See `tags_of`."""
-        return [] if self.run is None else tags_of(self.run)
+        return tags_of(self.run) if self.run is not None and self.kind == "run" else []
 
 
 def tags_of(run: RunSummary) -> list[tuple[str, int, str, bool]]:
@@ -59,25 +59,28 @@ def tags_of(run: RunSummary) -> list[tuple[str, int, str, bool]]:
 
 
 def board_rows(board: Board, metrics: Sequence[Metric], baselines: bool = False) -> list[BoardRow]:
-    """The rows of a board in order, one figure per metric: runs, baselines if asked for, published rows."""
-    rows = [
-        BoardRow(
-            "run",
-            entry.label,
-            [_figure(entry.values.get(metric.name), metric.name in entry.best) for metric in metrics],
-            "{}/{}".format(*entry.run.counted),
-            ", ".join(f"{stage} {count}" for stage, count in entry.run.failures.items()) or NONE,
-            NONE if entry.run.words is None else f"{entry.run.words:.1f}",
-            run=entry.run,
-        )
-        for entry in board.entries
-    ]
+    """The rows of a board in order, one figure per metric: runs, blind runs, baselines if asked for, published rows."""
+    rows = [_run_row("run", entry, metrics) for entry in board.entries]
+    rows += [_run_row("blind", entry, metrics) for entry in board.blind]
     for name, values in board.baselines.items() if baselines else ():
         rounded = {metric: round(value, 1) for metric, value in values.items() if isinstance(value, int | float)}
         rows.append(BoardRow("baseline", name, _printed(rounded, metrics), source="constant answers"))
     for row in board.published:
         rows.append(BoardRow("published", row.name, _printed(row.values, metrics), source=str(row.source)))
     return rows
+
+
+def _run_row(kind: Literal["run", "blind"], entry: Entry, metrics: Sequence[Metric]) -> BoardRow:
+    return BoardRow(
+        kind,
+        entry.label,
+        [_figure(entry.values.get(metric.name), metric.name in entry.best) for metric in metrics],
+        "{}/{}".format(*entry.run.counted),
+        ", ".join(f"{stage} {count}" for stage, count in entry.run.failures.items()) or NONE,
+        NONE if entry.run.words is None else f"{entry.run.words:.1f}",
+        source=ablation(entry.run) or "",
+        run=entry.run,
+    )
 
 
 def _figure(value: Interval | None, best: bool) -> Figure:

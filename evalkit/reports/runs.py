@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.analysis.leaderboard import Board, boards
+from evalkit.analysis.leaderboard import Board, Entry, ablation, boards
 from evalkit.analysis.published import PublishedRow
 from evalkit.errors import UsageError
 from evalkit.files.spreadsheet import csv_text
@@ -124,10 +124,12 @@ def board_table(
     notes += [f"! {entry.label}: {flag.text}" for entry in board.entries for flag in entry.flags]
     notes += [f"[{number}] {source}" for source, number in sources.items()]
     notes += [f"? {row.name}: {name}: {doubt}" for row in board.published for name, doubt in row.doubtful.items()]
+    if board.blind:
+        notes.append("blind: the model did not see the image; not ranked")
     if any(entry.best for entry in board.entries):
         notes.append("bold or *: better than every other run here, p < 0.05 after Holm's correction")
     if signatures:
-        notes += [f"{entry.label}: {entry.run.signature.long()}" for entry in board.entries]
+        notes += [f"{entry.label}: {entry.run.signature.long()}" for entry in (*board.entries, *board.blind)]
     else:
         notes.append(board.signature)
     return Table(columns, rows, board.benchmark, notes)
@@ -145,6 +147,8 @@ def _cells(row: BoardRow, sources: Mapping[str, int] | None = None, words: bool 
         name = f"published: {row.label} [{(sources or {})[row.source]}]"
     elif row.kind == "baseline":
         name = f"baseline: {row.label}"
+    elif row.kind == "blind":
+        name = f"blind: {row.label} ({row.source})"
     figures = [Cell(str(figure), figure.best) for figure in row.figures]
     return [Cell(name), *figures, *([Cell(row.words)] if words else []), Cell(row.n), Cell(row.failed)]
 
@@ -176,20 +180,8 @@ def _board_json(board: Board) -> dict[str, Any]:
         "benchmark": board.benchmark,
         "signature": board.signature,
         "metrics": [metric.as_dict() for metric in board.metrics],
-        "runs": [
-            {
-                "label": entry.label,
-                "path": str(entry.run.path) if entry.run.path else None,
-                "metrics": {name: value.as_dict() for name, value in entry.values.items()},
-                "groups": entry.groups,
-                **dict(zip(("n_scored", "n_total"), entry.run.counted, strict=True)),
-                "failures": entry.run.failures,
-                "checks": dict(entry.run.checks),
-                "disqualified": entry.disqualified,
-                "signature": entry.run.signature.long(),
-            }
-            for entry in board.entries
-        ],
+        "runs": [_entry_json(entry) for entry in board.entries],
+        "blind": [_entry_json(entry) | {"shown": ablation(entry.run)} for entry in board.blind],
         "published": [
             {
                 "model": row.model,
@@ -203,11 +195,25 @@ def _board_json(board: Board) -> dict[str, Any]:
     }
 
 
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "label": entry.label,
+        "path": str(entry.run.path) if entry.run.path else None,
+        "metrics": {name: value.as_dict() for name, value in entry.values.items()},
+        "groups": entry.groups,
+        **dict(zip(("n_scored", "n_total"), entry.run.counted, strict=True)),
+        "failures": entry.run.failures,
+        "checks": dict(entry.run.checks),
+        "disqualified": entry.disqualified,
+        "signature": entry.run.signature.long(),
+    }
+
+
 def _csv_rows(board: Board, baselines: bool) -> Iterator[dict[str, Any]]:
-    for entry in board.entries:
+    for kind, entry in [("run", entry) for entry in board.entries] + [("blind", entry) for entry in board.blind]:
         common = {
             "benchmark": board.benchmark,
-            "kind": "run",
+            "kind": kind,
             "label": entry.label,
             "flags": "; ".join(flag.text for flag in entry.flags),
             "signature": entry.run.signature.long(),

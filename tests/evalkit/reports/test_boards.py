@@ -14,7 +14,7 @@ from evalkit.harness.stages import evaluate
 from evalkit.reports.boards import board_html, board_rows
 from evalkit.reports.runs import report
 from evalkit.reports.templating import rendered
-from evalkit.runs.run import RunSummary, load_run
+from evalkit.runs.run import Run, RunSummary, load_run
 
 SOURCE = Source("Paper", "v1", "Table 1", "its authors", "none", "complement", "paper")
 
@@ -43,6 +43,29 @@ def test_a_row_holds_the_same_figures_for_every_medium(run):
     assert first.figures[0].limits in shown
     assert "measured by its authors" in shown
     assert "measured by its authors" in report([run], "markdown", published=board.published)
+
+
+def blind(run: Run, kind: str, **more: object) -> Run:
+    return Run({**run.manifest, "label": kind, "image_ablation": kind, "images": kind, **more}, run.rows)
+
+
+def test_blind_runs_stand_below_those_that_see_and_are_never_ranked(run):
+    (board,) = boards([blind(run, "none"), run, blind(run, "swapped")])
+    assert [(row.kind, row.label, row.source) for row in board_rows(board, run.metrics)] == [
+        ("run", run.label, ""),
+        ("blind", "none", "no image"),
+        ("blind", "swapped", "swapped images"),
+    ]
+    assert "blind: none (no image)" in report([run, blind(run, "none")])
+    assert '"shown": "no image"' in report([run, blind(run, "none")], "json")
+    assert [line.split(",")[1] for line in report([run, blind(run, "none")], "csv").splitlines()].count("blind") > 0
+    assert "blind: no image</span>" in board_html(board, run.metrics)
+
+
+def test_a_blind_run_that_is_measured_otherwise_has_a_table_of_its_own(run):
+    shown = boards([run, blind(run, "noise", ids="others"), blind(run, "none", prompts="others")])
+    assert [[entry.label for entry in board.entries] for board in shown] == [[run.label], ["noise"], ["none"]]
+    assert all(not board.blind for board in shown)
 
 
 def test_published_rows_of_an_earlier_report_are_read_back(run, tmp_path):
