@@ -21,7 +21,7 @@ from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
 
-ALIGN = """a training takes a checkpoint that transformers loads and makes a folder with another;
+ALIGN = """Training takes a checkpoint that transformers can load and writes a new one to a folder.
 Rerun the same command to resume a stopped run. Settings are those of a preset,
 --set changes them; an unknown name lists them all.
 
@@ -35,10 +35,10 @@ several GPUs, for ddpo and rlaif (FSDP, DeepSpeed: the files in aligners/profile
 """
 DDPO = """Dense DPO (RLHF-V): tokens in which `chosen` differs from `rejected` count gamma times.
 
-One pair a line in --data, image paths beginning at the file's folder:
+One pair per line in --data, image paths relative to the file's folder:
   {"id": "1", "image": "a.jpg", "prompt": "...", "chosen": "...", "rejected": "..."}
 `evalkit pairs FILE` counts what is in a file. Pairs that cannot be trained on (an empty
-response, twice the same text, too long) are left out and counted; an image that does
+response, the same text twice, too long) are left out and counted; an image that does
 not open is an error, or with --set bad_images=skip counted too.
 """
 RLAIF = """Online feedback (RLAIF-V), in rounds: the policy answers each prompt several times, the
@@ -48,7 +48,7 @@ fewer refuted claims are preferred, and DPO trains on the pairs.
 One command does it all. With --stage each step is a command of its own, which holds one
 model and may run on other devices or another machine; --launcher trains on several GPUs.
 
-One prompt a line in --prompts, image paths beginning at the file's folder:
+One prompt per line in --prompts, image paths relative to the file's folder:
   {"id": "1", "image": "a.jpg", "prompt": "..."}
 """
 FACT_RLHF = """Fact-augmented RLHF (LLaVA-RLHF): a reward model that reads true sentences about the
@@ -63,7 +63,7 @@ image, then RL against it. The files are lists (facts: an object) in LLaVA-RLHF'
 
 An image without facts is an error, or with --set missing_facts=skip left out and counted.
 """
-COMPARE = """Score every checkpoint on every benchmark, then one table a benchmark: values with
+COMPARE = """Score every checkpoint on every benchmark, then print one table per benchmark: values with
 intervals, and paired differences to the first checkpoint.
 """
 
@@ -84,7 +84,7 @@ def add_commands(commands: Any) -> None:
 
     add_pairs_command(commands)
 
-    demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, some minutes")
+    demo = commands.add_parser("demo", help="everything on a miniature world: no download, no GPU, a few minutes")
     demo.add_argument("--output-path", type=Path, default=Path("demo"), metavar="DIR")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--scenes", type=positive, default=200, metavar="N", help="test scenes (default 200)")
@@ -148,7 +148,9 @@ def _add_rlaif(methods: Any) -> None:
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="jsonl with id, image, prompt")
     add_role_arguments(parser)
     add_stage_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of sampling and drawing pairs; training has --set seed=N")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of sampling and drawing pairs; for training use --set seed=N"
+    )
     parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
     parser.set_defaults(command=align_rlaif)
 

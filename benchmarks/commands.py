@@ -61,11 +61,11 @@ def _add_run_commands(commands: Any) -> None:
         "--check-parity",
         type=positive,
         metavar="N",
-        help="first prove on N items that batched text equals batch-1 text",
+        help="first check on N items that batched text equals batch-1 text",
     )
     run.set_defaults(command=run_benchmarks)
 
-    generate = commands.add_parser("generate", help="only ask the model; score later, elsewhere, with `evalkit score`")
+    generate = commands.add_parser("generate", help="only generate responses; score them later with `evalkit score`")
     add_task_arguments(generate)
     add_engine_arguments(generate)
     add_sampling_arguments(generate)
@@ -94,9 +94,9 @@ def _add_score_command(commands: Any) -> None:
         help="responses made elsewhere, joined by id or content",
     )
     score.add_argument(
-        "--format", default="auto", metavar="F", help="format of --responses (default: told by its content)"
+        "--format", default="auto", metavar="F", help="format of --responses (default: detected from the content)"
     )
-    score.add_argument("--partial", action="store_true", help="allow responses for a part of the items")
+    score.add_argument("--partial", action="store_true", help="accept responses to only some of the items")
     score.add_argument("--label", help="name of the model in tables (default: the file's name)")
     add_task_options(score)
     add_judge_arguments(score)
@@ -106,7 +106,7 @@ def _add_score_command(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="what a judge wrote elsewhere, joined by id; nobody is asked (--judge then only names who wrote it)",
+        help="replies that a judge wrote elsewhere, joined by id; no judge is called (--judge only names it)",
     )
     add_forecast_argument(score)
     add_result_arguments(score)
@@ -218,7 +218,8 @@ def finish(summaries: "list[Summary]", tolerance: float) -> int:
     for summary in over:
         print(
             f"evalkit: {summary.run_dir}: {summary.n_total - summary.n_scored} of {summary.n_total} samples failed, "
-            f"more than the tolerated {tolerance:.0%}, e.g. {summary.first_failure}; the same command tries them again",
+            f"more than the tolerated {tolerance:.0%}, e.g. {summary.first_failure}; "
+            "rerun the same command to retry them",
             file=sys.stderr,
         )
     return EXIT_FAILURES if over else 0

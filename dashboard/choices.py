@@ -55,7 +55,7 @@ def choose(label: str, parameter: str, options: Sequence[str]) -> str:
     asked, last = st.query_params.get(parameter), st.session_state.get(kept)
     moved = asked not in (None, last)
     if moved and asked not in options:
-        say(f"{asked!r} is not here (any more); another {label.lower()} was chosen instead", "warning")
+        say(f"{asked!r} is no longer available; another {label.lower()} was chosen", "warning")
     wanted = (asked if moved else None, st.session_state.get(key), asked, last, options[0])
     st.session_state[key] = next(value for value in wanted if value in options)
     value: str = st.selectbox(label, options, key=key)

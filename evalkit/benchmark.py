@@ -161,7 +161,7 @@ class Benchmark(ABC):
         """
 
     def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
-        """Scores of a sample's response cut after so many characters, for fronts: exactly those of the cut texts.
+        """Scores of a sample's response cut at some characters, for fronts: exactly those of the cut texts.
 
         Default: every cut is scored as any text. A benchmark whose judge names single claims or objects counts those
         that end in the kept text, from the reply that is stored with the sample; nobody is asked again.

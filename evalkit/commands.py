@@ -39,7 +39,7 @@ def add_commands(commands: Any) -> None:
     )
     compare.add_argument("--method", choices=("expanded", "percentile", "bca"), default="expanded")
     compare.add_argument("--format", choices=FORMATS, default="terminal")
-    compare.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
+    compare.add_argument("--output", type=Path, metavar="FILE", help="also write it to this file")
     compare.set_defaults(command=compare_runs)
 
     add_convert(commands)

@@ -22,7 +22,7 @@ class EngineError(EvalkitError):
 
 
 class BudgetReachedError(EvalkitError):
-    """What judging may cost is used up; finished verdicts are kept, the same command with a larger budget continues."""
+    """What judging may cost is used up; finished verdicts are kept, rerun it with a larger budget to resume."""
 
 
 class RecordError(EvalkitError):
@@ -34,4 +34,4 @@ class TrainingError(EvalkitError):
 
 
 class StoppedError(EvalkitError):
-    """A signal asked the program to stop; what was finished is kept; the same command resumes."""
+    """A signal asked the program to stop; what was finished is kept, and rerunning the same command resumes."""

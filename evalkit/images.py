@@ -5,7 +5,7 @@ lies here and nowhere else, and it
 
 * turns the picture upright, as its EXIF orientation says (a telephone stores its photographs sideways);
 * brings 16-bit, 32-bit and float samples down to 8 bits over their whole range, instead of clipping them to white;
-* refuses what is no image, is cut off, or has more than MAX_PIXELS pixels, and names the file.
+* refuses what is not an image, is cut off, or has more than MAX_PIXELS pixels, and names the file.
 
 A benchmark that embeds its images (base64, Parquet) extracts them once into a folder (`evalkit.files.embedded`), so
 that every layer above sees one kind of image only.
@@ -94,7 +94,7 @@ class ImageFile:
     def for_server(self) -> tuple[str, bytes]:
         """(media type, bytes) to send: the file's own bytes where every server shows them as `open` does, else a PNG.
 
-        The file is written anew if it is not upright, deeper than 8 bits, or of a format that servers refuse (MPO,
+        The file is encoded again if it is not upright, deeper than 8 bits, or of a format that servers refuse (MPO,
         TIFF, BMP) or show the first picture of at best (GIF, animations).
 
         Raises:

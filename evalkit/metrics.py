@@ -52,7 +52,7 @@ class Metric:
 
     name              as printed, e.g. "chair_i"
     formula           count names, numbers, + - * / and parentheses; x / 0 is undefined (nan, reported as None)
-    higher_is_better  None where there is no better direction (a response length)
+    higher_is_better  None if there is no better direction (a response length)
     unit              "percent" (0-100), "points" (a scale of its own), "words", "tokens"
     role              "rate" of hallucination | "quality" (recall, cover, accuracy) | "length"
     detail            an alternative reading of another metric: in tables of its own

@@ -120,7 +120,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """item + response + score; a record is a sample on disk. `verdict` is the judge's, where there is one."""
+    """item + response + score; a record is a sample on disk. `verdict` is the judge's, if any."""
 
     item: Item
     prompt: Prompt

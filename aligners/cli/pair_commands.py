@@ -31,7 +31,7 @@ def add_pairs_command(commands: Any) -> None:
         "--hard-subset",
         type=Path,
         metavar="FILE",
-        help="with --artifacts: write the pairs that the texts alone do not tell (pairs.jsonl)",
+        help="with --artifacts: write the pairs that cannot be told from the texts alone (pairs.jsonl)",
     )
     pairs.add_argument(
         "--to", metavar="FORM", help="write the usable pairs for trl, llama-factory, ms-swift, llava or evalkit"
@@ -59,7 +59,7 @@ def describe_pairs(options: argparse.Namespace) -> int:
     if options.build is not None:
         return build_pairs(options)
     if options.hard_subset is not None and not options.artifacts:
-        raise UsageError("--hard-subset is found with --artifacts")
+        raise UsageError("--hard-subset needs --artifacts")
     if (options.to is None) != (options.output_path is None):
         raise UsageError("--to and --output-path belong together: the form, and the file to write")
     written = options.output_path or options.hard_subset
@@ -72,7 +72,11 @@ def describe_pairs(options: argparse.Namespace) -> int:
         print(f"  {count:,} {reason}")
     blind = sum(pair.image is None for pair in usable)
     if blind:
-        mixed = "training refuses a mixture, train them apart" if blind < len(usable) else "training sees text alone"
+        mixed = (
+            "training refuses a mixture; train on them separately"
+            if blind < len(usable)
+            else "training will see only text"
+        )
         print(f"  {blind:,} have no image: {mixed}")
     if usable:
         chosen = sum(len(pair.chosen.split()) for pair in usable) / len(usable)
@@ -127,12 +131,14 @@ def _show_artifacts(pairs: "Sequence[Pair]", hard_subset: Path | None) -> None:
         print(f"  {cue:<10} {accuracy.text()} %")
     print(f"  the longer response is the chosen one in {artifacts.longer.text()} % of pairs")
     print(
-        "what tells most (in chosen, in rejected; a length: its mean):" if artifacts.found else "no artifact is shown"
+        "most telling features (in chosen, in rejected; for a length, its mean):"
+        if artifacts.found
+        else "no artifact found"
     )
     for telling in artifacts.telling if artifacts.found else ():
         side = "chosen" if telling.weight > 0 else "rejected"
         print(f"  {telling.feature:<32} {telling.chosen:6.1f} {telling.rejected:6.1f}   speaks for {side}")
-    print(f"hard subset: {len(artifacts.hard):,} of {artifacts.pairs:,} pairs are not told by the texts")
+    print(f"hard subset: {len(artifacts.hard):,} of {artifacts.pairs:,} pairs cannot be told from the texts")
     if hard_subset is not None:
         hard = (pair for pair in pairs if pair.id in artifacts.hard)
         write_pairs(hard_subset, (replace(p, image=p.image and str((p.folder / p.image).resolve())) for p in hard))

@@ -8,7 +8,7 @@ train on as many processes as torchrun or accelerate start. In the output folder
     reward/         the reward model with its held-out accuracy
     training.jsonl  one line a rollout
     checkpoints/    rollout-N: policies along the way, if `keep_checkpoints` asks for them
-    stages.json     what is finished, for the same command to go on from
+    stages.json     what is finished, so that the same command resumes there
     card.json and the checkpoint itself
 """
 

@@ -1,7 +1,7 @@
 """Bookkeeping of a training run: ownership, log, resume point.
 
 training.jsonl                    one line per logged step: loss, metrics of the method, learning rate, seconds
-training/settings.json            what this run trains, so that the same command resumes it and no other
+training/settings.json            what this run trains, so that rerunning the same command resumes this run and no other
 training/steps/checkpoint-N       for going on after a kill; removed when training is finished
 checkpoints/step-N                those that were to stay
 """

@@ -75,7 +75,7 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--benchmark",
         metavar="PACKAGE.MODULE:CLASS",
-        help="a benchmark of your own that a stored run names; code that only a run folder names is not started",
+        help="a benchmark of your own that a stored run names; code named only by a run folder is not run",
     )
     group.add_argument(
         "--thoughts",
@@ -114,7 +114,7 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
 def add_forecast_argument(parser: argparse.ArgumentParser) -> None:
     """--dry-run, for commands that can say beforehand what they take."""
     parser.add_argument(
-        "--dry-run", action="store_true", help="say how many generations and judge calls this takes, and stop"
+        "--dry-run", action="store_true", help="print how many generations and judge calls this takes, and stop"
     )
 
 

@@ -32,7 +32,7 @@ def add_export_command(commands: Any) -> None:
         help="csv: no apostrophe before a text that a spreadsheet would run as a formula",
     )
     export.add_argument(
-        "--template", type=Path, metavar="FILE", help="the authors' file to fill, where the format does"
+        "--template", type=Path, metavar="FILE", help="the authors' file to fill in, for formats that need one"
     )
     export.set_defaults(command=export_responses)
 

@@ -48,7 +48,7 @@ def add_front_command(commands: Any) -> None:
     front.add_argument("--force", action="store_true", help="compare runs that were measured differently")
     front.add_argument("--allow", default="", metavar="A,B", help="signature fields that may differ, e.g. T,beams")
     front.add_argument("--format", choices=FORMATS, default="terminal")
-    front.add_argument("--output", type=Path, metavar="FILE", help="also write it there")
+    front.add_argument("--output", type=Path, metavar="FILE", help="also write it to this file")
     add_task_options(front)
     front.set_defaults(command=show_fronts)
 
@@ -136,7 +136,7 @@ def fronts_of(run: "Run", options: argparse.Namespace) -> "list[RunFront]":
         raise UsageError(f"{run.folder}: no response has a score that could be cut short: all of them failed")
     if not fronts:
         raise UsageError(
-            f"{run.folder}: {run.benchmark} has no front: its verdicts are on whole responses, and one cut short would "
+            f"{run.folder}: {run.benchmark} has no front: its verdicts are on whole responses, and a cut one would "
             "need new ones; there are fronts where mentions or marks are counted (CHAIR, AMBER, Object HalBench, "
             "MHumanEval) and where yes or no is asked (POPE, RePOPE, DASH-B, AMBER)"
         )

@@ -38,7 +38,7 @@ def add_inspection_commands(commands: Any) -> None:
     )
     report.add_argument("--signatures", action="store_true", help="long signatures, one per run")
     report.add_argument("--published", action="store_true", help="published figures as labelled rows of their own")
-    report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, to send around")
+    report.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with images, for sharing")
     report.add_argument("--site", type=Path, metavar="DIR", help="a static site: tables and every sample, no server")
     report.add_argument(
         "--images",
@@ -46,9 +46,9 @@ def add_inspection_commands(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="with --html or --site: pictures may be taken from there, beside EVALKIT_DATA and the runs; repeatable",
+        help="with --html or --site: also take images from this folder, beside EVALKIT_DATA and the runs; repeatable",
     )
-    report.add_argument("--model-card", action="store_true", help="as --format card: a model-index")
+    report.add_argument("--model-card", action="store_true", help="same as --format card: a model index")
     report.add_argument(
         "--hub-dataset",
         action="append",
@@ -62,11 +62,13 @@ def add_inspection_commands(commands: Any) -> None:
     doctor = commands.add_parser("doctor", help="what this machine and a data folder have, lack, and where to get it")
     doctor.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="default: all")
     doctor.add_argument("--data", type=Path, default=os.environ.get("EVALKIT_DATA"), metavar="DIR")
-    doctor.add_argument("--base-url", metavar="URL", help="also ask this server one question")
-    doctor.add_argument("--model", metavar="M", help="name to ask the server for")
-    doctor.add_argument("--checkpoint", metavar="M", help="how this folder or hub name is scored, by its config alone")
+    doctor.add_argument("--base-url", metavar="URL", help="also send one question to this server")
+    doctor.add_argument("--model", metavar="M", help="name of the model at that server")
     doctor.add_argument(
-        "--run", type=Path, metavar="RUN", help="whether the files of this run are whole and of one scoring"
+        "--checkpoint", metavar="M", help="how this folder or hub name can be run, from its configuration alone"
+    )
+    doctor.add_argument(
+        "--run", type=Path, metavar="RUN", help="check that the files of this run are complete and belong together"
     )
     doctor.set_defaults(command=examine)
 
@@ -208,7 +210,7 @@ def _images_found(files: "Sequence[DataFile]", data: Path) -> str:
     """How many image files a benchmark's folder holds, as a sentence."""
     folders = [file.path for file in files if file.option == "images"]
     if not files:
-        return "reads no file below the data folder"
+        return "needs no files in the data folder"
     if not folders:
         return "files found; its images are inside them"
     images = (path for path in (data / folders[0]).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))

@@ -16,7 +16,7 @@ def add_protocol_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         metavar="NAME",
-        help="image padding, system text, decoding and question of a published row; other options come before it: "
+        help="image padding, system text, decoding and question of a published row; other options take precedence: "
         f"{known}",
     )
 

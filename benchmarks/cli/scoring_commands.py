@@ -59,7 +59,7 @@ def score_several(options: argparse.Namespace, targets: Sequence[str], jobs: int
     if jobs == 1 or len(targets) == 1:
         return [score_stored(one) for one in single]
     if options.judge is not None:
-        raise UsageError("--jobs is for scoring without a judge: each process would ask it on its own account")
+        raise UsageError("--jobs is for scoring without a judge: each process would call the judge separately")
     with ProcessPoolExecutor(min(jobs, len(targets)), mp_context=get_context("spawn")) as pool:
         return list(pool.map(score_stored, single))
 

@@ -31,9 +31,9 @@ def show() -> None:
     rows = reliability(study, answers)
     if any(row.units for row in rows):
         st.dataframe(reliability_frame(rows), hide_index=True, alt="agreement with 95 % intervals")
-        st.caption("Intervals are clustered by image. 1 is perfect agreement, 0 what chance reaches.")
+        st.caption("Intervals are clustered by image. 1 is perfect agreement, 0 is what chance reaches.")
     else:
-        say("No item was answered by two annotators yet. `--overlap` decides how many both get.")
+        say("No item has been answered by two annotators yet; `--overlap` sets how many both get.")
     if study.gold:
         st.subheader("Known answers", anchor=False)
         st.dataframe(
@@ -48,7 +48,7 @@ def _differing(study: Study, differing: list[Disagreement]) -> None:
         return
     decided = read_state(study, ADJUDICATOR)
     open_keys = [entry.item.key for entry in differing if decided.latest(entry.item.key) is None]
-    st.caption(f"{len(differing) - len(open_keys)} decided. What is decided counts alone in every export.")
+    st.caption(f"{len(differing) - len(open_keys)} decided. A decision counts alone in every export.")
     names = {clean(entry.item.key): entry for entry in differing}
     entry = names[choose("Item", "item", list(names))]
     picture, said = st.columns([0.38, 0.62], gap="medium")

@@ -21,7 +21,7 @@ def show() -> None:
     who = visitor(study)
     if who is None:
         st.title("Annotate", anchor=False)
-        say("This page needs the link that you were sent: it ends in ?token=…", "warning")
+        say("Open this page with the link you were sent: it ends in ?token=…", "warning")
         return
     st.html(f"<h1>{escaped(study.name)}</h1><div class='hk-small'>{study.task}, {escaped(who)}</div>")
     if who == OWNER:
@@ -49,7 +49,7 @@ def _owner(study: Study) -> None:
         own = completion(study, name, read_state(study, name))
         rows.append({"annotator": name, "answered": own.done, "skipped": own.skipped, "of": own.total})
     st.dataframe(rows, hide_index=True, alt="progress of the annotators")
-    say("You look at this study as its owner. Annotators use their own links; Agreement compares what they said.")
+    say("You are viewing this study as its owner. Annotators use their own links; Agreement compares what they said.")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def show() -> None:
 def _watch() -> None:
     contents = find(Shown.from_environment())
     if not contents.unfinished:
-        say("No run is under way: every run here is scored.")
+        say("No run is in progress: every run here is scored.")
     for run in contents.unfinished:
         _run(run)
     _newest(contents)
@@ -53,7 +53,7 @@ def _run(run: Unfinished) -> None:
         facts.append(f"about {span_text(left)} left")
     st.html(f"<div>{escaped(' · '.join(facts))}</div>")
     if run.done >= run.wanted:
-        st.html(notice(f"All responses are there; scoring is under way, or `evalkit score {run.path}` does it."))
+        st.html(notice(f"All responses are there; scoring is in progress, or run `evalkit score {run.path}`."))
     elif age > STILL_AFTER_S:
         st.html(notice("Nothing new for a while: perhaps stopped. Rerun the same command to resume.", "warning"))
     checks = checks_so_far(run)

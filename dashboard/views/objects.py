@@ -34,7 +34,7 @@ def show() -> None:
     show_scenes(run)
     cells = remembered(("cells", most), [run], lambda: co_occurrence(run, names, most))
     if cells.empty:
-        say("The records of this run list no reference objects: nothing to set beside.")
+        say("The records of this run list no reference objects: nothing to compare with.")
         return
     st.subheader("Co-occurring objects", anchor=False)
     st.caption(

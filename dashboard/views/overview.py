@@ -26,7 +26,7 @@ def show() -> None:
         return
     runs = _filtered(contents.runs)
     if not runs:
-        say("No run passes these filters.")
+        say("No runs pass these filters.")
         return
     shown = boards(runs, _published(), mark_best=False)
     st.html(matrix_html(shown))

@@ -56,7 +56,7 @@ def show() -> None:
     if st.toggle("Truncation front and scenes", key="whole", bind="query-params"):
         show_whole_run(info, run, beside)
     if lines.empty:
-        say(f"None of the {len(frame):,} samples passes these filters.")
+        say(f"None of the {len(frame):,} samples pass these filters.")
         return
     _browse(info, run, lines, beside)
 
@@ -162,7 +162,7 @@ def _position(run: Run, places: Sequence[int]) -> int:
             st.session_state["open_sample"] = asked, sample
             return index
     if st.session_state.get("open_sample") != (asked, sample):
-        say("The sample that this address names is not among those that pass the filters.", "warning")
+        say("The sample in this address does not pass the filters.", "warning")
     for name in ("id", "sample"):
         st.query_params.pop(name, None)
     return 0

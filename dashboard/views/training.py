@@ -110,7 +110,7 @@ def _pairs(alignment: Alignment) -> None:
         pair for pair in pairs if text.lower() in f"{pair['prompt']}\n{pair['chosen']}\n{pair['rejected']}".lower()
     ]
     if not shown:
-        say("No pair holds this text.")
+        say("No pair contains this text.")
         return
     pages = -(-len(shown) // PAIRS_ON_A_PAGE)
     page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1

@@ -65,7 +65,7 @@ def draw_study(
     known = {item.key for item in candidates}
     missing = [key for key in gold or {} if key not in known]
     if missing:
-        raise DataError(f"the gold set speaks of items that are not in the runs: {', '.join(missing[:5])}")
+        raise DataError(f"the gold set names items that are not in the runs: {', '.join(missing[:5])}")
     certain = [item for item in candidates if item.key in (gold or {})]
     rest = [item for item in candidates if item.key not in (gold or {})]
     wanted = len(rest) if items is None else max(0, items - len(certain))
@@ -141,7 +141,7 @@ def _item(key: str, row: Record, texts: Sequence[tuple[int, str]]) -> StudyItem:
 
 
 def _drawn(candidates: Sequence[StudyItem], wanted: int, stratify: str | None, seed: int) -> list[StudyItem]:
-    """So many items in drawn order; with `stratify` each value has its share of every beginning of the list."""
+    """The first `wanted` items in drawn order; with `stratify` each value has its share of every prefix."""
     order = sorted(candidates, key=lambda item: place_in_draw(seed, "draw", item.key))
     if stratify is None:
         return order[:wanted]

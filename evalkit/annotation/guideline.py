@@ -35,7 +35,7 @@ _TASKS: Mapping[Task, str] = {
 
 
 def default_guideline(task: Task, types: Sequence[str]) -> str:
-    """What annotators are told unless the study's owner says something else; Markdown."""
+    """The default instructions to annotators; Markdown."""
     listed = "\n".join(f"* **{name}**" + (f": {MEANINGS[name]}" if name in MEANINGS else "") for name in types)
     return (
         f"# What to do\n\n{_TASKS[task]}\n\n"

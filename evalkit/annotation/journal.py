@@ -122,11 +122,11 @@ def _take(state: State, study: Study, row: Mapping[str, Json], number: int) -> N
     state.last = number
     if row["action"] == "undo":
         if not lines or lines[-1].n != row["undoes"]:
-            raise ValueError(f"undoes line {row['undoes']!r}, which does not stand")
+            raise ValueError(f"undoes line {row['undoes']!r}, which is not in force")
         lines.pop()
         return
     if list(row["hashes"]) != item.hashes:
-        raise ValueError("it speaks of another response than the study holds")
+        raise ValueError("it is about another response than the study's")
     if row["action"] not in ("answer", "skip"):
         raise ValueError(f"unknown action {row['action']!r:.40}")
     answer = checked_answer(study.task, row["answer"], item.texts, study.types) if row["action"] == "answer" else None
@@ -239,7 +239,7 @@ def _same(line: Line, said: Mapping[str, Any]) -> bool:
 
 def _stale(item: str, latest: Line | None) -> str:
     when = f", at {latest.at}" if latest is not None else ""
-    return f"item {item!r:.60} was changed in another window{when}; look at what stands there and submit again"
+    return f"item {item!r:.60} was changed in another window{when}; check what is there and submit again"
 
 
 @contextmanager

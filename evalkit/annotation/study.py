@@ -2,7 +2,7 @@
 
 study.json      task, types, what is shown, annotators, the runs it was drawn from, hash of the items
 items.jsonl     the items with the very responses: a run that is generated again does not change a study
-guideline.md    what annotators are told; Markdown, may be edited while the study is open
+guideline.md    instructions to annotators; Markdown, may be edited while the study is open
 gold.jsonl      answers that are known, for an annotator's accuracy; never shown
 tokens.json     one secret per annotator and one for the owner; readable by the owner of the folder only
 journals/       one append-only journal per annotator (`evalkit.annotation.journal`)
@@ -139,7 +139,7 @@ class Study:
 
     @property
     def guideline(self) -> str:
-        """What annotators are told, as it stands now; "" where the file is gone."""
+        """The instructions to annotators as they are now; "" if the file is gone."""
         try:
             return (self.folder / GUIDELINE).read_text("utf-8")
         except (OSError, UnicodeDecodeError):
@@ -275,14 +275,14 @@ def read_study(folder: Path) -> Study:
     """Read a study folder.
 
     Raises:
-        RecordError: if it is no study, is of another schema, or a file of it is damaged or was changed.
+        RecordError: if it is not a study, is of another schema, or a file of it is damaged or was changed.
     """
     head = read_json(folder / STUDY)
     if head.get("schema") != SCHEMA:
         raise RecordError(f"{folder / STUDY}: schema version {head.get('schema')!r}; this evalkit reads {SCHEMA}")
     if head.get("items_sha256") != file_hash(folder / ITEMS):
         raise RecordError(
-            f"{folder / ITEMS} is not the file that the study was made with: answers would speak of other texts"
+            f"{folder / ITEMS} is not the file that the study was made with: answers would refer to other texts"
         )
     try:
         study = Study(

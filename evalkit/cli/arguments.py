@@ -20,7 +20,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-p", type=float)
     group.add_argument("--max-new-tokens", type=positive, metavar="N")
     group.add_argument("--top-k", type=positive, metavar="K", help="sample among the K most likely tokens")
-    group.add_argument("--repetition-penalty", type=float, metavar="P", help="above 1: repeat less; 1 is none")
+    group.add_argument("--repetition-penalty", type=float, metavar="P", help="repetition penalty; 1 turns it off")
     group.add_argument("--num-beams", type=positive, metavar="N")
     group.add_argument("--n", type=positive, metavar="N", help="responses per prompt")
     group.add_argument("--seed", type=int)

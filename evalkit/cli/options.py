@@ -90,7 +90,7 @@ def json_object(flag: str, text: str) -> dict[str, Any]:
 
 
 def _no_json(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _argument(flag: str, text: str, declared: Any) -> Any:
@@ -109,5 +109,5 @@ def _argument(flag: str, text: str, declared: Any) -> Any:
             return {"true": True, "false": False}[text.lower()]
         except (ValueError, KeyError):
             continue
-    wanted = " or ".join(kind.__name__ for kind in kinds) or "something that a command line cannot say"
+    wanted = " or ".join(kind.__name__ for kind in kinds) or "something that cannot be set from the command line"
     raise UsageError(f"{flag}={text[:60]}: expected {wanted}")

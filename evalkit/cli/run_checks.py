@@ -22,7 +22,7 @@ from evalkit.runs.records import (
 )
 from evalkit.runs.run import Run, load_run
 
-UNSEALED = "written before checksums (0.1.0): a letter that flipped would not be seen"
+UNSEALED = "written before checksums (0.1.0): a flipped bit would go unnoticed"
 Key = tuple[Any, Any]
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def _scored(folder: Path, run: Run, said: list[dict[str, Any]] | None) -> Iterat
     if (folder / FRONT).exists():
         fronts = yield from _tried("fronts", lambda: fits(run))
         if fronts is not None:
-            text = "of these records" if fronts else f"of other records; `evalkit front {folder}` makes them anew"
+            text = "of these records" if fronts else f"of other records; `evalkit front {folder}` makes new ones"
             yield Check("fronts", "ok" if fronts else "missing", text)
 
 
@@ -117,7 +117,7 @@ def _same_texts(folder: Path, run: Run, said: list[dict[str, Any]]) -> Check:
         if (key := (row["id"], row.get("sample", 0))) not in journal or journal[key] != _as_said(row["response"])
     ]
     if other:
-        more = f"{len(other)} records hold another text than {RESPONSES}, e.g. of item {other[0]!r}"
+        more = f"{len(other)} records differ in their text from {RESPONSES}, e.g. of item {other[0]!r}"
         return Check("texts", "missing", f"{more}; {remedy(folder)}")
     return Check("texts", "ok", f"the records hold the responses of {RESPONSES}")
 

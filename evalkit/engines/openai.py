@@ -45,7 +45,7 @@ FATAL_STATUS = {
     404: "no such model or address",
 }
 RETRIED_STATUS = {408, 409, 425, 429}
-UNREACHABLE_IN_ROW = 8  # so many prompts in a row without any reply: the server is gone
+UNREACHABLE_IN_ROW = 8  # prompts in a row without any reply: the server is gone
 LONGEST_WAIT_S = 600.0  # a Retry-After beyond it fails the prompt instead
 RAW_LIMIT = 2000  # characters kept of a reply that could not be read
 TOP_LOGPROBS = 20

@@ -54,7 +54,7 @@ def replace_text(path: Path, text: str, *, shared: bool = False) -> None:
 def write_output(path: Path, text: str) -> Path:
     """Write a text where the user asked for it, in one step; line ends as they are, lone surrogates kept.
 
-    A link of the user's own is followed; what is no regular file (/dev/stdout, a pipe) is written to as it is.
+    A link of the user's own is followed; anything but a regular file (/dev/stdout, a pipe) is written to as it is.
 
     Returns:
         The path.

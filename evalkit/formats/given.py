@@ -58,7 +58,7 @@ def check_objects(objects: object, known: Collection[str], where: str) -> None:
 
     Raises:
         DataError: if they are a text (its letters would be taken for objects), no collection of texts, or name
-            something that is no category.
+            something that is not a category.
     """
     if isinstance(objects, str) or not isinstance(objects, Collection) or not all(isinstance(o, str) for o in objects):
         raise DataError(f"{where}: expected a list of categories, found {objects!r:.60}")

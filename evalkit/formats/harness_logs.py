@@ -61,10 +61,10 @@ def read_log(path: Path, metric: str | None = None, task: str | None = None) -> 
     """All samples of a log.
 
     Args:
-        metric: which of its metrics; None where there is one alone.
+        metric: which of its metrics; None if there is only one.
         task: name of the task; None to read it off the file's name.
     Raises:
-        DataError: if the file is no log of a known harness, or a sample has no score; file and line are named.
+        DataError: if the file is not a log of a known harness, or a sample has no score; file and line are named.
         UsageError: if it holds several metrics and none was chosen, or not the chosen one.
     """
     rows = read_rows(path)
@@ -196,7 +196,7 @@ def _distinct(samples: Sequence[LoggedSample]) -> tuple[LoggedSample, ...]:
 
 
 def _task(harness: str, path: Path) -> str:
-    """The task's name as far as the file's name tells it."""
+    """The task's name, as far as it can be read from the file's name."""
     stem = path.name.split(".")[0]
     if harness == "lmms-eval" and "samples_" in stem:
         stem = stem.partition("samples_")[2]
@@ -204,7 +204,7 @@ def _task(harness: str, path: Path) -> str:
 
 
 def _version(harness: str, path: Path) -> str:
-    """The harness's version, where a file of results beside the log tells it; "unknown" otherwise."""
+    """The harness's version, if a file of results beside the log gives it, else "unknown"."""
     if harness != "lmms-eval" or "samples_" not in path.name:
         return "unknown"
     beside = path.with_name(path.name.partition("samples_")[0] + "results.json")

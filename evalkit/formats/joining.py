@@ -7,8 +7,8 @@ names both:
   image says what was looked at. So an image that belongs to other items than the id does wins where it (with the
   question) leaves one item; else the answer contradicts itself.
 * A question that differs from the item's is a contradiction.
-* Parts ("random/7", "popular/7") are told by a field of the answer, then by the file's name ("pope_adv.jsonl"), then by
-  elimination: items that other answers name for certain are taken.
+* Parts ("random/7", "popular/7") are read from a field of the answer, then from the file's name
+  ("pope_adv.jsonl"), then by elimination: items that other answers name for certain are taken.
 """
 
 import re
@@ -216,7 +216,7 @@ class ItemIndex:
             if fitting is not None and not fitting & same:
                 return set(), f"{_shown(answer)}: its {kind}s name different items, {min(fitting)!r} and {min(same)!r}"
             fitting = same if fitting is None else fitting & same
-        if kind in ("image", "hint"):  # an image of another question is no conflict of images: the id may still fit
+        if kind in ("image", "hint"):  # an image of another question is not a conflict of images: the id may still fit
             return fitting or set(), ""
         return fitting or set(), problem
 

@@ -1,12 +1,12 @@
 """Texts that a judge wrote elsewhere, joined to the items of a benchmark.
 
-A row tells its item by id, question_id, index or image (a number that is the item's place in some files, and its id
+A row names its item by id, question_id, index or image (a number that is the item's place in some files, and its id
 here), and holds the text under one of the names in use:
 
     reply        verdicts.jsonl of a run
     judge_text   rows of one's own
     content      LLaVA-Bench's review file
-    review, review_res  RefoMB's two passes; the second tells its item by the text of the first (review_text)
+    review, review_res  RefoMB's two passes; the second names its item by the text of the first (review_text)
     mscoco_generated_words  Object HalBench's review file: the words that the script found, with their categories; the
                  text is that list alone, as JSON
     choices      answers of an API as they came: MMHal-Bench's script lists them in the order of the questions

@@ -266,7 +266,7 @@ class Judge:
             if len(left) == before and not self._stopping:
                 raise BudgetReachedError(
                     f"budget reached ({self.budget} spent), {len(left)} prompts not asked; finished verdicts are "
-                    "kept, the same command with a larger budget continues"
+                    "kept, rerun it with a larger budget to resume"
                 )
 
     def _affordable(self, prompts: Iterable[Prompt], sampling: Sampling) -> Iterator[Prompt]:

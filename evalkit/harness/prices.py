@@ -33,7 +33,7 @@ class Price:
     usd_per_million_out: float
 
     def usd(self, tokens_in: float, tokens_out: float) -> float:
-        """Cost of so many tokens."""
+        """Cost of a number of tokens."""
         return (tokens_in * self.usd_per_million_in + tokens_out * self.usd_per_million_out) / 1e6
 
 
@@ -120,7 +120,7 @@ class Forecast:
 def forecast(
     prompts: Iterable[Prompt], requests: int, max_new_tokens: int, asked_at_most: int, price: Price | None
 ) -> Forecast:
-    """Forecast for prompts still to be asked, out of so many requests.
+    """Forecast for the prompts still to be asked, out of all requests.
 
     Args:
         asked_at_most: calls per prompt if no reply can be read.

@@ -62,7 +62,7 @@ class Plan:
     items: tuple[Item, ...]
     prompts: tuple[Prompt, ...]
     sampling: Sampling
-    origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line made it, to make it again
+    origin: Mapping[str, Json] = field(default_factory=dict)  # how the command line built it, to build it again
     decoding_known: bool = True  # False for responses made elsewhere: nothing is claimed about their decoding
     thoughts: Thoughts = STANDARD  # what is taken off a response before it is judged and scored
     asked: Asked = AS_IT_IS  # blind baselines and changed prompts
@@ -83,7 +83,7 @@ def plan(
 
     Args:
         sampling: instead of the benchmark's own decoding settings.
-        limit: the first so many items only.
+        limit: only the first `limit` items.
         shard: (i, n), 1 <= i <= n: every n-th item, starting with the i-th, for job arrays.
         origin: what a later `evalkit score` needs to build the benchmark again; kept in the manifest.
         only: ids of the items to keep, before the limit and the shard.
@@ -386,7 +386,7 @@ def stored_responses(work: Plan, run_dir: Path) -> dict[tuple[str, int], Respons
     if missing:
         raise RecordError(
             f"{path}: {len(missing)} of {len(wanted)} responses are missing, e.g. of item {missing[0][0]!r}; "
-            "run the generate stage again (the same command resumes)"
+            "rerun the same command to resume"
         )
     spoken = work.thoughts.read_all([(rows[key].get("text"), rows[key].get("finish")) for key in wanted])
     return {key: _response(key, rows[key], said) for key, said in zip(wanted, spoken, strict=True)}

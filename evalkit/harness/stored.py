@@ -178,13 +178,13 @@ def merge_shards(shards: Sequence[Path], run_dir: Path, build: Build) -> Plan:
 
 
 def _check_merged(run_dir: Path, responses: Sequence[Response], shards: Mapping[tuple[str, int], Path]) -> None:
-    """Raise RecordError if an earlier merge holds another response than a shard: it was generated anew since."""
+    """Raise RecordError if an earlier merge holds another response than a shard: it was generated again since."""
     merged = {(row.get("id"), row.get("sample")): row.get("text") for row in read_journal(run_dir / RESPONSES)}
     for response in responses:
         key = (response.prompt_id, response.sample)
         if merged.get(key) is not None and merged[key] != response.text:
             raise RecordError(
-                f"{shards[key]}: the response to item {key[0]!r} is another one than in {run_dir}, which was merged "
+                f"{shards[key]}: the response to item {key[0]!r} differs from the one in {run_dir}, which was merged "
                 "before; remove that folder, or choose another --output-path"
             )
 

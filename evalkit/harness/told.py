@@ -33,7 +33,7 @@ class _Nobody(TextEngine):
         Raises:
             EngineError: always.
         """
-        raise EngineError("texts of a judge were given; there is nobody to ask")
+        raise EngineError("texts of a judge were given, so no judge is asked")
 
 
 class ToldJudge(Judge):

@@ -49,7 +49,7 @@ def front_tables(base: str, signature: str, front: RunFront, placed: Sequence[Pl
     """A table per curve, and one of the runs."""
     for curve in front.curves:
         shift = front.front.answers is not None
-        title = f"{base}: its answers shifted blindly" if shift else f"{base} cut after so many {curve.name}"
+        title = f"{base}: its answers shifted blindly" if shift else f"{base} cut after n {curve.name}"
         points = front.points[curve.name]
         rows = [
             [Cell(str(cut)), *(Cell(point[metric.name].text()) for metric in front.metrics)]

@@ -20,7 +20,7 @@ from evalkit.schema import Json
 
 def remedy(folder: Path) -> str:
     """The command that mends a run whose journals are whole."""
-    return f"`evalkit score {folder}` makes it again from the journals"
+    return f"`evalkit score {folder}` recomputes it from the journals"
 
 
 def lost_manifest(folder: Path) -> bool:

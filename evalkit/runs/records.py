@@ -94,8 +94,8 @@ def _is_whole(line: bytes) -> bool:
 
 def _mend(path: Path) -> str:
     if path.name == RECORDS:
-        return f"`evalkit score {path.parent}` makes it again from the journals"
-    return "remove the line, the command that made it makes it again"
+        return f"`evalkit score {path.parent}` recomputes it from the journals"
+    return "remove the line and rerun the command that wrote it"
 
 
 def _opened(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], bool]:
@@ -263,5 +263,5 @@ def check_rows(rows: Iterable[Mapping[str, Any]], path: Path, fields: Mapping[st
             if type(row.get(name)) is not kind:
                 raise RecordError(
                     f"{path}:{number}: {name!r} must be a {kind.__name__}, found {row.get(name)!r:.60}; "
-                    "remove the line, the same command makes it again"
+                    "remove the line and rerun the same command"
                 )

@@ -216,7 +216,7 @@ def limits(
     defined = values[~np.isnan(values)]
     if metric.unit == "percent" and value in (0.0, 100.0) and np.all(defined == value):
         informative = int(np.sum(~np.isnan(evaluate(metric, names, matrix))))
-        if informative == 0:  # no row has a value of its own, so the metric is no share of rows
+        if informative == 0:  # no row has a value of its own, so the metric is not a share of rows
             return Interval(value)
         return Interval(value, *exact_limits(value, informative, level), "exact")
     if len(defined) < level * len(values):  # the limits would describe the lucky resamples only

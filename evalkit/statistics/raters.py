@@ -4,7 +4,7 @@
     alpha   Krippendorff 2011 (Computing Krippendorff's Alpha-Reliability), nominal: for any number of raters, each of
             whom may have left units out; expected disagreement by the labels of all of them together
 
-1 is perfect, 0 what chance reaches. Intervals: bootstrap over clusters (images): units of one image are drawn together.
+1 is perfect, 0 is what chance reaches. Intervals: bootstrap over clusters (images), units of one image together.
 Both statistics are functions of a table summed over units, so that a draw costs one product.
 """
 

@@ -43,7 +43,7 @@ def word_ends(text: str) -> list[int]:
 
 
 def cut_text(text: str, ends: Sequence[int], count: int) -> str:
-    """The text after so many sentences or words; all of it where it has no more.
+    """The first `count` sentences or words of a text; all of it if it has no more.
 
     >>> cut_text("A dog. A cat.", sentence_ends("A dog. A cat."), 1)
     'A dog.'

@@ -91,7 +91,7 @@ def answers(study: Study, exported: Json) -> Iterator[tuple[str, str, dict[str, 
     """(annotator's id, item key, answer; None where it was skipped) for each annotation of a JSON export.
 
     Raises:
-        DataError: if it is no such export, an item is unknown, its response is another than the study's, or a result
+        DataError: if it is not such an export, an item is unknown, its response differs from the study's, or a result
             cannot be read; the number of the task, from 0, is named.
     """
     if not isinstance(exported, list):
@@ -100,7 +100,7 @@ def answers(study: Study, exported: Json) -> Iterator[tuple[str, str, dict[str, 
         try:
             item = study.item(str(task["data"]["key"]))
             if task["data"].get("hashes") not in (None, item.hashes):
-                raise DataError("its response is another than the one of the study")
+                raise DataError("its response differs from the study's")
             for annotation in task.get("annotations") or []:
                 who = annotation.get("completed_by")
                 who = who.get("email", who.get("id")) if isinstance(who, Mapping) else who
@@ -126,7 +126,7 @@ def _answer(study: Study, item: StudyItem, result: Sequence[Mapping[str, Json]])
 
 
 def typed_by_marks(study: Study, text: str, corrected: str, spans: Sequence[Sequence[Json]]) -> list[str]:
-    """A type for each changed segment: that of a mark on it, else "other" (the last type, where there is no such)."""
+    """A type for each changed segment: that of a mark on it, else "other" (the last type, if there is none)."""
     fallback = "other" if "other" in study.types else study.types[-1]
     return [
         next((kind for start, end, kind in spans if start < max(s.end, s.start + 1) and s.start < end), fallback)

@@ -97,7 +97,7 @@ def _marks(study: Study, key: str, rows: Sequence[Row]) -> dict[str, Any]:
             except (KeyError, TypeError, ValueError, DataError) as error:
                 raise DataError(f"{row.where}: {error}") from error
     if spans and any(row.fields["schema_name"] == CLEAN for row in rows):
-        raise DataError(f"{rows[0].where}: item {key!r} is marked and said to be clean")
+        raise DataError(f"{rows[0].where}: item {key!r} is marked and also said to be clean")
     return {"spans": spans}
 
 

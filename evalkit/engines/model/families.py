@@ -57,7 +57,7 @@ def check_family(base: str, revision: str | None = None) -> Any:
     """The checkpoint's configuration.
 
     Raises:
-        EngineError: if it is no vision-language model that this process can run; the way that works is named.
+        EngineError: if it is not a vision-language model that this process can run; the way that works is named.
     """
     problem = problem_of(raw_config(base, revision))
     if problem is not None:

@@ -56,7 +56,7 @@ def load_checkpoint(
         source: folder or hub name.
         revision: branch, tag or commit of a hub name.
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
-        device: e.g. "cuda:1"; None is CUDA where there is one, else the CPU.
+        device: e.g. "cuda:1"; None is CUDA if there is a GPU, else the CPU.
         device_map: e.g. "auto" to spread the model over several GPUs; then `device` is not used.
         adapter: folder of a PEFT adapter to put on top (kept apart, not merged; one of the original LLaVA code is
             merged, as its authors do).

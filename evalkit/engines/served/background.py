@@ -37,7 +37,7 @@ class Background:
         self._thread.start()
 
     def stream(self, jobs: Iterator[Job], work: Callable[[Job], Coroutine[Any, Any, T]], workers: int) -> Iterator[T]:
-        """Work on the jobs with so many workers. Results as they come.
+        """Work on the jobs, `workers` at a time. Results as they come.
 
         A worker takes its next job when the caller asks for the result after its last one: the caller has stored that
         one by then, so a kill loses at most one job of each worker. An error ends all of it and is raised after the

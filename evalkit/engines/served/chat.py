@@ -51,7 +51,7 @@ def read_reply(body: str) -> Reply:
     choice = value["choices"][0]
     message = choice.get("message") if isinstance(choice, dict) else None
     broken = next((part for part in (choice, message, value) if isinstance(part, dict) and part.get("error")), None)
-    if broken is not None and (words := _error_words(broken)):  # generation broke off: what came is no response
+    if broken is not None and (words := _error_words(broken)):  # generation broke off: what came is not a response
         raise ServerError(*words)
     if not isinstance(message, dict):
         raise ValueError("reply holds no message text")
@@ -93,7 +93,7 @@ def _text(message: Mapping[str, Json]) -> str:
 
 
 def _part(part: Json) -> str | None:
-    """The text of a part; empty for one that holds thoughts, None for something that is no part."""
+    """The text of a part; empty for one that holds thoughts, None for anything else."""
     if not isinstance(part, dict):
         return None
     if part.get("type") in ("thinking", "reasoning", "redacted_thinking"):
@@ -125,7 +125,7 @@ def _count(value: Json) -> int | None:
 
 
 def data_url(image: ImageFile) -> str:
-    """The image as a data URL: its own bytes where every server shows them upright, else encoded anew.
+    """The image as a data URL: its own bytes where every server shows them upright, else encoded again.
 
     Raises:
         DataError: if it is missing or not an image.

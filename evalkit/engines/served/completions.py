@@ -1,7 +1,7 @@
 """A response with all attempts made to obtain it: raw reply, answering model and tokens of each.
 
-The judge stores this story. An engine that talks to a server tells it through `complete`; the response of any other
-engine counts as one attempt.
+The judge stores these attempts. An engine that talks to a server reports them through `complete`; the response of any
+other engine counts as one attempt.
 """
 
 import re
@@ -106,7 +106,7 @@ class Completion:
 
 @runtime_checkable
 class CompletesPrompts(Protocol):
-    """An engine that tells its attempts."""
+    """An engine that reports its attempts."""
 
     base_urls: tuple[str, ...]
 

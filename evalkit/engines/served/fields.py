@@ -29,7 +29,7 @@ def omitted(text: str) -> tuple[str, ...]:
     """Names of fields that a request goes without, from "temperature+top_p" or "temperature, top_p".
 
     Raises:
-        UsageError: if one is no field of decoding.
+        UsageError: if one is not a decoding field.
     """
     names = tuple(dict.fromkeys(name for name in re.split(r"[+,\s]+", text) if name))
     unknown = [name for name in names if name not in DECODING]

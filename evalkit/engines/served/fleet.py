@@ -35,7 +35,7 @@ def retry_after(value: str | None, now: float | None = None) -> float | None:
 
 
 def backoff(failures: int, base_s: float) -> float:
-    """Seconds to wait after so many failed attempts: doubling, with jitter between a half and the whole."""
+    """Seconds to wait after a number of failed attempts: doubling, with jitter between a half and the whole."""
     whole = min(MAX_BACKOFF_S, base_s * 2.0 ** min(failures - 1, 30))
     return whole * random.uniform(0.5, 1.0)
 

@@ -1,7 +1,7 @@
 """One self-contained HTML page of runs: tables, fronts, the most telling samples, images embedded. To send to someone.
 
 No script, no style sheet, font or image from elsewhere; a policy in its head forbids the browser to load any. Every
-text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded anew
+text of a run is escaped (`evalkit.reports.markup`), images are decoded and encoded again
 (`evalkit.reports.pages.thumbnails`).
 """
 

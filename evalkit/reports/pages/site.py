@@ -6,7 +6,7 @@
     images/             small pictures, one for each image that any run shows
 
 Data lie in scripts and not in JSON because a page that is opened from a disk may not fetch files, but may load scripts.
-The script makes text nodes of all texts; pictures are decoded and encoded anew (`evalkit.reports.pages.thumbnails`).
+The script makes text nodes of all texts; pictures are decoded and encoded again (`evalkit.reports.pages.thumbnails`).
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def _table(board: Board) -> str:
 
 
 def _differences(board: Board) -> list[Any]:
-    """The first run against each other one; none where there is one run, or where they cannot be compared."""
+    """The first run against each other one; none if there is only one run, or they cannot be compared."""
     own = [run for run in board.runs if isinstance(run, Run)]
     if len(own) < 2:
         return []

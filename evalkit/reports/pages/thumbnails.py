@@ -6,7 +6,7 @@ A run directory is untrusted: its records name image folders and files. So:
 * the folder must not be the root of the file system, a home directory, one above it, or a system folder;
 * the file needs the suffix of a raster format and must decode as one of them (no EPS: that runs a program), within the
   limits of size below;
-* what is shown is the decoded picture, encoded anew: never a byte of the file, nor its metadata.
+* what is shown is the decoded picture, encoded again: never a byte of the file, nor its metadata.
 
 If image folders are given, records' own folders are not used at all: images are looked for there, by name.
 
@@ -70,7 +70,7 @@ def picture_to_send(image: Mapping[str, Json], width: int, folders: Sequence[Pat
         with suppress(DataError, OSError, ValueError):  # a name too long, a NUL, links in a circle
             if place.resolve().is_relative_to(folder.resolve()):
                 return _small(place, name, width)
-    raise DataError(f"image {name!r} is left out: {str(place)!r} is none of the folders named with --images")
+    raise DataError(f"image {name!r} is left out: {str(place)!r} is not one of the folders named with --images")
 
 
 def check_folder(folder: Path) -> None:

@@ -145,4 +145,4 @@ def test_the_command_reports_on_published_files(row_of, tmp_path: Path, capsys: 
 
 def test_a_hard_subset_needs_the_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pairs", "x.jsonl", "--hard-subset", "y.jsonl"]) == 1
-    assert "--hard-subset is found with --artifacts" in capsys.readouterr().err
+    assert "--hard-subset needs --artifacts" in capsys.readouterr().err

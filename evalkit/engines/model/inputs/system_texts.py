@@ -120,7 +120,7 @@ def with_system_text(template: str, text: str) -> str:
 
 
 def hash_of(text: str) -> str:
-    """What a signature shows of a system text: 8 hexadecimals, or "none"."""
+    """What a signature shows of a system text: 8 hex digits, or "none"."""
     return hashlib.sha256(text.encode()).hexdigest()[:8] if text else NONE
 
 

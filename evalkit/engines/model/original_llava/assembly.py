@@ -134,7 +134,7 @@ class Assembly:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Names, shapes and sizes of a folder's weights and its config.json; 8 hexadecimals."""
+    """Names, shapes and sizes of a folder's weights and its config.json; 8 hex digits."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for name, shape in sorted(shapes_of(folder).items()):
         digest.update(f"{name}\x00{shape}\n".encode())

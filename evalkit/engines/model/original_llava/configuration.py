@@ -90,7 +90,7 @@ def _tiling_problem(raw: Mapping[str, Any]) -> str | None:
     try:
         grid_pinpoints(raw)
     except (ValueError, SyntaxError, TypeError) as error:
-        return f"image_grid_pinpoints is no list of sizes ({error})"
+        return f"image_grid_pinpoints is not a list of sizes ({error})"
     return None
 
 

@@ -101,7 +101,7 @@ def _base(names: str) -> _Parts:
     parts = _parts(str(bottom), None) or _Parts(bottom, (), None, commit)
     for piece in pieces[1:]:
         if not Path(piece).is_dir():
-            raise EngineError(f"base {names}: {piece} is no folder")
+            raise EngineError(f"base {names}: {piece} is not a folder")
         parts = _over(parts, Path(piece))
     return parts
 
