@@ -163,7 +163,7 @@ def test_a_run_stays_chosen_from_page_to_page(open_page, demo):
 
 
 def test_a_sample_that_a_filter_hides_is_forgotten_and_only_a_link_is_told_so(open_page, demo):
-    told = "The sample that this address names"
+    told = "The sample in this address"
     clean = open_page("samples", demo, run=BASE, show="clean").dataframe[0].value["id"].iloc[0]
     app = open_page("samples", demo, run=BASE, id=clean)
     app.segmented_control(key="show").set_value("hallucinated")
@@ -230,7 +230,7 @@ def test_a_verdict_is_shown_with_the_judges_own_words(open_page, demo):
 
 
 def test_an_address_of_a_run_that_is_gone_says_so(open_page, demo):
-    assert "is not here" in html_of(open_page("samples", demo, run="runs/gone"))
+    assert "is no longer available" in html_of(open_page("samples", demo, run="runs/gone"))
 
 
 def test_a_missing_image_is_a_sentence_with_its_path(open_page, demo, tmp_path):
@@ -347,7 +347,7 @@ def test_torn_records_are_refused_with_the_command_that_makes_them_again(open_pa
     _tear(run)
     shown = html_of(open_page("samples", tmp_path, run=BASE))
     assert "15 of 16 samples, cut off or added to" in shown
-    assert f"`evalkit score {run}` makes it again" in shown
+    assert f"`evalkit score {run}` recomputes it" in shown
     assert main(["score", str(run), "--world", str(demo / "world")]) == 0
     assert "1 of 16" in html_of(open_page("samples", tmp_path, run=BASE))
 

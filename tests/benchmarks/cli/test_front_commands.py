@@ -50,8 +50,8 @@ def front(folder: Path, *names: str, **options: str) -> int:
 def test_the_curve_alone(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert front(data, "base") == 0
     printed = capsys.readouterr().out
-    assert "base cut after so many sentences" in printed
-    assert "base cut after so many words" in printed
+    assert "base cut after n sentences" in printed
+    assert "base cut after n words" in printed
     assert "beside" not in printed
 
 
@@ -238,7 +238,7 @@ def test_verdicts_on_whole_responses_are_not_cut(tmp_path: Path, capsys: pytest.
     assert main([*command.split(), "--output-path", f"{tmp_path}/runs"]) == 0
     assert main(["front", f"{tmp_path}/runs/m/mmstar"]) == 1
     said = capsys.readouterr().err
-    assert "mmstar has no front: its verdicts are on whole responses, and one cut short would need new" in said
+    assert "mmstar has no front: its verdicts are on whole responses, and a cut one would need new" in said
 
 
 def test_a_judged_run_is_cut_without_its_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
