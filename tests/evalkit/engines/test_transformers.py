@@ -357,3 +357,43 @@ def test_closed_engine_says_so(engine: TransformersEngine) -> None:
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         list(engine.generate([Prompt("0", "Hello?")], GREEDY))
+
+
+def refusing_wide_images(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that takes no image more than twice as wide as high, as Qwen's has a limit of 200."""
+    whole = engine.encoder._features
+
+    def features(processor: Any, texts: list[str], keywords: dict[str, Any]) -> dict[str, Any]:
+        if any(image.width > 2 * image.height for row in keywords.get("images", ()) for image in row):
+            raise ValueError("absolute aspect ratio must be smaller than 2")
+        return whole(processor, texts, keywords)
+
+    monkeypatch.setattr(engine.encoder, "_features", features)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_image_that_the_processor_refuses_fails_its_own_prompts_with_its_words(
+    times: int, engine: TransformersEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (90, 30), "red").save(folder / "wide.png")
+    wide = ImageFile(folder, "wide.png")
+    prompts = [ask(folder, str(number)) for number in range(6)]
+    alone = texts(engine.generate(prompts, GREEDY))
+    refusing_wide_images(engine, monkeypatch)
+    asked = [Prompt(f"wide {n}", f"What is in it, {n}?", (wide,)) for n in range(times)]
+    responses = {r.prompt_id: r for r in engine.generate([*prompts[:2], *asked, *prompts[2:]], GREEDY)}
+    for prompt in asked:
+        assert responses[prompt.id].text is None
+        assert "absolute aspect ratio must be smaller than 2" in str(responses[prompt.id].failure)
+    assert {name: response.text for name, response in responses.items() if not name.startswith("wide")} == alone
+
+
+def test_a_processor_that_refuses_every_image_ends_the_work(
+    engine: TransformersEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def features(processor: Any, texts: list[str], keywords: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("no images here")
+
+    monkeypatch.setattr(engine.encoder, "_features", features)
+    with pytest.raises(EngineError, match="no images here"):
+        list(engine.generate([ask(folder, "0"), ask(folder, "1")], GREEDY))
