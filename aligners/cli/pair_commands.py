@@ -70,6 +70,9 @@ def describe_pairs(options: argparse.Namespace) -> int:
     print(f"{len(pairs):,} pairs, {len(usable):,} usable")
     for reason, count in defects.items():
         print(f"  {count:,} {reason}")
+    thoughtful = sum(pair.meta.get("thoughts") == "removed" for pair in usable)
+    if thoughtful:
+        print(f"  {thoughtful:,} held thoughts, which were taken off")
     blind = sum(pair.image is None for pair in usable)
     if blind:
         mixed = (

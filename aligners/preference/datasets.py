@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aligners.preference.exchange import form_of, pair_from
-from aligners.preference.pairs import Pair, read_pairs
+from aligners.preference.pairs import Pair, read_pairs, without_thoughts
 from aligners.preference.published import is_povid, is_vlfeedback, povid_texts, vlfeedback_texts
 from aligners.preference.saved_folders import is_saved_folder, saved_rows
 from evalkit.annotation.exports import pairs as pairs_of
@@ -46,6 +46,10 @@ def read_preferences(source: Path | str, image_folder: Path, omissions: int = 0)
     path = Path(source)
     if is_study(path):
         return _study_pairs(path, omissions)
+    return [without_thoughts(pair) for pair in _read(source, path, image_folder, omissions)]
+
+
+def _read(source: Path | str, path: Path, image_folder: Path, omissions: int) -> list[Pair]:
     if omissions:
         raise DataError(f"{path} is no study: only there is it known which sentences somebody accepted")
     if path.suffix == ".jsonl" and _is_pairs_file(path):
@@ -187,10 +191,11 @@ def _without_marker(question: str) -> str:
 
 
 def _id(row: Row, texts: Mapping[str, str]) -> str:
-    """ds_name and idx where the row has them, else a hash of its texts."""
+    """ds_name and idx where the row has them, else its id, else a hash of its texts."""
     if row.fields.get("idx") is not None:
         return f"{row.fields.get('ds_name') or 'row'}-{row.fields['idx']}"
-    return _hash(*(texts[name] for name in _TEXTS))
+    own = row.fields.get("id")
+    return own if isinstance(own, str) and own else _hash(*(texts[name] for name in _TEXTS))
 
 
 def _hash(*texts: str) -> str:
@@ -243,7 +248,16 @@ def _is_pairs_file(path: Path) -> bool:
         return False
     if isinstance(row, dict) and (is_povid(row) or is_vlfeedback(row) or ("prompt" in row and "id" not in row)):
         return False
+    if isinstance(row, dict) and _holds_its_image_otherwise(row):
+        return False
     return '"prompt"' in line and '"question"' not in line.partition('"chosen"')[0]
+
+
+def _holds_its_image_otherwise(row: Mapping[str, Any]) -> bool:
+    """Whether a row's image is no path under `image`: an object with bytes, a list, or another column."""
+    if isinstance(row.get("image"), dict | list):
+        return True
+    return "image" not in row and any(name in row for name in IMAGE_COLUMNS)
 
 
 def _download(name: str) -> list[Path]:

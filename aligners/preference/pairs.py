@@ -9,7 +9,7 @@ of one prompt with a score gap (`enumerate_pairs`), drop those with unjudged cla
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from evalkit.errors import DataError
@@ -17,8 +17,12 @@ from evalkit.files.atomic import replaced
 from evalkit.files.rows import Row, read_rows
 from evalkit.images import ImageFile
 from evalkit.schema import Json
+from evalkit.text.thoughts import REMOVED, STANDARD
 
 UNOPENED = "image does not open (training stops there, or leaves it out with --set bad_images=skip)"
+
+
+THOUGHTS, UNFINISHED = "thoughts", "unfinished"  # key of a pair's meta, and its value where no response is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,29 @@ class Pair:
 
     def defect(self) -> str | None:
         """Why no trainer can use this pair, in words; None if it is fine."""
+        if self.meta.get(THOUGHTS) == UNFINISHED:
+            return "an unfinished thought"
         if not self.chosen.strip() or not self.rejected.strip():
             return "an empty response"
         if self.chosen.strip() == self.rejected.strip():
             return "chosen and rejected are the same text"
         return None
+
+
+def without_thoughts(pair: Pair) -> Pair:
+    """The pair without the thoughts of a reasoning model in its responses; `meta` says that there were some.
+
+    A thought that is not finished leaves no response, see `defect`. A row whose `meta` says {"thoughts": "kept"} stays
+    as it is: its thoughts are what is to be learned.
+    """
+    if THOUGHTS in pair.meta:
+        return pair
+    chosen, rejected = STANDARD.take_off(pair.chosen), STANDARD.take_off(pair.rejected)
+    if not (chosen.had_thought or rejected.had_thought):
+        return pair
+    whole = chosen.answer is not None and rejected.answer is not None
+    meta = {**pair.meta, THOUGHTS: REMOVED if whole else UNFINISHED}
+    return replace(pair, chosen=chosen.answer or pair.chosen, rejected=rejected.answer or pair.rejected, meta=meta)
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:

@@ -19,6 +19,9 @@ def png(colour: str = "red", side: int = 12) -> bytes:
     return buffer.getvalue()
 
 
+PACKED = base64.b64encode(png(side=3)).decode()
+
+
 def write_parquet(path, rows):
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
 
@@ -238,3 +241,39 @@ def test_plain_lines_need_no_id(tmp_path):
         ("What?", "x0", str(tmp_path / "a.png")), ("What?", "x1", str(tmp_path / "a.png")),
     ]  # fmt: skip
     assert len({pair.id for pair in pairs}) == 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *({"image": {"bytes": PACKED, **more}} for more in ({}, {"path": None}, {"path": "elsewhere.png"})),
+        *({"image": value} for value in (PACKED, PACKED.rstrip("="), f"data:image/png;base64,{PACKED}", [PACKED])),
+        *({"image": [{"bytes": PACKED}]}, {"images": [{"bytes": PACKED}]}, {"images": [PACKED]}),
+        *({"image": {"bytes": None, "path": "a.png"}}, {"image_path": "a.png"}, {"images": "a.png"}),
+    ],
+    ids=lambda image: str(image)[:48],
+)
+def test_our_own_rows_hold_their_image_in_every_dress(image, tmp_path):
+    (tmp_path / "a.png").write_bytes(base64.b64decode(PACKED))
+    row = {"id": "7", "prompt": "What?", "chosen": "A dog.", "rejected": "A cat.", **image}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    (pair,) = read_preferences(tmp_path / "pairs.jsonl", tmp_path / "images")
+    assert (pair.id, pair.prompt, pair.chosen) == ("7", "What?", "A dog.")
+    assert pair.images[0].open().size == (3, 3)
+
+
+def test_thoughts_in_a_pair_are_taken_off_unless_it_says_that_they_are_kept(tmp_path):
+    rows = [
+        {"chosen": "<think>A cat? No.</think>A dog.", "rejected": "A cat."},
+        {"chosen": "A dog.", "rejected": "[THINK]Hm.[/THINK] A cat."},
+        {"chosen": "<think>A dog", "rejected": "A cat."},
+        {"chosen": "<think>No.</think>A dog.", "rejected": "A cat.", "meta": {"thoughts": "kept"}},
+    ]
+    lines = [{"id": str(n), "image": None, "prompt": "What?", **row} for n, row in enumerate(rows)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = read_preferences(path, tmp_path)
+    assert [(pair.chosen, pair.rejected) for pair in pairs[:2]] == [("A dog.", "A cat.")] * 2
+    assert pairs[2].defect() == "an unfinished thought"
+    assert pairs[3].chosen == "<think>No.</think>A dog."
+    assert [pair.meta.get("thoughts") for pair in pairs] == ["removed", "removed", "unfinished", "kept"]
