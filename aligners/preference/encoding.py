@@ -21,6 +21,7 @@ from torch import Tensor
 from aligners.preference.pairs import Pair
 from aligners.training.logprobs import IGNORE
 from aligners.training.packing import Row, Segment, pack
+from aligners.training.shared_images import image_groups, image_inputs
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.token_rows import Encoded, per_token
 from evalkit.errors import DataError, TrainingError
@@ -135,14 +136,42 @@ class PairEncoder:
             Row(ids[:-1], [Segment(ids[-1:], pair.chosen_ids), Segment(ids[-1:], pair.rejected_ids)])
             for ids, pair in zip(prompt_ids, pairs, strict=True)
         ]
+        return self._rows_of_pairs(rows, images, pairs, range(len(pairs)))
+
+    def by_image(self, pairs: Sequence[TokenPair]) -> PairBatch | None:
+        """As PACKED, but pairs about one image lie in one row; None if no two do, or they cannot.
+
+        Raises:
+            DataError: if an image cannot be read.
+        """
+        prompts = [pair.prompt for pair in pairs]
+        groups = image_groups(self.encoder, prompts, lambda place: [file.open() for file in prompts[place].images])
+        images = image_inputs(groups) if groups is not None and len(groups) < len(pairs) else None
+        if groups is None or images is None:
+            return None
+        rows = []
+        for group in groups:
+            segments = [
+                Segment(ids[group.common :], response)
+                for place, ids in zip(group.members, group.ids, strict=True)
+                for response in (pairs[place].chosen_ids, pairs[place].rejected_ids)
+            ]
+            rows.append(Row(group.ids[0][: group.common], segments))
+        return self._rows_of_pairs(rows, images, pairs, [place for group in groups for place in group.members])
+
+    def _rows_of_pairs(
+        self, rows: Sequence[Row], images: dict[str, Tensor], pairs: Sequence[TokenPair], places: Sequence[int]
+    ) -> PairBatch:
+        """Packed rows whose segments are the responses of the pairs at `places`, chosen and rejected in turn."""
         packed = pack(rows, self.encoder.pad_id)
         inputs = {
             "input_ids": packed.input_ids,
             "position_ids": packed.position_ids,
             "attention_mask": packed.attention_mask,
         }
-        lengths = [length for pair in pairs for length in (len(pair.chosen_ids), len(pair.rejected_ids))]
-        order = [*range(0, 2 * len(pairs), 2), *range(1, 2 * len(pairs), 2)]
+        lengths = [n for at in places for n in (len(pairs[at].chosen_ids), len(pairs[at].rejected_ids))]
+        where = {place: 2 * number for number, place in enumerate(places)}
+        order = [where[place] + side for side in (0, 1) for place in range(len(pairs))]
         return PairBatch(inputs | images, packed.labels, tuple(lengths), tuple(order))
 
     def _two_rows(self, encoded: Encoded, pairs: Sequence[TokenPair], images_once: bool) -> PairBatch:

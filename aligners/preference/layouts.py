@@ -37,6 +37,12 @@ def move(batch: PairBatch, device: torch.device) -> PairBatch:
 
 
 @torch.no_grad()
+def agree(model: Any, one: Tensor, other: Tensor) -> bool:
+    """Whether two readings of the same responses differ by rounding only, nats."""
+    return bool((one - other).abs().mean() <= _ROUNDING.get(model.dtype, _HALF_ROUNDING))
+
+
+@torch.no_grad()
 def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Layout:
     """The cheapest layout with which this model gives the log-probabilities of two plain rows, tried on some pairs."""
     was_training = model.training
@@ -45,10 +51,9 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
         with measuring(model):
             _prove_causal(model, encoder, pairs[0])
             plain = _plain(model, encoder, pairs)
-            limit = _ROUNDING.get(model.dtype, _HALF_ROUNDING)
             for layout in (Layout.PACKED, Layout.SHARED_IMAGES):
                 logps = _attempt(model, encoder, pairs, layout)
-                if logps is not None and (logps - plain).abs().mean() <= limit:
+                if logps is not None and agree(model, logps, plain):
                     return layout
             return Layout.SEPARATE
     finally:

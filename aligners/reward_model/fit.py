@@ -45,13 +45,16 @@ from aligners.training.settings import TrainingSettings, check_range
 from aligners.training.trainer import fit, process_share, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.loading import load_checkpoint
+from evalkit.engines.served.groups import together
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.process.progress import Progress, as_stage
-from evalkit.schema import Json
+from evalkit.schema import Json, Prompt
 from evalkit.statistics.intervals import Interval, interval
 
+SHARED_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a reward, by the precision of the backbone
+SHARED_HALF_ROUNDING = 0.03
 HEAD, ACCURACY = "reward_head.safetensors", "accuracy.json"
 _METRIC = Metric("accuracy", "100 * right / pairs", higher_is_better=True, role="rate")
 
@@ -245,11 +248,29 @@ def _freeze(unused: nn.Module | None, backbone: Any) -> None:
 
 @torch.no_grad()
 def rewards_of(model: RewardModel, encoder: RatingEncoder, ratings: Sequence[Rating], batch_size: int = 32) -> Tensor:
-    """Rewards of ratings, on the CPU, (N,)."""
-    batches = [
-        model(encoder.encode(ratings[start : start + batch_size])).cpu() for start in range(0, len(ratings), batch_size)
-    ]
-    return torch.cat(batches) if batches else torch.zeros(0)
+    """Rewards of ratings, on the CPU, (N,); what ratings about one image have in common is read once."""
+    ordered = together([Prompt(rating.id, "", (rating.image,)) for rating in ratings])
+    rewards: dict[int, Tensor] = {}
+    for start in range(0, len(ordered), batch_size):
+        places = ordered[start : start + batch_size]
+        batch = _rewards(model, encoder, [ratings[place] for place in places])
+        rewards.update(zip(places, batch.cpu(), strict=True))
+    return torch.stack([rewards[place] for place in range(len(ratings))]) if rewards else torch.zeros(0)
+
+
+def _rewards(model: RewardModel, encoder: RatingEncoder, ratings: Sequence[Rating]) -> Tensor:
+    """Rewards of a batch; the first one that shares images is read one by one too, and decides whether they may."""
+    shared = encoder.encode_by_image(ratings) if model.shares_images is not False else None
+    if shared is None:
+        plain: Tensor = model(encoder.encode(ratings))
+        return plain
+    rewards = model.rate_shared(shared)
+    if model.shares_images is None:
+        plain = model(encoder.encode(ratings))
+        limit = SHARED_ROUNDING.get(bare(model.backbone).dtype, SHARED_HALF_ROUNDING)
+        model.shares_images = bool((rewards - plain).abs().max() <= limit * max(1.0, float(plain.abs().max())))
+        return plain
+    return rewards
 
 
 def measure(

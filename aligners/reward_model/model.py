@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aligners.reward_model.facts import rating_conversation
-from aligners.training.response_logps import bare, last_positions
+from aligners.training.packing import Row, Segment, pack
+from aligners.training.response_logps import attention_for, bare, last_positions
+from aligners.training.shared_images import image_groups, image_inputs
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.images import ImageFile
 from evalkit.schema import Prompt, Turn
@@ -61,10 +63,44 @@ class RatingEncoder:
         encoded = self.encoder.encode(prompts, [[opened[rating.image]] for rating in ratings])
         return {name: value for name, value in encoded.inputs.items() if isinstance(value, Tensor)}
 
+    def encode_by_image(self, ratings: Sequence[Rating]) -> "SharedRatings | None":
+        """Inputs in which ratings about one image lie in one row; None if no two do, or they cannot.
+
+        Raises:
+            DataError, EngineError: as `encode`.
+        """
+        prompts = [self.prompt(rating) for rating in ratings]
+        groups = image_groups(self.encoder, prompts, lambda place: [self.open_image(ratings[place].image)])
+        images = image_inputs(groups) if groups is not None and len(groups) < len(ratings) else None
+        if groups is None or images is None:
+            return None
+        rows, places = [], [(0, 0)] * len(ratings)
+        for number, group in enumerate(groups):
+            end = group.common
+            rows.append(Row(group.ids[0][:end], [Segment((), ids[group.common :]) for ids in group.ids]))
+            for member, ids in zip(group.members, group.ids, strict=True):
+                end += len(ids) - group.common
+                places[member] = (number, end - 1)
+        packed = pack(rows, self.encoder.pad_id)
+        inputs = {
+            "input_ids": packed.input_ids,
+            "position_ids": packed.position_ids,
+            "attention_mask": packed.attention_mask,
+        }
+        return SharedRatings(inputs | images, torch.tensor(places))
+
     def prompt(self, rating: Rating) -> Prompt:
         """The conversation that the reward model reads, worded by the style."""
         turns = tuple(self.style(rating.turns, rating.response, rating.facts))
         return Prompt(rating.id, "", (rating.image,), turns=turns)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRatings:
+    """Ratings of which several lie in a row; `places`: row and column of each one's last token, long (N, 2)."""
+
+    inputs: Mapping[str, Tensor]
+    places: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +130,20 @@ class RewardModel(nn.Module):
         self.backbone = backbone
         width = backbone.config.get_text_config().hidden_size
         self.head = head or reward_head(width).to(bare(backbone).device)
+        self.shares_images: bool | None = None  # whether ratings about one image may lie in one row; None: not tried
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Rewards, float32 (B,)."""
         hidden = last_hidden(self.backbone, inputs).to(self.head.weight)
         return read_rewards(hidden, inputs["attention_mask"].to(hidden.device), self.head)
+
+    def rate_shared(self, shared: SharedRatings) -> Tensor:
+        """Rewards of ratings that lie in rows together, float32 (N,)."""
+        mask = attention_for(bare(self.backbone), shared.inputs["attention_mask"])
+        hidden = last_hidden(self.backbone, {**shared.inputs, "attention_mask": mask}).to(self.head.weight)
+        rows, columns = shared.places.to(hidden.device).T
+        rewards: Tensor = self.head(hidden[rows, columns]).squeeze(-1)
+        return rewards if rewards.dtype is torch.float64 else rewards.float()
 
     def gradient_checkpointing_enable(self, **how: Any) -> None:
         """The backbone computes its activations again in the backward pass."""

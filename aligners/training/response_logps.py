@@ -60,13 +60,18 @@ def measuring(model: Any) -> Iterator[None]:
 def _labelled_logps(core: Any, inputs: dict[str, Any], labels: Tensor, share_images: bool) -> Tensor:
     if share_images:
         inputs = _with_image_features(core, inputs)
-    if inputs["attention_mask"].dim() == 4 and core.config._attn_implementation == "eager":
-        mask = inputs["attention_mask"]  # eager attention adds its mask
-        inputs = inputs | {"attention_mask": torch.zeros_like(mask, dtype=core.dtype).masked_fill(~mask, -1e9)}
+    inputs = inputs | {"attention_mask": attention_for(core, inputs["attention_mask"])}
     hidden = core.model(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
     head = core.get_output_embeddings()
     logps, mask = hidden_token_logps(hidden, head, labels, chunk_tokens=chunk_tokens_for(vocabulary_size(core)))
     return logps[mask]
+
+
+def attention_for(core: Any, mask: Tensor) -> Tensor:
+    """A mask as the model's attention wants it: eager attention adds a block mask, the others take True for a look."""
+    if mask.dim() != 4 or core.config._attn_implementation != "eager":
+        return mask
+    return torch.zeros_like(mask, dtype=core.dtype).masked_fill(~mask, -1e9)
 
 
 def _with_image_features(core: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from preference_data import make_pairs
 from tiny_models import build_tiny
 
 from aligners.preference.encoding import Layout, PairEncoder
+from aligners.preference.layouts import response_logps
 from aligners.preference.reference_logps import content_key, reference_logps
-from aligners.training.response_logps import end_token
+from aligners.training.response_logps import end_token, measuring
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 
@@ -74,3 +75,67 @@ def test_everything_that_moves_the_numbers_moves_the_key(setting, tmp_path):
     processor.image_processor.image_mean = [0.1, 0.2, 0.3]
     keys.append(content_key(model, encoder, pairs))
     assert len(set(keys)) == len(keys)
+
+
+# --- pairs about one image -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(setting, tmp_path):
+    """Nine pairs, three about each image, with several questions."""
+    model, _, encoder, _ = setting
+    return model, encoder, [encoder.tokenize(pair) for pair in make_pairs(tmp_path / "images", 9)]
+
+
+def read(setting, folder, **options):
+    model, encoder, pairs = setting
+    return reference_logps(model, encoder, pairs, folder, layout=Layout.PACKED, **options).pairs
+
+
+def check_close(one, other):
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a.chosen, b.chosen, atol=1e-5, rtol=0)
+        torch.testing.assert_close(a.rejected, b.rejected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 9])
+def test_sharing_images_changes_nothing(several, tmp_path, monkeypatch, batch_size):
+    _, encoder, pairs = several
+    rows = []
+    by_image = encoder.by_image
+    monkeypatch.setattr(encoder, "by_image", lambda some: rows.append((len(some), batch := by_image(some))) or batch)
+    shared = read(several, tmp_path / "on", batch_size=batch_size)
+    assert all(batch is not None and len(batch.inputs["pixel_values"]) < size for size, batch in rows if size > 3)
+    monkeypatch.setattr(encoder, "by_image", lambda some: None)
+    check_close(shared, read(several, tmp_path / "off", batch_size=batch_size))
+    assert len({round(float(pair.chosen[0]), 4) for pair in shared}) > len(pairs) // 3  # the images tell them apart
+
+
+def test_two_images_with_the_same_question_are_not_mixed_up(several):
+    model, encoder, pairs = several
+    same = [replace(pair, prompt=replace(pairs[0].prompt, images=pair.prompt.images)) for pair in pairs[:6]]
+    same = [replace(pair, chosen_ids=pairs[0].chosen_ids, rejected_ids=pairs[0].rejected_ids) for pair in same]
+    batch = encoder.by_image(same)
+    assert len(batch.inputs["pixel_values"]) == 3
+    with measuring(model), torch.no_grad():
+        together, _ = response_logps(model, batch, Layout.PACKED)
+        apart, _ = response_logps(model, encoder.batch(same, Layout.PACKED), Layout.PACKED)
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
+    assert not torch.allclose(apart[0], apart[1], atol=1e-4)
+
+
+def test_a_model_that_reads_shared_rows_otherwise_goes_without(several, tmp_path, monkeypatch):
+    _, encoder, _ = several
+    by_image, calls = encoder.by_image, []
+
+    def broken(some):
+        calls.append(len(some))
+        batch = by_image(some)
+        batch.inputs["pixel_values"] = batch.inputs["pixel_values"].flip(0)
+        return batch
+
+    monkeypatch.setattr(encoder, "by_image", broken)
+    found = read(several, tmp_path / "broken", batch_size=4)
+    assert calls == [4]  # tried once
+    monkeypatch.setattr(encoder, "by_image", lambda some: None)
+    check_close(found, read(several, tmp_path / "off", batch_size=4))

@@ -82,6 +82,52 @@ def test_padding_does_not_change_rewards(world):
     assert together.tolist() == pytest.approx(alone, abs=1e-5)
 
 
+@pytest.fixture
+def many(world):
+    """Responses to rate: three images, with and without facts, the same words about several of them."""
+    images = [ImageFile(world / "images", file.name) for file in sorted((world / "images").iterdir())[:3]]
+    words = ("A dog.", "A dog and a very long list of other things.", "No.", "A cat on a mat.")
+    facts = (None, ("A red wall.", "Two chairs."), ("A red wall.",))
+    return [Rating(f"r{i}", images[i % 3], QUESTION, words[i % 4], facts[i // 4]) for i in range(12)]
+
+
+@pytest.fixture
+def rater():
+    model, processor = build_tiny("llava")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return RewardModel(model).eval(), RatingEncoder(PromptEncoder(processor))
+
+
+@pytest.mark.parametrize("batch_size", [3, 5, 32])
+def test_sharing_images_does_not_change_rewards(rater, many, batch_size):
+    model, encoder = rater
+    rewards_of(model, encoder, many, batch_size)
+    assert model.shares_images is True
+    shared = rewards_of(model, encoder, many, batch_size)
+    model.shares_images = False
+    alone = rewards_of(model, encoder, many, 1)
+    assert shared.tolist() == pytest.approx(alone.tolist(), abs=1e-5)
+    assert len({round(reward, 4) for reward in alone.tolist()}) > 8  # images, words and facts all count
+
+
+def test_an_image_is_read_once_for_all_its_ratings(rater, many):
+    _, encoder = rater
+    shared = encoder.encode_by_image(many)
+    assert len(shared.inputs["pixel_values"]) == len(shared.inputs["input_ids"]) == 3
+    assert encoder.encode_by_image(many[:3]) is None  # three images, nothing to share
+
+
+def test_a_model_that_reads_shared_rows_otherwise_rates_one_by_one(rater, many, monkeypatch):
+    model, encoder = rater
+    whole = encoder.encode_by_image
+    broken = lambda some: replace(shared, places=shared.places.flip(0)) if (shared := whole(some)) else None  # noqa: E731
+    monkeypatch.setattr(encoder, "encode_by_image", broken)
+    first = rewards_of(model, encoder, many)
+    assert model.shares_images is False
+    assert first.tolist() == pytest.approx(rewards_of(model, encoder, many, 1).tolist(), abs=1e-5)
+
+
 def test_a_placeholder_in_a_response_is_refused(world):
     _, processor = build_tiny("llava")
     with pytest.raises(DataError, match="placeholder"):
