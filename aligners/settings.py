@@ -99,7 +99,7 @@ def dpo_json(settings: DpoSettings) -> dict[str, Any]:
     whole["preset"] = whole.pop("name")
     whole["diff"] = asdict(whole["diff"])
     del whole["bad_images"]  # says what is left out, not what is done with the rest
-    return _without_unset(whole)
+    return without_unset(whole)
 
 
 # --- online feedback ----------------------------------------------------------------------------------------------
@@ -311,11 +311,11 @@ def ppo_json(settings: FactRlhfSettings) -> dict[str, Any]:
             key = f"training_{field.name}" if field.name in _OF_TRAINING else field.name
             flat[key] = getattr(settings, field.name)
     flat["micro_batch_size"] = settings.responses_at_once
-    plain: dict[str, Any] = json.loads(json.dumps(_without_unset(flat)))
+    plain: dict[str, Any] = json.loads(json.dumps(without_unset(flat)))
     return plain
 
 
-def _without_unset(whole: Mapping[str, Any]) -> dict[str, Any]:
+def without_unset(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that came later are left out while they are not used: an older folder still is this run's."""
     return {name: value for name, value in whole.items() if name not in _CAME_LATER or value != _CAME_LATER[name]}
 
@@ -329,6 +329,9 @@ _CAME_LATER = {
     "patience": None,
     "keep_checkpoints": 0,
     "label_confidence": False,
+    "attention": None,
+    "max_pixels": None,
+    "quantize": None,
     "rl": "ppo",
     "vllm": False,
 }

@@ -17,7 +17,7 @@ from aligners.training.logprobs import IGNORE
 from aligners.training.policy import load_policy, make_trainable, save_policy
 from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import LOG, finished_card, read_log
-from aligners.training.settings import TrainingSettings
+from aligners.training.settings import LOADING, TrainingSettings
 from aligners.training.trainer import fit, process_share, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError
@@ -74,7 +74,8 @@ def supervised_start(
     policy = load_policy(start, settings, arguments.device)
     start_hash = weights_hash(policy.model)
     data = hashlib.sha256(json.dumps([[p.image.name, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
-    identity = {"model": start_hash, "conversations": data, **asdict(settings)}
+    chosen = {name: value for name, value in asdict(settings).items() if name not in LOADING or value is not None}
+    identity = {"model": start_hash, "conversations": data, **chosen}
     if finished_card(out, identity) is not None:
         return out
     encoder = PromptEncoder(policy.processor)
@@ -92,7 +93,7 @@ def supervised_start(
             method="supervised",
             preset="",
             data={"conversations": data},
-            settings=asdict(settings),
+            settings=chosen,
             seeds={"training": settings.seed},
             cost={"rows": len(rows), "steps": trainer.state.global_step, "seconds": log[-1]["seconds"] if log else 0.0},
         )

@@ -16,9 +16,10 @@ from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim
 from aligners.feedback.instructions import read_instructions
 from aligners.feedback.labeling import Judgement, question_id, yes_share
+from aligners.feedback.pairing import with_confidence
 from aligners.feedback.round import candidate_of
 from aligners.feedback.splitting import Divided, divided_from_row
-from aligners.preference.builders import JudgedResponse, JudgedSentence, first_error_pairs, label_confidence
+from aligners.preference.builders import JudgedResponse, JudgedSentence, first_error_pairs
 from aligners.preference.pairs import Pair, read_pairs
 from evalkit.errors import DataError
 from evalkit.runs.records import read_journal
@@ -85,15 +86,12 @@ def confident_pairs(folder: Path) -> list[Pair]:
         DataError: if a pair is not of this iteration's candidates.
     """
     feedback = read_feedback(folder)
-    pairs = []
-    for pair in read_pairs(folder / "pairs.jsonl"):
-        names = pair.id.split(">")
-        if len(names) != 2 or not feedback.candidates.keys() >= set(names):
-            raise DataError(f"{folder / 'pairs.jsonl'}: pair {pair.id!r} is of no two candidates of this iteration")
-        chosen, rejected = (_false_chances(feedback.judged(feedback.candidates[name])) for name in names)
-        confidence = round(label_confidence(chosen, rejected), 6)
-        pairs.append(replace(pair, meta={**pair.meta, "confidence": confidence}))
-    return pairs
+    chances = {
+        one.id: _false_chances(feedback.judged(one))
+        for one in feedback.candidates.values()
+        if one.id in feedback.divided
+    }
+    return [with_confidence(pair, chances) for pair in read_pairs(folder / "pairs.jsonl")]
 
 
 def _false_chances(judged: Sequence[tuple[Claim, Judgement | None]]) -> list[float]:

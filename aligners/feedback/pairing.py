@@ -5,12 +5,14 @@ policy would learn to say less; the pipeline therefore drops pairs with a much s
 """
 
 import random
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from aligners.feedback.candidates import Candidate, K, T
+from aligners.preference.builders import label_confidence
 from aligners.preference.pairs import Pair
+from evalkit.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,22 @@ def pairs_from_scores(
         "pairs_sampled": len(sampled),
     }
     return [_scored_pair(candidates, scores, pair) for pair in sampled], counts
+
+
+def with_confidence(pair: Pair, false_chances: Mapping[str, Sequence[float]]) -> Pair:
+    """The pair with `label_confidence` of its two candidates as meta.confidence.
+
+    Args:
+        pair: of `pairs_from_scores`.
+        false_chances: candidate -> for each of its claims the probability that it is false.
+    Raises:
+        DataError: if the pair is of other candidates.
+    """
+    names = pair.id.split(">")
+    if len(names) != 2 or not false_chances.keys() >= set(names):
+        raise DataError(f"pair {pair.id!r} is of no two candidates of this iteration")
+    confidence = label_confidence(*(false_chances[name] for name in names))
+    return replace(pair, meta={**pair.meta, "confidence": round(confidence, 6)})
 
 
 def _scored_pair(candidates: Sequence[Candidate], scores: Sequence[float | None], pair: IndexPair) -> Pair:

@@ -23,8 +23,9 @@ from aligners.feedback.labeling import (
     judge_questions,
     label,
     label_statistics,
+    yes_share,
 )
-from aligners.feedback.pairing import balance_pairs, pairs_from_scores
+from aligners.feedback.pairing import balance_pairs, pairs_from_scores, with_confidence
 from aligners.feedback.roles import OnDemand, rest
 from aligners.feedback.splitting import Splitter, divided_from_row
 from aligners.preference.pairs import Pair, drop_defective, write_pairs
@@ -145,6 +146,9 @@ def make_pairs(labelled: Sequence[Labelled], preset: RlaifSettings, seed: int) -
         pairs, balance = balance_pairs(pairs)
         numbers |= {"pairs_balanced": len(pairs), "balance_ratio": balance.ratio}
     kept, defects = drop_defective(pairs)
+    if preset.label_confidence:
+        chances = {one.candidate.id: [1.0 - yes_share(answer) for answer in one.judgements] for one in labelled}
+        kept = [with_confidence(pair, chances) for pair in kept]
     return kept, {**numbers, "pairs_defective": sum(defects.values()), "pairs": len(kept)}
 
 

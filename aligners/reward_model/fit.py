@@ -41,7 +41,7 @@ from aligners.training.merging import folded
 from aligners.training.policy import load_policy, make_trainable, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import finished_card
-from aligners.training.settings import TrainingSettings, check_range
+from aligners.training.settings import LOADING, TrainingSettings, check_range
 from aligners.training.trainer import fit, process_share, training_arguments
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.loading import load_checkpoint
@@ -82,9 +82,9 @@ class RewardModelSettings(TrainingSettings):
 def reward_model_json(settings: RewardModelSettings) -> dict[str, Json]:
     """Settings as they stand on cards and in a run's folder: those of training, and the model's own beside them."""
     training = {field.name for field in fields(TrainingSettings)}
-    whole = asdict(settings)
+    whole = {name: value for name, value in asdict(settings).items() if name not in LOADING or value is not None}
     return {
-        "training": {name: whole[name] for name in sorted(training)},
+        "training": {name: whole[name] for name in sorted(training & whole.keys())},
         **{name: value for name, value in whole.items() if name not in training},
     }
 

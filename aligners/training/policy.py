@@ -14,8 +14,10 @@ from aligners.training.checkpoint import IDENTICAL, Card, identical_share, merge
 from aligners.training.merging import folded
 from aligners.training.response_logps import bare
 from aligners.training.settings import ModelSettings, TrainingSettings
+from evalkit.engines.model.families import first_line
 from evalkit.engines.model.loading import load_checkpoint
 from evalkit.errors import TrainingError, UsageError
+from evalkit.process.libraries import library_version
 
 IN_MEMORY = "a model in memory"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")  # as PEFT saves them
@@ -48,11 +50,65 @@ def load_policy(
     if isinstance(start, tuple):
         model, processor = start
         return Policy(model, processor, None, IN_MEMORY, saved or model.dtype, model.dtype)
-    checkpoint = load_checkpoint(start, dtype="auto", device=None if device is None else str(device))
+    place = None if device is None else str(device)
+    checkpoint = load_checkpoint(start, dtype="auto", device=place, quantization=quantisation(training))
+    if training.quantize and checkpoint.adapter:
+        raise UsageError(f"{start} is an adapter: merge it into a whole model before its base is quantised")
     model, stored = merged(checkpoint.model), checkpoint.model.dtype
-    model = model.to(held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
+    if training.quantize is None:
+        model = model.to(held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
+    if training.attention is not None:
+        set_attention(model, training.attention)
+    if training.max_pixels is not None:
+        limit_pixels(checkpoint.processor, training.max_pixels)
     source = str(start) if checkpoint.adapter is None else None
     return Policy(model, checkpoint.processor, source, str(start), saved or stored, stored)
+
+
+def quantisation(settings: ModelSettings) -> Any:
+    """How bitsandbytes holds the base of QLoRA (Dettmers et al. 2023, arXiv:2305.14314); None: not at all.
+
+    Raises:
+        UsageError: if bitsandbytes is not installed.
+    """
+    if settings.quantize is None:
+        return None
+    if library_version("bitsandbytes") is None:
+        raise UsageError("quantize=nf4 needs bitsandbytes: pip install 'hallu-evalkit[qlora]'")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=settings.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def set_attention(model: Any, name: str) -> None:
+    """Let a model use another attention of transformers.
+
+    Raises:
+        UsageError: if it cannot here.
+    """
+    try:
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError, RuntimeError, KeyError) as error:
+        raise UsageError(f"attention={name}: {first_line(error)}") from error
+
+
+def limit_pixels(processor: Any, pixels: int) -> None:
+    """Let a processor scale larger images down to at most so many pixels; it is saved with the limit.
+
+    Raises:
+        UsageError: if it brings every image to a size of its own.
+    """
+    images = processor.image_processor
+    edges: Any = getattr(images, "size", None)
+    if not hasattr(images, "merge_size") or getattr(edges, "longest_edge", None) is None:
+        raise UsageError(f"max_pixels: {type(images).__name__} brings every image to the size its model was made for")
+    fewest = min(edges.shortest_edge or pixels, pixels)
+    images.size = type(edges)(shortest_edge=fewest, longest_edge=pixels)
 
 
 def held_dtype(stored: torch.dtype, *, lora: bool, bf16: bool) -> torch.dtype:
@@ -124,7 +180,9 @@ def save_trained(model: Any, policy: Policy, out: Path, card: Card) -> None:
     An adapter on a base that is held in another type than it is stored in is folded into the stored weights: what was
     not trained stays as it was, bit by bit. What folding changes stands on the card (`aligners.training.merging`).
     """
-    if card.adapter or not hasattr(model, "merge_and_unload"):
+    if getattr(bare(model), "is_loaded_in_4bit", False):
+        model.save_pretrained(out)  # the adapter alone; a quantised base takes no other type
+    elif card.adapter or not hasattr(model, "merge_and_unload"):
         model.to(policy.dtype).save_pretrained(out)
     else:
         _, difference = folded(model, policy.processor, lambda: _fold(model, policy, out))

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from evalkit.errors import UsageError
 
+LOADING = ("attention", "max_pixels", "quantize")  # of ModelSettings; unset they stand on no card, as before they were
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -66,6 +67,9 @@ class ModelSettings:
     bf16                   autocast to bfloat16; None: on a GPU that has it
     save_dtype             type of the saved weights; None: as the start's are stored
     gradient_checkpointing compute activations again in the backward pass; None: for models beyond 1e9 parameters
+    attention              of transformers: "sdpa", "eager", "flash_attention_2" ...; None: the model's own choice
+    max_pixels             larger images are scaled down to as many, where a model takes images of any size (Qwen-VL)
+    quantize               "nf4": hold the frozen base of an adapter in 4 bits (QLoRA)
     micro_batch_size       rows in one forward pass on one device; None: all of a device's share, halved until it fits
     weight_decay           of AdamW; max_grad_norm: of the clipped gradient
     save_steps             steps between training checkpoints; None: a quarter of the run
@@ -83,6 +87,9 @@ class ModelSettings:
     bf16: bool | None = None
     save_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     gradient_checkpointing: bool | None = None
+    attention: str | None = None
+    max_pixels: int | None = None
+    quantize: Literal["nf4"] | None = None
     micro_batch_size: int | None = None
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
@@ -93,8 +100,10 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        check_range(self, "micro_batch_size", "lora_rank", "lora_alpha", "save_steps", "log_steps")
+        check_range(self, "micro_batch_size", "lora_rank", "lora_alpha", "save_steps", "log_steps", "max_pixels")
         check_range(self, "weight_decay", "max_grad_norm", "lora_dropout", "workers", inclusive=True)
+        if self.quantize and (self.lora is not True or self.merge_adapter):
+            raise UsageError("a quantised base holds an adapter and takes none in: set lora=true, merge_adapter=false")
 
 
 @dataclass(frozen=True, kw_only=True)

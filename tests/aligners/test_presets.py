@@ -16,7 +16,7 @@ MACHINE = {field.name for field in dataclasses.fields(ModelSettings)}  # what a 
 OPTIONS = {
     *("name", "max_steps", "chat_template", "bad_images", "missing_facts", "held_out", "use_facts", "generation_batch"),
     *("save_rollouts", "max_rollouts", "samples_per_prompt", "advantage", "value_backbone", "value_learning_rate"),
-    *("score_yes", "eval_steps", "select", "patience", "keep_checkpoints"),
+    *("score_yes", "eval_steps", "select", "patience", "keep_checkpoints", "label_confidence", "rl", "vllm"),
 }
 
 

@@ -49,6 +49,7 @@ def load_checkpoint(
     base: str | None = None,
     vision_tower: str | Path | None = None,
     inputs: InputSettings | None = None,
+    quantization: Any = None,
 ) -> Checkpoint:
     """Load a checkpoint folder, a hub name, an adapter folder (with its base), or an original LLaVA in any form.
 
@@ -66,6 +67,7 @@ def load_checkpoint(
             over one another.
         vision_tower: tower of an original LLaVA, in place of the one its config.json names.
         inputs: image padding and system text.
+        quantization: a configuration of transformers, e.g. BitsAndBytesConfig; the model is placed as it is loaded.
     Raises:
         EngineError: if the folder is missing, it is not a vision-language checkpoint, weights are missing, or the
             adapter does not fit.
@@ -74,19 +76,24 @@ def load_checkpoint(
         source, revision=revision, adapter=adapter, image_backend=image_backend, base=base, vision_tower=vision_tower,
         inputs=inputs,
     )  # fmt: skip
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if quantization is not None and front.assembly is not None:
+        raise EngineError(f"{source}: an original LLaVA is not loaded in a quantised form; convert it first")
     if front.assembly is not None:
         model = front.assembly.load(_dtype(dtype), device_map)
         facts: dict[str, Json] = {**front.assembly.facts(model), **front.facts}
     else:
-        model, facts = _load_model(front.source, revision, _dtype(dtype), device_map), dict(front.facts)
+        where: dict[str, Any] = {"device_map": device_map} if device_map is not None else {}
+        if quantization is not None:
+            where = {"device_map": device_map or {"": place}, "quantization_config": quantization}
+        model, facts = _load_model(front.source, revision, _dtype(dtype), where), dict(front.facts)
         for layer in front.layers:
             model = put_over(model, layer)
     fix_identity(model)
     _mend_generation_settings(model)
     if front.adapter is not None:
         model = _with_adapter(model, front.adapter)
-    if device_map is None:
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device_map is None and quantization is None:
         try:
             model = model.to(place)
         except (RuntimeError, AssertionError) as error:  # no such device, no room on it, torch without CUDA
@@ -96,8 +103,7 @@ def load_checkpoint(
     return Checkpoint(model.eval(), front.processor, front.source, lora, commit or revision, facts)
 
 
-def _load_model(base: str, revision: str | None, dtype: Any, device_map: str | None) -> Any:
-    where = {"device_map": device_map} if device_map is not None else {}
+def _load_model(base: str, revision: str | None, dtype: Any, where: Mapping[str, Any]) -> Any:
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             base,

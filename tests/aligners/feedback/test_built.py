@@ -1,16 +1,18 @@
 """Pairs built from the journals of an iteration: the first false sentence, and how sure the label of a pair is."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from aligners.feedback.built import confident_pairs, first_errors, read_feedback, sentence_of
 from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim
-from aligners.feedback.labeling import question_id
+from aligners.feedback.labeling import Judgement, Labelled, question_id
+from aligners.feedback.round import make_pairs
 from aligners.preference.builders import label_confidence
 from aligners.preference.pairs import Pair, read_pairs, write_pairs
+from aligners.presets import RLAIFV
 from evalkit.__main__ import main
 from evalkit.errors import DataError
 from evalkit.runs.records import Journal
@@ -65,6 +67,18 @@ def test_a_pair_is_as_sure_as_its_claims(iteration):
 )
 def test_the_confidence_of_a_label_is_that_of_its_order_against_the_other(chosen, rejected, expected):
     assert label_confidence(chosen, rejected) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_iteration_notes_how_sure_its_labels_are_where_training_asks_for_it(asked):
+    def labelled(sample, *yes):
+        judgements = tuple(Judgement(f"Is there {number}?", p, 1 - p) for number, p in enumerate(yes))
+        return Labelled(Candidate(f"p#{sample}", "p", None, "Q", f"text {sample}", sample), judgements, True, False)
+
+    preset = replace(RLAIFV, label_confidence=asked, balance_lengths=False)
+    [pair], _ = make_pairs([labelled(0, 0.9, 0.8), labelled(1, 0.9, 0.3)], preset, seed=0)
+    assert pair.id == "p#0>p#1"
+    assert pair.meta.get("confidence") == (pytest.approx(label_confidence([0.1, 0.2], [0.1, 0.7])) if asked else None)
 
 
 def test_a_claim_without_an_answer_leaves_its_sentence_unjudged(iteration, tmp_path):
