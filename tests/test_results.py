@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 
+from aligners.miniature.recipes.corrections import Described
 from evalkit.errors import EngineError
 from evalkit.images import ImageFile
 from evalkit.miniature.captions import split_sentences, true_caption
@@ -18,10 +20,12 @@ from evalkit.schema import Json, Prompt, Response
 from evalkit.statistics.intervals import Interval
 from tests.results.adapters import FULL, reaches, share_of_fall
 from tests.results.bench import CHAIR, Bench, pooled, pooled_front
+from tests.results.corrections import ranking
 from tests.results.entry import Entry, Mark, Measured, Verdict, answer, at_equal_recall, measure, no_worse, read
 from tests.results.hacking import WITH, WITHOUT, verdicts
 from tests.results.labels import Labeler
 from tests.results.page import section, write_page
+from tests.results.picture import trail, write_picture
 from tests.results.registry import ENTRIES
 
 SCENES = 24
@@ -227,6 +231,34 @@ def test_a_fall_after_the_best_checkpoint_counts_against_the_arm_that_falls(benc
     assert fall.difference.value == pytest.approx(-1.0)  # one false mention more
     assert fall.answer == "supported"
     assert end.difference.value == pytest.approx(-1.0)
+
+
+def test_the_picture_has_a_line_from_the_base_to_what_an_arm_ends_with(bench: ToyBench, tmp_path: Path) -> None:
+    arms = {
+        "dense DPO": lambda site: [
+            Mark(n, lambda kind=kind: Says(texts(bench, kind))) for n, kind in ((1, "both"), (2, "true"))
+        ],
+        "careful prompt": lambda site: [Mark(0, lambda: Says(texts(bench, "true")))],
+    }
+    entry = replace(toy(bench, "true"), name="drawn", arms={**arms, "VCD": arms["careful prompt"]})
+    measure(entry, bench, 0, wanted=list(arms))
+    found = read(entry, bench)
+    assert found is not None
+    assert trail(found, "dense DPO") == [(100.0, 100.0), (100.0, 100.0), (100.0, 0.0)]  # base, both, true
+    runs = {**found.runs, **{arm: {} for arm in ("plain DPO", "RLAIF", "fact-RLHF", "best of 8")}}
+    write_picture(replace(found, runs=runs), tmp_path / "images" / "front.svg")
+    drawn = ElementTree.parse(tmp_path / "images" / "front.svg")
+    words = [text.text for text in drawn.iter() if text.tag.endswith("text")]
+    assert {"dense DPO", "careful prompt", "recall, %, higher is better"} <= set(words)
+
+
+def testrankings_follow_the_truth(bench: ToyBench) -> None:
+    image, scene = next(iter(read_scenes(bench.worlds[False]).items()))
+    true, false = (texts(bench, kind)[f"COCO_mini_{image:012}.png"] for kind in ("true", "both"))
+    first, second = Described(7, "Describe.", false, 0.7), Described(7, "Describe.", true, 1.0)
+    (pair,) = ranking(first, second, scene)
+    assert (pair.chosen, pair.rejected) == (true, false)
+    assert ranking(first, first, scene) == []
 
 
 def test_every_entry_says_what_is_claimed_and_how_it_is_judged() -> None:

@@ -8,12 +8,18 @@ from dataclasses import replace
 from itertools import islice
 
 from aligners.ddpo import train_dpo
-from aligners.miniature.recipes.corrections import CorrectionRecipe, build_corrections, describe, image_name
+from aligners.miniature.recipes.corrections import (
+    CorrectionRecipe,
+    Described,
+    build_corrections,
+    describe,
+    image_name,
+)
 from aligners.miniature.recipes.ddpo import SETTINGS
 from aligners.miniature.recipes.rlhf import count_mentions
 from aligners.preference.pairs import Pair, read_pairs, write_pairs
 from aligners.settings import DpoSettings
-from evalkit.miniature.scenes import scenes_of
+from evalkit.miniature.scenes import Scene, scenes_of
 from tests.results.bench import opened
 from tests.results.entry import Entry, Mark, Measured, Site, Train, Verdict, at_equal_recall
 
@@ -39,17 +45,25 @@ def ranked(site: Site) -> list[Pair]:
     engine = opened(site.base)
     responses = describe(engine, scenes, folder, site.seed, recipe)
     engine.close()
-    pairs = []
-    for cool, warm in zip(responses[::2], responses[1::2], strict=True):
-        values = [
-            true - faults for faults, true in (count_mentions(one.text, scenes[one.scene]) for one in (cool, warm))
-        ]
-        if values[0] != values[1]:
-            better, worse = (cool, warm) if values[0] > values[1] else (warm, cool)
-            name = f"images/{image_name(cool.scene)}"
-            pairs.append(Pair(f"ranking-{cool.scene}", name, cool.prompt, better.text, worse.text, {"kind": "ranking"}))
+    by_scene: dict[int, list[Described]] = {}
+    for one in responses:
+        by_scene.setdefault(one.scene, []).append(one)
+    pairs = [pair for two in by_scene.values() if len(two) == 2 for pair in ranking(*two, scenes[two[0].scene])]
     write_pairs(folder / "pairs.jsonl", pairs)
     return list(read_pairs(folder / "pairs.jsonl"))
+
+
+def ranking(first: Described, second: Described, scene: Scene) -> list[Pair]:
+    """One pair of two responses to a scene; none where the truth likes both as well."""
+    values = []
+    for one in (first, second):
+        faults, true = count_mentions(one.text, scene)
+        values.append(true - faults)
+    if values[0] == values[1]:
+        return []
+    better, worse = (first, second) if values[0] > values[1] else (second, first)
+    name = f"images/{image_name(first.scene)}"
+    return [Pair(f"ranking-{first.scene}", name, first.prompt, better.text, worse.text, {"kind": "ranking"})]
 
 
 def trained(pairs: Sequence[Pair], amount: int, site: Site, settings: DpoSettings) -> list[Mark]:
@@ -64,7 +78,7 @@ def on_corrections(amount: int, **changes: object) -> Train:
     return lambda site: trained(corrected(site), amount, site, replace(SETTINGS, **changes))
 
 
-def on_rankings(amount: int) -> Train:
+def onrankings(amount: int) -> Train:
     """An arm on ranked pairs, by plain DPO: there are no corrected words."""
     return lambda site: trained(ranked(site), amount, site, replace(SETTINGS, gamma=1.0))
 
@@ -122,7 +136,7 @@ AMOUNT = Entry(
     plain DPO, {STEPS} steps each.""",
     {
         **{f"corrections {amount}": on_corrections(amount) for amount in (FEW, SOME, MANY)},
-        **{f"rankings {amount}": on_rankings(amount) for amount in (FEW, SOME)},
+        **{f"rankings {amount}": onrankings(amount) for amount in (FEW, SOME)},
     },
     amount_verdicts,
 )
