@@ -250,6 +250,7 @@ def test_the_picture_has_a_line_from_the_base_to_what_an_arm_ends_with(bench: To
     drawn = ElementTree.parse(tmp_path / "images" / "front.svg")
     words = [text.text for text in drawn.iter() if text.tag.endswith("text")]
     assert {"dense DPO", "careful prompt", "recall, %, higher is better"} <= set(words)
+    assert "RLAIF" not in words
 
 
 def testrankings_follow_the_truth(bench: ToyBench) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from aligners.compare import training_cost
 from evalkit.files.atomic import replace_text
 from evalkit.runs.run import Run
 from tests.results.bench import SCENES, pooled
@@ -84,14 +83,12 @@ def picture_name(entry: Entry) -> str:
 
 def arms_table(measured: Measured) -> str:
     """Every arm at its end, the bases together that have it."""
-    lines = [f"| arm | bases | {' | '.join(COLUMNS)} | training, s |", "|---" * (len(COLUMNS) + 3) + "|"]
+    lines = [f"| arm | bases | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for arm in (BASE, *measured.entry.arms):
         runs = measured.last(arm)
         if runs:
-            costs = [training_cost(measured.home(seed, arm)).get("seconds") for seed in runs]
-            took = ", ".join(str(round(cost)) for cost in costs if cost is not None)
             bases = ", ".join(map(str, runs))
-            lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} | {took or '-'} |")
+            lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} |")
     return "\n".join(lines)
 
 

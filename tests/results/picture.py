@@ -51,7 +51,7 @@ def write_picture(measured: Measured, path: Path) -> None:
         if point[0] >= scale.left:
             canvas.dot(scale.at(point), 5.5, UNTRAINED[arm], filled=False)
     beyond = [arm for arm, point in dots.items() if point[0] < scale.left]
-    legend(canvas, beyond)
+    legend(canvas, [*lines, *dots], beyond)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(canvas.content())
 
@@ -83,10 +83,11 @@ def axes(canvas: SvgCanvas, scale: Scale) -> None:
     canvas.text((LEFT - 44, TOP - 12), "chair_s, %, lower is better", 13, GREY)
 
 
-def legend(canvas: SvgCanvas, beyond: Sequence[str]) -> None:
-    """Names beside the picture."""
+def legend(canvas: SvgCanvas, arms: Sequence[str], beyond: Sequence[str]) -> None:
+    """Names beside the picture: of the arms that are there, and which of them lie outside it."""
     x, y = WIDTH - RIGHT + 18, TOP + 16
-    names = {"base, cut after sentences": GREY, "blind rules": "#BBBBBB", **COLOURS, **UNTRAINED}
+    colours = {**COLOURS, **UNTRAINED}
+    names = {"base, cut after sentences": GREY, "blind rules": "#BBBBBB", **{arm: colours[arm] for arm in arms}}
     for name, colour in names.items():
         canvas.dot((x, y - 4), 5, colour, filled=name not in UNTRAINED)
         canvas.text((x + 12, y), f"{name} (recall < {LOWEST:g})" if name in beyond else name, 12, GREY)
