@@ -31,7 +31,7 @@ ALL = tuple(TASKS)
 KEPT_STEPS, KEPT_ROLLOUTS = 8, 4  # steps between two checkpoints of DPO that are scored; policies along PPO
 
 TRIED = """\
-What was tried on the way to these recipes, on base 0 and scenes of the validation split:
+What was tried on the way to these recipes, on base 0, drafts of this world and scenes of the validation split:
 
 - Dense DPO: 1,400 pairs, 43 % of them corrections. The other 57 % leave out one *true* mention, so that the shorter
   response is not always the chosen one; with 35 % of such pairs recall fell by up to 3 points more. Corrections leave
