@@ -131,8 +131,8 @@ def tables(measured: Measured) -> str:
         "Hard scenes alone: those where the first thing that one expects of the place is absent, so that the base is\n"
         "tempted.",
         hard(measured),
-        "Abilities of the last checkpoints: F1 of `List the objects.`, right answers to POPE (adversarial, out of\n"
-        "focus) and to AMBER's questions by kind.",
+        "Abilities of the last checkpoints, over the bases that the first table names for each: F1 of\n"
+        "`List the objects.`, right answers to POPE (adversarial, out of focus) and to AMBER's questions by kind.",
         abilities(measured),
         "Labels of RLAIF: how often the policy's own answers prefer the truly better response, by iteration.",
         pair_precision(measured),
