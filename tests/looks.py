@@ -30,6 +30,11 @@ _CONTRASTS = (
     const [r, g, b] = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
+  const canvas = document.createElement('i');  // what the browser paints behind a page without a background
+  canvas.style.backgroundColor = 'Canvas';
+  document.documentElement.append(canvas);
+  const deepest = numbers(getComputedStyle(canvas).backgroundColor).rgb;
+  canvas.remove();
   const ground = (node) => {
     const colours = [];
     const box = node.getBoundingClientRect();
@@ -40,7 +45,7 @@ _CONTRASTS = (
       const small = (right - left) * (bottom - top) < 2000;  // a label may hang out of the knob it belongs to
       if (inside || !small) colours.unshift(numbers(getComputedStyle(at).backgroundColor));
     }
-    return colours.reduce((below, top) => over(top, below), [255, 255, 255]);
+    return colours.reduce((below, top) => over(top, below), deepest);
   };
   const opacity = (node) => {
     let product = 1;

@@ -43,7 +43,7 @@ ARMS: Mapping[str, tuple[Task, int]] = {
     "200 corrections, no omissions": ("correct", 0),
     "200 comparisons": ("compare", 0),
 }
-METRICS = ("chair_s", "chair_i", "recall")
+METRICS = ("chair_s", "chair_i", "recall", "wrong_numbers")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "annotation.md"
 BEGIN, END = "<!-- feedback -->", "<!-- end -->"
 
@@ -135,8 +135,8 @@ def measure(folder: Path, base: Path, seed: int, arms: Sequence[str]) -> None:
 def report(folder: Path, seeds: Sequence[int]) -> str:
     """A table of all bases and arms, and where each stands beside its base that stops earlier."""
     lines = [
-        "| base | trained on | pairs | chair_s | chair_i | recall | at equal recall |",
-        "|:---|:---|---:|---:|---:|---:|:---|",
+        "| base | trained on | pairs | chair_s | chair_i | recall | wrong_numbers | at equal recall |",
+        "|:---|:---|---:|---:|---:|---:|---:|:---|",
     ]
     for seed in seeds:
         runs = folder / str(seed) / "runs"

@@ -48,7 +48,7 @@ td:not(:first-child) .hk-limits { display: block; }
 .sample img { width: 100%; border-radius: 6px; }
 .front img { max-width: 100%; height: auto; }
 .response { border-left: 3px solid #8886; padding-left: .8rem; margin: .6rem 0; }
-.flag { color: #c62828; }
+.flag { color: light-dark(#8e1010, #ff9a92); }
 @media (max-width: 40rem) { .sample { flex-direction: column; } }
 @page { size: landscape; margin: 12mm; }
 @media print {
