@@ -15,6 +15,7 @@ from dashboard.markup.samples import link
 from dashboard.reading.fronts import Stored, fronts_of, has_front, placed_of
 from dashboard.reading.runs import Contents
 from evalkit.analysis.front import RunFront
+from evalkit.analysis.leaderboard import boards
 from evalkit.errors import EvalkitError
 from evalkit.reports.markup import clean, escaped
 from evalkit.runs.run import RunSummary
@@ -44,8 +45,9 @@ def show() -> None:
         return
     with st.sidebar:
         benchmark = choose("Benchmark", "benchmark", list(dict.fromkeys(run.benchmark for run in cut)))
-        names = [run.name for run in cut if run.benchmark == benchmark]
-        chosen = choose_several("Runs", "front", names, names[:MOST], MOST)
+        own = [run for run in cut if run.benchmark == benchmark]
+        alike = max(boards(own, mark_best=False), key=lambda board: len(board.runs)).runs
+        chosen = choose_several("Runs", "front", [run.name for run in own], [run.name for run in alike[:MOST]], MOST)
     if not chosen:
         say("Choose up to four runs.")
         return
