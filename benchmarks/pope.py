@@ -110,6 +110,7 @@ class POPE(Benchmark):
         "answers to lists of another edition are scored with these lists, --set pope.data=DIR (LLaVA's are the asset "
         "pope/llava_rlhf)"
     )
+    parts = "responses to one split are scored with --set pope.splits=adversarial (or popular, random)"
     exports = (exporters.QUESTION_ANSWERS.named("pope"),)
 
     def __init__(

@@ -105,6 +105,7 @@ class RePOPE(Benchmark):
     metrics: Sequence[Metric] = METRICS
     sampling = Sampling(temperature=0.0, max_new_tokens=128)
     files = POPE.files
+    parts = POPE.parts.replace("pope.", "repope.")
 
     def __init__(
         self,

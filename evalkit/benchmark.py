@@ -131,6 +131,7 @@ class Benchmark(ABC):
     rating     the count that holds the label of a response
     present    keys of an item's `reference` that list what is truly in the image, the first that is there counts
     editions   how items of another edition are named, for whoever brings responses to other questions
+    parts      how one part of the items is chosen, for whoever brings responses to one of several
     open_items whether responses to any part of the items can be scored: the responses at hand say which
     """
 
@@ -143,6 +144,7 @@ class Benchmark(ABC):
     rating: ClassVar[Rating] = Rating()
     present: ClassVar[Sequence[str]] = ()
     editions: ClassVar[str] = ""
+    parts: ClassVar[str] = ""
     open_items: bool = False
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.errors import DataError
 from evalkit.files.rows import Row, read_rows
 from evalkit.formats.answers import FORMATS, HOW_TO_MARK, TEXTS, Answer, Format, detect, format_named
-from evalkit.formats.joining import ANOTHER_QUESTION, Join, join_answers, plain_question
+from evalkit.formats.joining import ANOTHER_QUESTION, SEVERAL_PARTS, Join, join_answers, plain_question
 from evalkit.formats.keys import named_alike
 from evalkit.runs.records import RESPONSES, read_journal
 from evalkit.schema import Item, Response
@@ -28,6 +28,7 @@ def import_responses(
     formats: Sequence[Format] = (),
     notes: list[str] | None = None,
     editions: str = "",
+    parts: str = "",
 ) -> list[Response]:
     """Responses from one file or several (one per part of the items), in the order of the items.
 
@@ -37,6 +38,7 @@ def import_responses(
         formats: those of a benchmark's own.
         notes: sentences are added to it about what was read with a grain of salt: rows without a response, misspelled
             questions.
+        parts: how one part of the items is chosen; said where an answer may belong to several.
         editions: how to name items of another edition; said where answers belong to other questions.
     Raises:
         DataError: if a file cannot be read, or anything is unmatched, doubled, or (unless `partial`) missing.
@@ -59,6 +61,8 @@ def import_responses(
             remedy = "; files of several runs are scored one run at a time" if several else ""
             if editions and any(ANOTHER_QUESTION in name for name in names):
                 remedy = f"; {editions}"
+            elif parts and any(SEVERAL_PARTS in name for name in names):
+                remedy = f"; {parts}"
             raise DataError(f"{what}: {len(names)} {problem}: {'; '.join(names[:SHOWN])}{more}{remedy}")
     place = {item.id: number for number, item in enumerate(items)}
     return sorted(joined.responses.values(), key=lambda response: (place[response.prompt_id], response.sample))

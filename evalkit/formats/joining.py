@@ -28,6 +28,7 @@ _IMAGE_MARK = re.compile(r"<image>|<ImageHere>|<image_\d+>")
 _MISSPELLED = re.compile(r"\bimange\b")  # in the lists of VCD, LLaVA and lmms-lab/POPE
 _WORD = re.compile(r"[a-z]+")
 ANOTHER_QUESTION = "asks another question"
+SEVERAL_PARTS = "a file's name tells the part"  # in the reason why an answer fits several items
 FEWEST_LETTERS = 3  # of a part's name that a file's name shortens: adv, pop, rand
 
 
@@ -92,10 +93,23 @@ def join_answers(answers: Iterable[tuple[Path, Answer]], items: Sequence[Item]) 
         else:
             for item_id in sorted(fitting):
                 lay(answer, item_id)
+    if _answers_every_part(waiting, {item_id for item_id, _ in places}, items):
+        for one in waiting:
+            for item_id in sorted(one.fitting):
+                lay(one.answer, item_id)
+        waiting = []
     _by_elimination(waiting, places, lay, joined)
     answered = {item_id for item_id, _ in places}
     joined.missing = [item.id for item in items if item.id not in answered]
     return joined
+
+
+def _answers_every_part(waiting: Sequence[_Open], placed: set[str], items: Sequence[Item]) -> bool:
+    """Whether a file answers each question about an image once, and so all of all parts, as VLMEvalKit's do."""
+    shared = set().union(*(one.fitting for one in waiting))
+    once = sum(len(one.fitting) for one in waiting) == len(shared)
+    told = all({"image", "question"} <= {kind for kind, _ in one.answer.keys} for one in waiting)
+    return bool(waiting) and once and told and all(item.id in shared or item.id in placed for item in items)
 
 
 def _by_elimination(
@@ -196,7 +210,7 @@ class ItemIndex:
         if not fitting:
             return frozenset(), contradiction or f"no item with {_shown(answer)}"
         parts = sorted({self._parts[item_id] for item_id in fitting} - {""})
-        remedy = f"; a file's name tells the part, e.g. answers_{parts[0]}.jsonl" if len(parts) > 1 else ""
+        remedy = f"; {SEVERAL_PARTS}, e.g. answers_{parts[0]}.jsonl" if len(parts) > 1 else ""
         some = ", ".join(sorted(fitting)[:3])
         return frozenset(fitting), f"{_shown(answer)} fits {len(fitting)} items, e.g. {some}{remedy}"
 

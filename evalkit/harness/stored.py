@@ -131,6 +131,7 @@ def import_run(
         formats=benchmark.formats,
         notes=notes,
         editions=benchmark.editions,
+        parts=benchmark.parts,
     )
     answered = list(dict.fromkeys(response.prompt_id for response in responses))
     only = answered if len(answered) < len(items) else None

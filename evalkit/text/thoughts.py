@@ -18,7 +18,16 @@ from dataclasses import dataclass
 
 from evalkit.errors import UsageError
 
-TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reason", "seed:think")  # <tag> ... </tag>, any case
+TAGS = (
+    "think",
+    "thinking",
+    "thought",
+    "thoughts",
+    "reasoning",
+    "reason",
+    "seed:think",
+    "longcat_think",
+)  # <tag> ... </tag>, any case
 KEPT = "kept"
 REMOVED = "removed"
 
@@ -29,10 +38,18 @@ _OTHER_MARKS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|start_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|thinking|>", "<|/thinking|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
 )
 _AFTER_CHANNELS = re.compile(r"^\s*(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>")
 _NAME = re.compile(r"[A-Za-z][\w:.-]*")
-_ANSWER = re.compile(r"^\s*<answer>(.*?)(?:</answer>\s*)?$", re.DOTALL | re.IGNORECASE)
+_ANSWER = re.compile(
+    r"^\s*(?:<answer>|<\|START_RESPONSE\|>|<\|begin_of_box\|>)(.*?)"
+    r"(?:(?:</answer>|<\|END_RESPONSE\|>|<\|end_of_box\|>)\s*)?$",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,16 @@ def test_one_row_may_answer_several_parts_that_it_names(tmp_path):
     assert laid(path, POLLED) == {"random/1": "Yes", "popular/1": "Yes", "adversarial/2": "No"}
 
 
+def test_answers_to_every_question_once_hold_for_all_parts_that_ask_it(tmp_path):
+    image = "COCO_val2014_000000310196.jpg"
+    asked = {question for questions in QUESTIONS.values() for question in questions}
+    rows = [{"image": image, "question": question, "answer": question[11:15]} for question in sorted(asked)]
+    joined = laid(write(tmp_path / "a.jsonl", rows), POLLED)
+    assert joined == {item.id: item.question[11:15] for item in POLLED}
+    with pytest.raises(DataError, match=r"fits 3 items.*; choose one by this"):
+        import_responses(write(tmp_path / "b.jsonl", rows[2:]), POLLED, partial=True, parts="choose one by this")
+
+
 def test_equal_answers_to_all_parts_need_no_part(tmp_path):
     row = {"question_id": 1, "question": "Is there a dog in the image?", "answer": "Yes"}
     assert laid(write(tmp_path / "a.jsonl", [row] * 3), POLLED) == {f"{part}/1": "Yes" for part in OFFSETS}
