@@ -6,18 +6,17 @@ it prefers short ones, so RLAIF-V (arXiv:2405.17220) divides it by the number of
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.engines.base import Engine, TokenLogprobs
+from evalkit.engines.drawing import DrawingEngine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import EngineError, UsageError
-from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
 Form = Literal["sum", "mean"]
-PROMPTS_AT_ONCE = 16  # sampled before they are ranked: a stopped run loses at most these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +48,8 @@ def implicit_reward(policy: TokenLogprobs, reference: TokenLogprobs, beta: float
     return ratio if form == "sum" else ratio / len(policy.logprobs)
 
 
-class BestOfNEngine:
-    """Implements `evalkit.engines.base.Engine`: `generate` ranks, everything else is the sampled engine's own.
+class BestOfNEngine(DrawingEngine):
+    """Returns the best of N candidates; a prompt fails if all of them failed, empty ones win only against failures.
 
     Args:
         engine: draws the candidates.
@@ -70,8 +69,8 @@ class BestOfNEngine:
                 "best of N needs at least 2 candidates and a temperature above 0; "
                 f"got {self.settings.n}, {self.settings.temperature}"
             )
-        self._engine, self._policy, self._reference = engine, policy or engine, reference
-        self._stopping = False
+        super().__init__(engine, self.settings.n, self.settings.temperature, self.settings.top_p)
+        self._policy, self._reference = policy or engine, reference
         self.name = f"{engine.name}, best of {self.settings.n}"
 
     def describe(self) -> Mapping[str, Json]:
@@ -88,27 +87,6 @@ class BestOfNEngine:
         }
         return {**own, "best_of": ranking}
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """`sampling.n` responses per prompt, each the best of its own N candidates.
-
-        A prompt fails if all its candidates failed; empty candidates win only against failures.
-        """
-        self._stopping = False
-        drawn = replace(
-            sampling,
-            n=self.settings.n * sampling.n,
-            temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
-            num_beams=1,
-        )
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            if self._stopping:
-                return
-            some = prompts[start : start + PROMPTS_AT_ONCE]
-            candidates = list(self._engine.generate(some, drawn))
-            if len(candidates) == drawn.n * len(some):  # else the engine was stopped: nothing to choose from
-                yield from self._best(some, candidates, sampling.n)
-
     def rewards(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
         """Implicit reward of each response (none failed or empty) to its prompt, by id."""
         by_id = {prompt.id: prompt for prompt in prompts}
@@ -120,33 +98,20 @@ class BestOfNEngine:
             for ours, theirs in zip(policy, reference, strict=True)
         ]
 
-    def _best(self, prompts: Sequence[Prompt], candidates: Sequence[Response], n: int) -> Iterator[Response]:
-        ranked = [response for response in candidates if response.text]
-        rewards = dict(zip(map(_key, ranked), self.rewards(prompts, ranked) if ranked else [], strict=True))
-        by_key = {_key(response): response for response in candidates}
-        for prompt in prompts:
-            for sample in range(n):
-                mine = [by_key[prompt.id, sample * self.settings.n + i] for i in range(self.settings.n)]
-                yield replace(self._choose(mine, rewards), sample=sample)
+    def combined(self, groups: Sequence[tuple[Prompt, Sequence[Response]]]) -> Iterator[Response]:
+        """The candidate of each group that the policy likes best."""
+        ranked = [response for _, candidates in groups for response in candidates if response.text]
+        prompts = {prompt.id: prompt for prompt, _ in groups}
+        rewards = self.rewards(list(prompts.values()), ranked) if ranked else []
+        by_key = dict(zip(map(_key, ranked), rewards, strict=True))
+        for _, candidates in groups:
+            yield self._choose(candidates, by_key)
 
     def _choose(self, candidates: Sequence[Response], rewards: Mapping[tuple[str, int], float]) -> Response:
         ranked = [response for response in candidates if _key(response) in rewards]
         if ranked:
             return ranked[best_of([rewards[_key(response)] for response in ranked])]
         return next((response for response in candidates if response.text is not None), candidates[0])
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """The sampled engine's."""
-        return self._engine.logprobs(prompts, continuations)
-
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """The sampled engine's: there is nothing to rank at one token."""
-        return self._engine.choices(prompts, groups)
-
-    def stop(self) -> None:
-        """See `Engine.stop`."""
-        self._stopping = True
-        self._engine.stop()
 
     def close(self) -> None:
         """Close all engines."""

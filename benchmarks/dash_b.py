@@ -13,18 +13,16 @@ authors' script. The positive half was exchanged after their answers file was ma
 comparable, and the settings hold a hash of the list.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from benchmarks.yes_no import ratio, read_substring
-from evalkit.benchmark import Benchmark, DataFile, Front
+from evalkit.benchmark import Benchmark, DataFile, Front, files_digest
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
 from evalkit.files.fields import read_object
-from evalkit.files.rows import read_text
 from evalkit.formats.given import check_answer
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric, sum_counts
@@ -163,10 +161,7 @@ class DashB(Benchmark):
 
     @cached_property
     def _digest(self) -> str:
-        sha256 = hashlib.sha256()
-        for path in self._paths.values():
-            sha256.update(read_text(path).encode())
-        return sha256.hexdigest()[:8]
+        return files_digest(self._paths.values())
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:

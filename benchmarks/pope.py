@@ -14,7 +14,6 @@ suffix _strict marks the same metrics over answers that begin with the word yes 
 Differs from the authors' script: answers are joined by id, never by position, and empty denominators are undefined.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.objects.coco import VAL2014
-from benchmarks.yes_no import Rates, read_first_sentence, read_leading
-from evalkit.benchmark import Benchmark, Front, Result
+from benchmarks.yes_no import Rates, constant_answers, read_first_sentence, read_leading
+from evalkit.benchmark import Benchmark, Front, Result, files_digest
 from evalkit.errors import DataError, UsageError
 from evalkit.files.fields import field
-from evalkit.files.rows import Row, read_rows, read_text
+from evalkit.files.rows import Row, read_rows
 from evalkit.formats import exporters
 from evalkit.formats.answers import QUESTION_ANSWERS
 from evalkit.formats.given import check_answer
@@ -205,13 +204,8 @@ class POPE(Benchmark):
 
     def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
         """Models that give the same answer to every one of these questions."""
-        rows = {}
-        for answer in ("Yes", "No"):
-            sums = sum_counts(self.score(item, answer).counts or {} for item in items)
-            rows[f"constant {answer}"] = {
-                metric.name: metric.value(sums) for metric in METRICS if not metric.name.endswith("_strict")
-            }
-        return rows
+        shown = [metric for metric in METRICS if not metric.name.endswith("_strict")]
+        return constant_answers(self, items, shown)
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
@@ -223,10 +217,7 @@ class POPE(Benchmark):
 
     @cached_property
     def _digest(self) -> str:
-        sha256 = hashlib.sha256()
-        for path in self._paths.values():
-            sha256.update(read_text(path).encode())
-        return sha256.hexdigest()[:8]
+        return files_digest(self._paths.values())
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:

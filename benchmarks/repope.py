@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.pope import POPE, SPLITS, find_list, read_questions
-from benchmarks.yes_no import Rates, Reading, YesNo, read_first_sentence, read_substring
+from benchmarks.yes_no import Rates, Reading, YesNo, constant_answers, read_first_sentence, read_substring
 from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import DataError
 from evalkit.files.assets import asset
@@ -170,13 +170,7 @@ class RePOPE(Benchmark):
 
     def baselines(self, items: Sequence[Item]) -> Mapping[str, Mapping[str, float | None]]:
         """Models that give the same answer to every one of these questions."""
-        rows = {}
-        for answer in ("Yes", "No"):
-            sums = sum_counts(self.score(item, answer).counts or {} for item in items)
-            rows[f"constant {answer}"] = {
-                metric.name: metric.value(sums) for metric in self.metrics if not metric.detail
-            }
-        return rows
+        return constant_answers(self, items, [metric for metric in self.metrics if not metric.detail])
 
     @cached_property
     def _items(self) -> tuple[Item, ...]:

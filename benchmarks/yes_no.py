@@ -12,9 +12,13 @@ several stand side by side in a report.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from evalkit.benchmark import Benchmark
+from evalkit.metrics import Metric, sum_counts
+from evalkit.schema import Item
 
 YesNo = Literal["yes", "no"]
 Reading = Callable[[str], YesNo | None]
@@ -140,3 +144,14 @@ class Rates:
     def yes(self) -> float | None:
         """Answered yes among all."""
         return ratio(self.tp + self.fp, self.tp + self.fp + self.tn + self.fn)
+
+
+def constant_answers(
+    benchmark: Benchmark, items: Sequence[Item], metrics: Sequence[Metric]
+) -> dict[str, dict[str, float | None]]:
+    """Baselines: models that give the same answer to every one of these questions."""
+    rows = {}
+    for answer in ("Yes", "No"):
+        sums = sum_counts(benchmark.score(item, answer).counts or {} for item in items)
+        rows[f"constant {answer}"] = {metric.name: metric.value(sums) for metric in metrics}
+    return rows

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from evalkit.errors import DataError, UsageError
+from evalkit.files.rows import read_text
 from evalkit.formats.answers import Format
 from evalkit.formats.exporters import Export
 from evalkit.formats.given import answered, failed, spoken
@@ -281,6 +282,18 @@ def content_digest(rows: Iterable[str]) -> str:
     '7e18f737'
     """
     return hashlib.sha256("\n".join(rows).encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Eight hex digits for the texts of some files, as signatures show them.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    sha256 = hashlib.sha256()
+    for path in paths:
+        sha256.update(read_text(path).encode())
+    return sha256.hexdigest()[:8]
 
 
 class Judged(Benchmark):

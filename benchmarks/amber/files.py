@@ -6,12 +6,12 @@ relation.json         word -> what it may also be called
 safe_words.txt        words that are never counted as hallucinated, one a line
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from evalkit.benchmark import files_digest
 from evalkit.errors import DataError
 from evalkit.files.fields import field, read_object, words
 from evalkit.files.rows import Row, read_rows, read_text
@@ -56,11 +56,8 @@ class AmberFiles:
         return cls(paths, None if without_images else beside)
 
     def digest(self) -> str:
-        """First 8 hexadecimal digits of the sha256 over the four files."""
-        sha256 = hashlib.sha256()
-        for name in FILES:
-            sha256.update(read_text(self.paths[name]).encode())
-        return sha256.hexdigest()[:8]
+        """Eight hex digits for the four files."""
+        return files_digest(self.paths[name] for name in FILES)
 
     def safe_words(self) -> frozenset[str]:
         """Words that are never counted as hallucinated."""

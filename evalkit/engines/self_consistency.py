@@ -13,20 +13,18 @@ Nouns     lemmas of the words that are tagged as nouns, of whatever kind; no lis
 Cost      n responses per response
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.engines.base import Engine
+from evalkit.engines.drawing import DrawingEngine
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import UsageError
-from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 from evalkit.text import lemma, read_words, tag
 from evalkit.text.cuts import sentence_ends
-
-PROMPTS_AT_ONCE = 16  # sampled before they are compared: a stopped run loses at most these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +72,8 @@ def supported_part(texts: Sequence[str], agreement: float) -> str:
     return text if len("".join(kept)) == len(text) else "".join(kept).strip()
 
 
-class SelfConsistencyEngine:
-    """Implements `evalkit.engines.base.Engine`: `generate` compares samples, all else is the sampled engine's own.
+class SelfConsistencyEngine(DrawingEngine):
+    """Keeps of the first sample what most samples name; a prompt fails if all of its samples failed.
 
     Args:
         engine: draws the samples.
@@ -84,67 +82,23 @@ class SelfConsistencyEngine:
 
     def __init__(self, engine: Engine, settings: SelfConsistency | None = None) -> None:
         self.settings = settings or SelfConsistency()
-        self._engine = engine
-        self._stopping = False
+        super().__init__(engine, self.settings.n, self.settings.temperature, self.settings.top_p)
         self.name = f"{engine.name}, consistent in {self.settings.n}"
 
     def describe(self) -> Mapping[str, Json]:
         """The sampled engine's description with the settings under "self_consistency"."""
         return {**self._engine.describe(), "self_consistency": asdict(self.settings)}
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """`sampling.n` responses per prompt, each from n samples of its own.
-
-        Failed samples do not vote; a prompt fails if all of its samples failed.
-        """
-        self._stopping = False
-        n = self.settings.n
-        drawn = replace(
-            sampling,
-            n=n * sampling.n,
-            temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
-            num_beams=1,
-        )
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            if self._stopping:
-                return
-            some = prompts[start : start + PROMPTS_AT_ONCE]
-            by_prompt: dict[str, list[Response]] = defaultdict(list)
-            for response in self._engine.generate(some, drawn):
-                by_prompt[response.prompt_id].append(response)
-            for prompt in some:
-                own = sorted(by_prompt[prompt.id], key=lambda response: response.sample)
-                if len(own) == drawn.n:  # else the engine was stopped
-                    groups = (own[first : first + n] for first in range(0, drawn.n, n))
-                    yield from (self._agreed(group, sample) for sample, group in enumerate(groups))
-
-    def _agreed(self, samples: Sequence[Response], sample: int) -> Response:
-        answered = [response for response in samples if response.text is not None]
-        if not answered:
-            return replace(samples[0], sample=sample)
-        first = answered[0]
-        text = supported_part([response.text or "" for response in answered], self.settings.agreement)
-        if text == first.text:
-            return replace(first, sample=sample)
-        return replace(first, text=text, sample=sample, token_ids=None, tokens=None)
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """The sampled engine's."""
-        return self._engine.logprobs(prompts, continuations)
-
-    def choices(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[str]]) -> list[Choices]:
-        """The sampled engine's: one token mentions nothing."""
-        return self._engine.choices(prompts, groups)
-
-    def stop(self) -> None:
-        """See `Engine.stop`."""
-        self._stopping = True
-        self._engine.stop()
-
-    def close(self) -> None:
-        """Close the sampled engine."""
-        self._engine.close()
+    def combined(self, groups: Sequence[tuple[Prompt, Sequence[Response]]]) -> Iterator[Response]:
+        """The supported part of each group's first sample; failed samples do not vote."""
+        for _, samples in groups:
+            answered = [response for response in samples if response.text is not None]
+            if not answered:
+                yield samples[0]
+                continue
+            first = answered[0]
+            text = supported_part([response.text or "" for response in answered], self.settings.agreement)
+            yield first if text == first.text else replace(first, text=text, token_ids=None, tokens=None)
 
 
 def self_consistency(
