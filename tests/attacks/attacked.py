@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit.__main__ import main
 from evalkit.miniature.files import write_world
+from evalkit.runs.checksums import MADE_FROM, SUM
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS
 
 KEY = "sk-attacked-0123456789abcdef"
@@ -99,11 +100,11 @@ def forge(run: Path, how: Change) -> None:
     """Change every record of a run and take all checksums off, as a run of 0.1.0 has none."""
     rows = [json.loads(line) for line in (run / RECORDS).read_text().splitlines()]
     for row in rows:
-        row.pop("sum", None)
+        row.pop(SUM, None)
         how(row)
     write_lines(run / RECORDS, rows)
     for name in (MANIFEST, METRICS):
-        change(run / name, lambda value: value.pop("made_from", None))
+        change(run / name, lambda value: [value.pop(key, None) for key in (MADE_FROM, SUM)])
 
 
 def completion(text: str = "Fine.\nRating: 3", **usage: int) -> bytes:
