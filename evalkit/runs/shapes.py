@@ -6,7 +6,9 @@ reads on need not ask again. A field of another type is an error that names it.
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from evalkit.schema import Json
 
@@ -17,12 +19,69 @@ class ShapeError(ValueError):
     """A field that is missing, or of another type."""
 
 
+_Count = (
+    Annotated[int, msgspec.Meta(ge=0, le=int(LARGEST_COUNT))] | Annotated[float, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
+)
+
+
+class _Image(msgspec.Struct):
+    name: str
+    folder: str
+
+
+class _Response(msgspec.Struct):
+    text: str | None
+    failure: str | None = None
+    finish: str | None = None
+    raw: str | None = None
+
+
+class _Finding(msgspec.Struct):
+    start: int
+    end: int
+    label: str
+    note: str | None = None
+
+
+class _Score(msgspec.Struct):
+    counts: dict[str, _Count] | None
+    failure: str | None = None
+    details: dict[str, Any] | None = None
+    findings: list[_Finding] | None = None
+
+
+class _Record(msgspec.Struct):
+    """What `check_record` asks of a line, for the many lines in which nothing is wrong."""
+
+    id: str
+    response: _Response
+    score: _Score
+    sample: int | None = None
+    question: str | None = None
+    prompt: str | None = None
+    cluster: str | None = None
+    groups: dict[str, Any] | None = None
+    reference: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+    image: _Image | None = None
+
+
 def check_record(row: Any) -> dict[str, Any]:
     """A line of records.jsonl, if it has what is read of it.
 
     Raises:
         ShapeError: naming the field.
     """
+    try:
+        msgspec.convert(row, _Record)
+    except (msgspec.ValidationError, OverflowError, RecursionError):
+        return _checked_by_hand(row)
+    checked: dict[str, Any] = row
+    return checked
+
+
+def _checked_by_hand(row: Any) -> dict[str, Any]:
+    """The same field by field, which says what is wrong."""
     if not isinstance(row, dict):
         raise ShapeError(f"expected an object, found {row!r:.40}")
     _need(row, "id", str)
