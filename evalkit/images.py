@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -88,7 +88,8 @@ class ImageFile:
             DataError: if the file is missing, not an image, or has more than MAX_PIXELS pixels.
         """
         with opened(self.path, self.name) as image:
-            sideways = orientation(image) >= 5
+            as_stored = getattr(image, "_tile_size", image.size) == image.size  # of a TIFF, Pillow says it upright
+            sideways = orientation(image) >= 5 and as_stored
             return (image.height, image.width) if sideways else (image.width, image.height)
 
     def for_server(self) -> tuple[str, bytes]:
@@ -124,6 +125,8 @@ class ImageFile:
 def opened(source: Path | IO[bytes], name: str, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
     """A picture with its header read, within the limits of size.
 
+    It is read from a stream: of a path, Pillow maps some TIFFs into memory and turns them askew.
+
     Args:
         source: a file, or its bytes as a stream.
         name: how errors name it.
@@ -132,7 +135,10 @@ def opened(source: Path | IO[bytes], name: str, formats: tuple[str, ...] | None 
         DataError: if it is not an image, has more than MAX_PIXELS pixels, or is cut off, also while the block reads.
     """
     try:
-        with Image.open(source, formats=formats) as image:
+        with (
+            source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream,
+            Image.open(stream, formats=formats) as image,
+        ):
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"image {name!r} has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             yield image
@@ -161,6 +167,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: for a float picture with a sample that is NaN or infinite.
     """
+    image.load()  # a TIFF is turned by Pillow while it is read, and says afterwards that it is upright
     turn = orientation(image)
     if image.mode in DEEP_MODES:
         image = _eight_bits(image)

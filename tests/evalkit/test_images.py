@@ -168,3 +168,23 @@ def test_a_picture_beyond_all_measure_is_refused_by_its_header(tmp_path, width, 
 def test_the_largest_picture_is_still_read_by_its_header(tmp_path):
     (tmp_path / "a.png").write_bytes(bomb_png(10_000, 10_000))
     assert ImageFile(tmp_path, "a.png").size() == (10_000, 10_000)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16", "I", "F"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_of_any_depth_is_upright(tmp_path, orientation, mode, compression):
+    """Pillow turns a TIFF while it reads it, and what it maps into memory askew."""
+    grey = np.linspace(0, 255, 24 * 16).reshape(16, 24).astype(np.uint8)
+    kinds = {"I;16": (np.uint16, 257), "I": (np.int32, 257), "F": (np.float32, 1)}
+    kind, scale = kinds.get(mode, (np.uint8, 1))
+    image = Image.fromarray(grey.astype(kind) * kind(scale))
+    image = image if mode in kinds else image.convert(mode)
+    image.save(tmp_path / "a.tif", tiffinfo={274: orientation}, **({"compression": compression} if compression else {}))
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    file = ImageFile(tmp_path, "a.tif")
+    wanted = np.asarray(ImageFile(tmp_path, "a.png").open()).astype(int)
+    assert np.abs(np.asarray(file.open()).astype(int) - wanted).max() <= 1
+    assert file.size() == ImageFile(tmp_path, "a.png").size() == (wanted.shape[1], wanted.shape[0])
