@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import rlaif_world
+import torch
 from rlaif_world import OVERRIDES, SPLITTER, assert_same, contents, run, write_world
+from safetensors.torch import load_file
 
 from aligners.feedback.instructions import Instruction, read_instructions, rounds
 from aligners.feedback.selection import Selection, best_iteration, held_out
@@ -159,6 +161,20 @@ def test_another_seed_gives_other_candidates(finished: RlaifResult, world: Path,
     run(world, tmp_path, seed=1, overrides={"iterations": 1})
     name = "iteration_1/candidates.jsonl"
     assert contents(tmp_path)[name] != contents(finished.checkpoint)[name]
+
+
+def test_a_seed_among_the_settings_changes_training_and_no_candidate(
+    finished: RlaifResult, world: Path, tmp_path: Path
+) -> None:
+    """It once changed nothing but the identity of the run."""
+    run(world, tmp_path, overrides={"iterations": 1, "seed": 7})
+    name = "iteration_1/candidates.jsonl"
+    assert contents(tmp_path)[name] == contents(finished.checkpoint)[name]
+    place = Path("iteration_1") / "checkpoint"
+    cards = [read_card(folder / place) for folder in (tmp_path, finished.checkpoint)]
+    assert cards[0].seeds["training"] != cards[1].seeds["training"]
+    weights = [load_file(folder / place / "model.safetensors") for folder in (tmp_path, finished.checkpoint)]
+    assert any(not torch.allclose(weights[0][name], weights[1][name], atol=1e-6) for name in weights[0])
 
 
 # --- kill and resume ----------------------------------------------------------------------------------------------
