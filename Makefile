@@ -72,7 +72,7 @@ speed: install-dev
 
 # needs a GPU and ten minutes; measures vLLM too if it is installed in VENV
 speed-gpu: install-dev
-	$(BIN)/python -m tests.speed gpu
+	$(BIN)/python -m tests.speed gpu gpu_training
 
 # beside other harnesses, each in an environment of its own
 LMMS_VENV ?= .venv-lmms

@@ -8,7 +8,7 @@ import torch
 
 from evalkit.engines.transformers import TransformersEngine
 from tests.speed import __main__ as speed
-from tests.speed import gpu
+from tests.speed import gpu, gpu_training
 
 
 @pytest.fixture
@@ -67,6 +67,25 @@ def test_benchmark_for_gpus_is_left_out_without_one(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as left:
         gpu.main([])
     assert left.value.code == gpu.LEFT_OUT == speed.LEFT_OUT
+    assert "no CUDA device" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("kind", gpu_training.KINDS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_benchmark_of_training_runs_on_the_tiny_shape(kind: str, checkpointing: bool) -> None:
+    row = gpu_training.measure(kind, "tiny", checkpointing, pairs=2, steps=1)
+    assert row["what"] == (f"{kind}, recomputed" if checkpointing else kind)
+    assert row["tokens_a_pair"] > 200
+    assert row["pairs_per_second"] > 0
+    assert "peak_gib" not in row
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_benchmark_of_training_is_left_out_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        gpu_training.main([])
+    assert left.value.code == speed.LEFT_OUT
     assert "no CUDA device" in capsys.readouterr().out
 
 

@@ -21,7 +21,8 @@ HEADER = """# Speed
 
 Written by `make speed`. Read the ratios: both sides of a ratio were measured in the same minutes on the same machine;
 absolute figures depend on the machine and on what else it was doing. `make speed-gpu`, on a machine that has a GPU,
-adds the section gpu: tokens per second and memory of a model of the 7B shape.
+adds the sections gpu (tokens per second) and gpu_training (pairs per second), both with the memory of a model of the 7B
+shape. No GPU was at hand so far: the tests run both on a tiny shape.
 """
 SECTION = re.compile(r"^## ([\w/]+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
