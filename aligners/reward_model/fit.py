@@ -47,6 +47,8 @@ from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.loading import load_checkpoint
 from evalkit.engines.served.groups import together
 from evalkit.errors import DataError, TrainingError, UsageError
+from evalkit.files.atomic import replace_text
+from evalkit.files.json_values import json_value
 from evalkit.images import ImageFile
 from evalkit.metrics import Metric
 from evalkit.process.progress import Progress, as_stage
@@ -56,6 +58,7 @@ from evalkit.statistics.intervals import Interval, interval
 SHARED_ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a reward, by the precision of the backbone
 SHARED_HALF_ROUNDING = 0.03
 HEAD, ACCURACY = "reward_head.safetensors", "accuracy.json"
+_ACCURACIES = ("accuracy", "accuracy_no_facts")  # with facts, without; the second is None where there are none
 _METRIC = Metric("accuracy", "100 * right / pairs", higher_is_better=True, role="rate")
 
 
@@ -311,7 +314,7 @@ def _measure_and_save(
     head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
     save_file(head, out / HEAD)
     report = {"accuracy": accuracy.as_dict(), "accuracy_no_facts": without.as_dict() if without else None}
-    (out / ACCURACY).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    replace_text(out / ACCURACY, json.dumps(report, indent=1) + "\n")
     backbone, processor, cost = model.backbone, encoder.encoder.processor, dict(card.cost)
     if not card.adapter and hasattr(backbone, "merge_and_unload"):
         backbone, difference = folded(backbone, processor, backbone.merge_and_unload)
@@ -346,12 +349,17 @@ def _finished(out: Path, identity: Mapping[str, Json]) -> RewardModelResult | No
     card = finished_card(out, identity)
     if card is None:
         return None
-    report = json.loads((out / ACCURACY).read_text(encoding="utf-8"))
-    without = report["accuracy_no_facts"]
+    try:
+        report = json_value((out / ACCURACY).read_text(encoding="utf-8"))
+        accuracy, without = (None if told is None else Interval(**told) for told in map(report.get, _ACCURACIES))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{out / ACCURACY}: cannot be read: {error}; remove {out} to train it again") from error
+    if accuracy is None:
+        raise DataError(f"{out / ACCURACY}: holds no accuracy; remove {out} to train it again")
     return RewardModelResult(
         out,
-        Interval(**report["accuracy"]),
-        Interval(**without) if without else None,
+        accuracy,
+        without,
         int(card.cost["pairs"]),
         int(card.cost["held_out"]),
         card.cost["seconds"],

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from tiny_models import build_tiny, save_tiny
 
 from aligners.fact_rlhf.files import read_comparisons
+from aligners.reward_model import fit
 from aligners.reward_model.comparisons import (
     Comparison,
     group_comparisons,
@@ -255,6 +257,15 @@ def test_a_finished_reward_model_is_not_trained_again_and_another_is_refused(tin
     assert trained(tiny, world, tmp_path / "rm", training={"max_steps": 1}, held_out=1) == first
     with pytest.raises(TrainingError, match="another training run"):
         trained(tiny, world, tmp_path / "rm", training={"max_steps": 2}, held_out=1)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"accuracy": {"value": 5', "[]", "{}", '{"accuracy": {"other": 1}}'])
+def test_an_accuracy_that_was_cut_is_named_with_the_remedy(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(fit, "finished_card", lambda *_: SimpleNamespace(cost={}, skipped={}))
+    if content is not None:
+        (tmp_path / "accuracy.json").write_text(content)
+    with pytest.raises(DataError, match=r"accuracy\.json.*to train it again"):
+        fit._finished(tmp_path, {})
 
 
 def test_training_learns_a_preference(tiny, world, tmp_path):
