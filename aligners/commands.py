@@ -221,7 +221,15 @@ def align_ddpo(options: argparse.Namespace) -> int:
         print(f"{'' if reason.endswith('(kept)') else 'left out: '}{count} pairs: {reason}")
     print(f"{result.checkpoint}: {result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s")
     _say_identical(result.checkpoint)
+    if not options.omissions and _is_study_of_corrections(Path(options.data)):
+        print("corrections alone teach a model to say less: look at recall too, or train with --omissions 2")
     return 0
+
+
+def _is_study_of_corrections(path: Path) -> bool:
+    from evalkit.annotation.study import is_study, read_study
+
+    return is_study(path) and read_study(path).task == "correct"
 
 
 def align_rlaif(options: argparse.Namespace) -> int:

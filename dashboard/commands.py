@@ -140,7 +140,8 @@ def open_annotate(options: argparse.Namespace) -> int:
         print(f"{run.path} has changed since: the study keeps the responses it was drawn from", file=sys.stderr)
     port = options.port or free_port()
     settings, address = served_at(options.host, port, options.public_url)
-    print(f"{study.folder}: {study.task}, {len(study.items):,} items; stop with Ctrl-C")
+    how = f"`evalkit annotate --study {study.folder}` serves it" if options.no_serve else "stop with Ctrl-C"
+    print(f"{study.folder}: {study.task}, {len(study.items):,} items; {how}")
     for name in [OWNER, *study.annotators][:MOST_LINKS]:
         print(f"  {name:<14} {address}/?token={study.tokens[name]}", flush=True)
     if options.no_serve:

@@ -115,6 +115,10 @@ def show_agreement(options: argparse.Namespace) -> int:
         ["Krippendorff's alpha and Cohen's kappa; in brackets: 95% interval, clustered by image"],
     )
     print(render(table, "terminal", terminal_width()))
+    if not any(row.units for row in rows):
+        print(
+            "no item was answered by two annotators yet; `evalkit annotate --overlap SHARE` decides how many both get"
+        )
     if study.gold:
         for name, accuracy in gold_accuracy(study, states).items():
             print(f"known answers: {name} {accuracy.text()} % right")
@@ -147,6 +151,8 @@ def export_study(options: argparse.Namespace) -> int:
         rows, left_out = exported.rows, exported.left_out
     for reason, count in left_out.items():
         print(f"left out: {count:,} {reason}", file=sys.stderr)
+    if not rows:
+        print(f"{study.name}: nothing to export yet", file=sys.stderr)
     if target == "comparisons":
         _write(options.output, _json(list(rows), 1))
     else:

@@ -81,7 +81,7 @@ def _corrected_pair(study: Study, item: StudyItem, name: str, answer: Answer) ->
 
 
 def _omission_pairs(study: Study, item: StudyItem, name: str, answer: Answer, count: int) -> Iterator[dict[str, Any]]:
-    for number, shorter in left_out(answer, count, study.seed, item.key, name):
+    for number, shorter in left_out(item.texts[0], str(answer["text"]), count, study.seed, item.key, name):
         meta = {"kind": "omission", "sentence": number, "model": study.runs[item.responses[0].run].label}
         row = _pair(study, item, name, str(answer["text"]), shorter, meta)
         yield {**row, "id": f"{row['id']}-without-{number}"}

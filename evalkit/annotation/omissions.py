@@ -6,42 +6,36 @@ that lacks an accepted sentence says less that is true. Pairs of both kinds toge
 and a true one to stay, and only the image tells which is which. RLHF-V (arXiv:2312.00849) has no such pairs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 from evalkit.annotation.study import place_in_draw
-from evalkit.schema import Json
 from evalkit.text.cuts import sentence_ends
 
 
-def omissions(answer: Mapping[str, Json], count: int, *draw: object) -> Iterator[tuple[int, str]]:
+def omissions(original: str, corrected: str, count: int, *draw: object) -> Iterator[tuple[int, str]]:
     """Number of a sentence, and the corrected text without it; at most `count` of them.
 
     Args:
-        answer: a correction: "text" and the "segments" that changed.
         draw: words that decide which sentences are taken.
     """
-    text = str(answer["text"])
-    kept = accepted_sentences(text, [(segment[2], segment[3]) for segment in answer["segments"]])
-    if len(sentence_ends(text)) < 2:
+    if len(sentence_ends(corrected)) < 2:
         return
-    for number, start, end in sorted(kept, key=lambda one: place_in_draw(*draw, one[0]))[:count]:
-        yield number, (text[:start] + text[end:]).strip()
+    accepted = accepted_sentences(original, corrected)
+    for number, start, end in sorted(accepted, key=lambda one: place_in_draw(*draw, one[0]))[:count]:
+        yield number, (corrected[:start] + corrected[end:]).strip()
 
 
-def accepted_sentences(text: str, changed: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Number, start and end of every sentence that nothing was changed in.
+def accepted_sentences(original: str, corrected: str) -> list[tuple[int, int, int]]:
+    """Number, start and end of every sentence of the corrected text that the original has too, word for word.
 
-    Args:
-        changed: spans of the text; an empty one is where something was deleted.
-
-    >>> accepted_sentences("A dog. A cat. A cup.", [(9, 12)])
-    [(0, 0, 6), (2, 13, 20)]
+    >>> accepted_sentences("A dog. A cat. Two cups.", "A dog. Three cups.")
+    [(0, 0, 6)]
     """
-    borders = [0, *sentence_ends(text)]
-    return [
-        (number, start, end)
-        for number, (start, end) in enumerate(pairwise(borders))
-        if not any(start < last and first < end for first, last in changed if first < last)
-        and not any(start < at < end for at, last in changed if at == last)
-    ]
+    said = {original[start:end].strip() for start, end in _sentences(original)}
+    spans = enumerate(_sentences(corrected))
+    return [(number, start, end) for number, (start, end) in spans if corrected[start:end].strip() in said]
+
+
+def _sentences(text: str) -> Iterator[tuple[int, int]]:
+    return pairwise([0, *sentence_ends(text)])

@@ -180,3 +180,28 @@ def test_a_text_that_is_plain_is_written_as_people_read_it(corrected, tmp_path):
     output = tmp_path / "out"
     main(["annotations", "export", str(corrected.folder), "--to", "pairs", "--output", str(output)])
     assert "🐶" in output.read_text("utf-8")
+
+
+def test_a_study_without_answers_says_what_to_do_next(tmp_path, capsys):
+    study = make_study(tmp_path, "correct", ("anna", "ben"))
+    assert main(["annotate", "--study", str(study.folder), "--no-serve"]) == 0
+    assert f"`evalkit annotate --study {study.folder}` serves it" in capsys.readouterr().out
+    assert main(["annotations", "agreement", str(study.folder)]) == 0
+    assert "no item was answered by two annotators yet" in capsys.readouterr().out
+    assert main(["annotations", "export", str(study.folder), "--to", "pairs"]) == 0
+    assert "nothing to export yet" in capsys.readouterr().err
+    assert main(["annotations", "export", str(study.folder), "--to", "pairs", "--omissions", "-1"]) == 1
+    assert "--omissions must not be negative" in capsys.readouterr().err
+
+
+def test_exported_pairs_leave_accepted_sentences_out_where_asked(tmp_path, capsys):
+    study = make_study(tmp_path, "correct", runs=[{"1": "A dog. One cat. Two cups."}])
+    submit(study, "anna", "0/1/0", {"text": "A dog. Two cups.", "types": ["object"]})
+    words = ["annotations", "export", str(study.folder), "--to", "pairs", "--omissions", "2"]
+    assert main(words) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["chosen"] for row in rows] == ["A dog. Two cups."] * 3
+    assert {row["rejected"] for row in rows} == {"A dog. One cat. Two cups.", "A dog.", "Two cups."}
+    assert len(read_preferences(study.folder, tmp_path, omissions=2)) == 3
+    with pytest.raises(DataError, match="is no study"):
+        read_preferences(tmp_path / "pairs.jsonl", tmp_path, omissions=2)
