@@ -21,6 +21,7 @@ from evalkit.runs.records import (
     read_manifest,
 )
 from evalkit.runs.run import Run, load_run
+from evalkit.text.thoughts import STANDARD
 
 UNSEALED = "written before checksums (0.1.0): a flipped bit would go unnoticed"
 Key = tuple[Any, Any]
@@ -37,18 +38,21 @@ def run_checks(folder: Path) -> Iterator[Check]:
     for remark in remarks if isinstance(remarks, list) else ():
         yield Check("remark", "note", str(remark))
     said = yield from _journal(folder / RESPONSES)
+    ruled: list[dict[str, Any]] | None = []
     if (folder / VERDICTS).exists():
-        yield from _journal(folder / VERDICTS)
+        ruled = yield from _journal(folder / VERDICTS)
     if "metrics" not in manifest:
         yield Check("records", "note", f"not scored yet; `evalkit score {folder}`")
         return
     run = yield from _tried("records", lambda: load_run(folder))
     if run is None:
         return
-    yield from _scored(folder, run, said)
+    yield from _scored(folder, run, said, ruled)
 
 
-def _scored(folder: Path, run: Run, said: list[dict[str, Any]] | None) -> Iterator[Check]:
+def _scored(
+    folder: Path, run: Run, said: list[dict[str, Any]] | None, ruled: list[dict[str, Any]] | None
+) -> Iterator[Check]:
     """Records, metrics and fronts of a run that could be read."""
     named = (run.manifest.get(MADE_FROM) or {}).get(RECORDS)
     text = f"{len(run.scored)} of {len(run.rows)} samples scored; "
@@ -59,6 +63,8 @@ def _scored(folder: Path, run: Run, said: list[dict[str, Any]] | None) -> Iterat
     )
     if said is not None:
         yield _same_texts(folder, run, said)
+    if ruled is not None and (told := [dict(row) for record in run.rows for row in _told(record.get("verdict"))]):
+        yield _same_verdicts(folder, told, ruled)
     if not run.results:
         yield Check("metrics", "missing", f"{METRICS} is absent; {remedy(folder)}")
         return
@@ -120,6 +126,31 @@ def _same_texts(folder: Path, run: Run, said: list[dict[str, Any]]) -> Check:
         more = f"{len(other)} records differ in their text from {RESPONSES}, e.g. of item {other[0]!r}"
         return Check("texts", "missing", f"{more}; {remedy(folder)}")
     return Check("texts", "ok", f"the records hold the responses of {RESPONSES}")
+
+
+def _told(verdict: Any) -> Iterator[Mapping[str, Any]]:
+    """The rows of the judge's journal behind a record, those of further rounds among them."""
+    if isinstance(verdict, dict):
+        if isinstance(verdict.get("key"), str):
+            yield verdict
+        rounds = verdict.get("rounds")
+        yield from (row for part in (rounds.values() if isinstance(rounds, dict) else ()) for row in _told(part))
+
+
+def _same_verdicts(folder: Path, told: list[dict[str, Any]], ruled: list[dict[str, Any]]) -> Check:
+    """Whether the journal still holds the verdicts that the records were scored with; thoughts may be taken off."""
+    replies: dict[Any, set[Any]] = {}
+    for row in ruled:
+        said = row.get("reply")
+        answer = STANDARD.take_off(said).answer if isinstance(said, str) else said
+        replies.setdefault(row.get("key"), set()).update({said, answer} if isinstance(said, str | None) else set())
+    lost = [row["id"] for row in told if row["key"] not in replies]
+    other = [row["id"] for row in told if row["key"] in replies and row.get("reply") not in replies[row["key"]]]
+    if not lost and not other:
+        return Check("replies", "ok", f"the records hold the replies of {VERDICTS}")
+    what = f"{len(lost)} verdicts of the records are gone" if lost else f"{len(other)} replies are others"
+    remedy_of = f"put it back, or `evalkit score {folder} --judge ...` asks again"
+    return Check("replies", "missing", f"{folder / VERDICTS}: {what}, e.g. of item {(lost or other)[0]!r}; {remedy_of}")
 
 
 def _as_said(response: Mapping[str, Any]) -> Any:

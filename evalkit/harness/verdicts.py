@@ -58,7 +58,10 @@ def ask_judge(
             "or choose a variant that needs none"
         )
     with Journal(run_dir / VERDICTS) as journal:
-        check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str})
+        check_rows(journal.rows, journal.path, SAMPLE_KEY | {"key": str, "attempts": list})
+        check_rows(
+            [{"attempt": one} for row in journal.rows for one in row["attempts"]], journal.path, {"attempt": dict}
+        )
         verdicts: dict[Key, VerdictRow] = dict(judge.rule(requests, benchmark, journal, progress))
         for number, further in enumerate(benchmark.further_rounds(), 2):
             asked = further_requests(further, items, responses, verdicts)

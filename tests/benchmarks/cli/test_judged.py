@@ -10,13 +10,15 @@ from benchmarks.cli.registry import build
 from benchmarks.judges.rules import RulesJudge
 from benchmarks.llava_bench.rules import SYSTEM
 from evalkit.__main__ import main
+from evalkit.cli.run_checks import run_checks
 from evalkit.engines.openai import OpenAIEngine
 from evalkit.engines.replay import ScriptedEngine
-from evalkit.errors import BudgetReachedError, EngineError
+from evalkit.errors import BudgetReachedError, EngineError, RecordError
 from evalkit.harness.judge import Judge
 from evalkit.harness.prices import Budget
 from evalkit.harness.stages import Plan, generate, plan, score
 from evalkit.miniature.files import write_world
+from evalkit.runs.checksums import sealed
 from evalkit.sampling import Sampling
 from evalkit.schema import Prompt
 
@@ -189,3 +191,32 @@ def test_fields_that_cannot_be_sent_are_refused_before_anything_is_asked(
     monkeypatch.setenv("JUDGE_BASE_URL", "http://127.0.0.1:9/v1")
     assert main([*fixed.split(), str(world), "--output-path", str(tmp_path), *words]) == 1
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mmhal", "refomb"])
+def test_doctor_finds_verdicts_that_are_gone_or_say_something_else(name, world, tmp_path) -> None:
+    work = answered(name, world, tmp_path)
+    score(work, tmp_path, Judge(RulesJudge()))
+    path = tmp_path / "verdicts.jsonl"
+    whole, rows = path.read_bytes(), verdicts(tmp_path)
+
+    def state() -> tuple[str, str]:
+        return next((check.state, check.text) for check in run_checks(tmp_path) if check.name == "replies")
+
+    assert state()[0] == "ok"
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    assert "1 verdicts of the records are gone" in state()[1]
+    path.write_bytes(b"".join(sealed(row | {"reply": "Rating: 6"}) for row in rows))
+    assert "replies are others" in state()[1]
+    path.unlink()
+    assert state()[0] == "missing"
+
+
+def test_a_verdict_whose_attempts_are_damaged_is_named(world, tmp_path) -> None:
+    work = answered("mmhal", world, tmp_path)
+    score(work, tmp_path, Judge(RulesJudge()))
+    rows = verdicts(tmp_path)
+    for damaged, kind in ((5, "list"), ([5], "dict")):
+        (tmp_path / "verdicts.jsonl").write_bytes(b"".join(sealed(row | {"attempts": damaged}) for row in rows))
+        with pytest.raises(RecordError, match=f"must be a {kind}"):
+            score(work, tmp_path, Judge(RulesJudge()))
