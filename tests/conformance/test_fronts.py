@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.amber import AMBER
 from benchmarks.chair import CHAIR
+from benchmarks.object_halbench import ObjectHalBench
 from evalkit.__main__ import main
 from evalkit.analysis.front_file import read_fronts
 from evalkit.analysis.standing import Placed, place
@@ -163,3 +165,34 @@ def test_halc_at_64_tokens_hallucinates_twice_as_much_as_the_first_sentence_of_i
     said = capsys.readouterr().err
     assert "not measured alike: ids (hash of the item ids)" in said
     assert "--force" in said
+
+
+@pytest.mark.usefixtures("nltk_data")
+@pytest.mark.parametrize(
+    ("ends_of", "name", "cut"), [(sentence_ends, "sentences", 2), (word_ends, "words", 25)], ids=["sentences", "words"]
+)
+@pytest.mark.parametrize("kind", ["amber", "object_halbench"])
+def test_cut_descriptions_count_what_a_file_of_them_counts(
+    assets: Path, tmp_path: Path, kind: str, ends_of, name: str, cut: int
+) -> None:
+    if not (assets / "released").is_dir():
+        pytest.skip("the released files are absent (EVALKIT_ASSETS/released)")
+    references = assets / "object_halbench" / "obj_halbench_300_gt_from_chair_pkl.json"
+    benchmark = {
+        "amber": AMBER(similarity="identity", dimensions=["generative"], without_images=True, partial=True),
+        "object_halbench": ObjectHalBench(references=references, without_images=True, extractor="lemma"),
+    }[kind]
+    whole = unpacked(f"HSA-DPO-repro/llava15_base_7b__predictions__{kind}.jsonl.gz", tmp_path)
+    rows = [json.loads(line) for line in whole.read_text().splitlines()]
+    short = tmp_path / "short.jsonl"
+    field = next(key for key in ("response", "text") if key in rows[0])
+    cut_rows = [row | {field: cut_text(row[field], ends_of(row[field]), cut)} for row in rows]
+    short.write_text("".join(json.dumps(row) + "\n" for row in cut_rows))
+    for path, folder in ((whole, "whole"), (short, "short")):
+        score(import_run(benchmark, [path], tmp_path / folder, folder, partial=True), tmp_path / folder)
+    (front,) = read_fronts(load_run(tmp_path / "whole"))
+    curve = next(curve for curve in front.curves if curve.name == name)
+    counts = load_run(tmp_path / "short").item_counts(front.names)
+    assert len(front.keys) == len(rows)
+    for (item, _), row in zip(front.keys, curve.counts[:, curve.cuts.index(cut)], strict=True):
+        assert row.tolist() == counts[item].tolist()
