@@ -72,16 +72,33 @@ def test_no_module_is_named_after_nothing() -> None:
     assert not parts & {"utils", "util", "common", "helpers", "misc"}
 
 
+def bound(tree: ast.AST) -> Iterator[str]:
+    """Names that are assigned to, and arguments."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+def test_names_say_what_they_hold() -> None:
+    vague = {"found", "told", "made"}
+    named = {
+        relative(path): vague.intersection(bound(ast.parse(path.read_text(encoding="utf-8")))) for path in modules()
+    }
+    assert {path: names for path, names in named.items() if names} == {}
+
+
 def tasks() -> dict[str, tuple[str, list[str], list[str]]]:
     """Task -> its first line, the files listed under it, those of them that are edited."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.partition("\n## Five tasks")[2].partition("\n## ")[0]
     parts = re.split(r"^\*\*(.+?)\*\*", section, flags=re.MULTILINE)
-    found = {}
+    listed = {}
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         rows = re.findall(r"^    (\S+)(?: +(\*))?", body, flags=re.MULTILINE)
-        found[name] = (body.partition("\n")[0], [path for path, _ in rows], [path for path, star in rows if star])
-    return found
+        listed[name] = (body.partition("\n")[0], [path for path, _ in rows], [path for path, star in rows if star])
+    return listed
 
 
 def test_contributing_lists_the_five_tasks() -> None:

@@ -101,10 +101,10 @@ def _false_chances(judged: Sequence[tuple[Claim, Judgement | None]]) -> list[flo
 def _spoken(candidate: Candidate, feedback: Feedback) -> JudgedResponse:
     """The response sentence by sentence, each with the claims whose words it has."""
     texts = [candidate.text[start:end] for start, end in sentences(candidate.text)]
-    found: list[list[Judgement | None]] = [[] for _ in texts]
+    by_sentence: list[list[Judgement | None]] = [[] for _ in texts]
     for claim, judgement in feedback.judged(candidate):
-        found[sentence_of(claim.text, texts)].append(judgement)
-    spoken = [JudgedSentence(text, len(some), _refuted(some)) for text, some in zip(texts, found, strict=True)]
+        by_sentence[sentence_of(claim.text, texts)].append(judgement)
+    spoken = [JudgedSentence(text, len(some), _refuted(some)) for text, some in zip(texts, by_sentence, strict=True)]
     return JudgedResponse(candidate.id, candidate.prompt_id, candidate.image, candidate.prompt, tuple(spoken))
 
 

@@ -85,7 +85,7 @@ def _judged(
 ) -> dict[tuple[str | None, str], Judgement]:
     """(image, question) -> the labeler's judgement, from the cache where it was given before."""
     who = identity(labeler) if cache is not None else {}
-    found: dict[tuple[str | None, str], Judgement] = {}
+    judgements: dict[tuple[str | None, str], Judgement] = {}
     keys = {one.id: content_key("claim", who, wording, one.image, one.question) for one in questions}
     missing = []
     for one in questions:
@@ -93,16 +93,16 @@ def _judged(
         if known is None:
             missing.append(one)
         else:
-            found[one.image, one.question] = Judgement(one.question, *known)
+            judgements[one.image, one.question] = Judgement(one.question, *known)
 
     def ask(question: ImageQuestion, text: str) -> Prompt:
         return Prompt(question.id, text, (images[question.image],))
 
     for row in judge_questions(labeler, missing, ask, wording) if missing else ():
-        found[row["image"], row["question"]] = Judgement(row["question"], row["p_yes"], row["p_no"])
+        judgements[row["image"], row["question"]] = Judgement(row["question"], row["p_yes"], row["p_no"])
         if cache is not None:
             cache.put(keys[row["id"]], [row["p_yes"], row["p_no"]])
-    return found
+    return judgements
 
 
 def _reward(

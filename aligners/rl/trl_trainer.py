@@ -99,12 +99,12 @@ def reward_function(
         texts = tuple(encoder.decode(row[kept].tolist()) for row, kept in zip(cut.ids, cut.mask, strict=True))
         chosen = tuple(prompts[index] for index in columns[ROW])
         with torch.no_grad(), autocast(policy, settings):
-            found = reward(Rollouts(chosen, texts, cut, 0, rng.getrandbits(31)))
-        total = found[TOTAL]
+            rewards = reward(Rollouts(chosen, texts, cut, 0, rng.getrandbits(31)))
+        total = rewards[TOTAL]
         if not bool(torch.isfinite(total).all()):
             raise TrainingError("rewards of a rollout are not finite; a lower learning rate usually helps")
         log: Callable[[str, float], None] = columns["log_metric"]
-        for name, part in found.items():
+        for name, part in rewards.items():
             if name != TOTAL:
                 log(name, part.float().mean().item())
         return [float(value) for value in total]
@@ -121,14 +121,14 @@ def checked_generation(generate: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def call(prompts: Sequence[Sequence[int]], **keywords: Any) -> Any:
-        found = generate(prompts=prompts, **keywords)
-        for ours, theirs in zip(prompts, found[0], strict=True):
+        outputs = generate(prompts=prompts, **keywords)
+        for ours, theirs in zip(prompts, outputs[0], strict=True):
             if len(ours) != len(theirs):
                 raise TrainingError(
                     f"vLLM reads a prompt of {len(theirs)} tokens where {len(ours)} were sent: it expands image tokens "
                     "that are expanded already (TRL#6294); another version of vLLM, or vllm=false"
                 )
-        return found
+        return outputs
 
     return call
 

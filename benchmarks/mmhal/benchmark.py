@@ -184,7 +184,7 @@ class MMHalBench(Judged):
         if reply is None:
             return Score(counts=None, failure="no reply of the judge")
         official = official_rating(reply)
-        details = {"judge_text": reply, "official_rating": official.rating, "official_found": list(official.found)}
+        details = {"judge_text": reply, "official_rating": official.rating, "official_found": list(official.named)}
         try:
             rating = robust_rating(reply)
         except UnreadableRatingError as error:

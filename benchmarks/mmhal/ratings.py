@@ -36,19 +36,19 @@ class OfficialRating:
     """The authors' reading: the rating they count, and all values they found in the text."""
 
     rating: int
-    found: tuple[int, ...]
+    named: tuple[int, ...]
 
     @property
     def is_parsed(self) -> bool:
         """False where the authors print a warning and count a 0."""
-        return len(self.found) == 1
+        return len(self.named) == 1
 
 
 def official_rating(text: str) -> OfficialRating:
     """The authors' reading of a judge's text.
 
     >>> official_rating("**Rating:** 4")
-    OfficialRating(rating=0, found=())
+    OfficialRating(rating=0, named=())
     """
     lowered = text.lower()
     named = tuple(value for value in RATINGS if f"rating: {value}" in lowered)

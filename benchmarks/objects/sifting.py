@@ -135,8 +135,8 @@ class SiftedWords:
     def __init__(self, words: Words, forms: Forms) -> None:
         self._words = words
         self.count = len(words.texts)
-        found = map(forms.__getitem__, words.texts)
-        self.forms = [(position, form) for position, form in enumerate(found) if form is not None]
+        all_forms = map(forms.__getitem__, words.texts)
+        self.forms = [(position, form) for position, form in enumerate(all_forms) if form is not None]
 
     def texts(self) -> list[str]:
         """All tokens of the text."""
@@ -154,11 +154,11 @@ def sift(text: str, marks: Marks) -> Sifted | None:
     parts = reader.split(text)
     if parts is None:
         return None
-    found = list(map(marks.__getitem__, parts))
+    marked = list(map(marks.__getitem__, parts))
     sifted = Sifted(text, parts)
     stop = len(parts) - 1
     shift = 0  # tokens before the chunk, beyond one per chunk
-    for index, mark in cast("Iterable[tuple[int, _Mark]]", compress(enumerate(found), found)):
+    for index, mark in cast("Iterable[tuple[int, _Mark]]", compress(enumerate(marked), marked)):
         if mark is _UNSURE:
             return None
         ends, sieve, last = mark

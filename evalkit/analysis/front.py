@@ -125,8 +125,8 @@ def curve_points(front: RunFront, curve: Curve, metric: Metric) -> list[CurvePoi
     sums = curve.counts.sum(axis=0)
     points: list[CurvePoint] = []
     before: tuple[CurvePoint, Array] | None = None
-    for cut, found, counts in zip(curve.cuts, front.points[curve.name], sums, strict=True):
-        level, own = found[front.at.name].value, found[metric.name]
+    for cut, intervals, counts in zip(curve.cuts, front.points[curve.name], sums, strict=True):
+        level, own = intervals[front.at.name].value, intervals[metric.name]
         if level is None or own.value is None:
             continue
         low, high = (own.value, own.value) if own.low is None or own.high is None else (own.low, own.high)

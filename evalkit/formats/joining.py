@@ -108,8 +108,8 @@ def _answers_every_part(waiting: Sequence[_Open], placed: set[str], items: Seque
     """Whether a file answers each question about an image once, and so all of all parts, as VLMEvalKit's do."""
     shared = set().union(*(one.fitting for one in waiting))
     once = sum(len(one.fitting) for one in waiting) == len(shared)
-    told = all({"image", "question"} <= {kind for kind, _ in one.answer.keys} for one in waiting)
-    return bool(waiting) and once and told and all(item.id in shared or item.id in placed for item in items)
+    identified = all({"image", "question"} <= {kind for kind, _ in one.answer.keys} for one in waiting)
+    return bool(waiting) and once and identified and all(item.id in shared or item.id in placed for item in items)
 
 
 def _by_elimination(

@@ -44,7 +44,7 @@ def test_every_text_gets_the_official_rating(judged):
         reading = official_rating(row["judge_text"])
         assert reading.rating == row["expected_rating"], row
         assert reading.is_parsed == row["parse_ok"], row
-        assert list(reading.found) == row["values_found"], row
+        assert list(reading.named) == row["values_found"], row
         assert is_hallucinated(reading.rating) == bool(row["expected_hallucination"]), row
         assert informativeness(reading.rating) == row["expected_informativeness"], row
 

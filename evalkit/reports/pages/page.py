@@ -89,8 +89,8 @@ def write_page(runs: Sequence[Run], path: Path, images: Sequence[Path] = ()) -> 
         "</body></html>\n"
     )
     write_output(path, page)
-    told = f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
-    return told + left_out(pictures.refused)
+    summary = f"{path}: {len(runs)} run{'s' if len(runs) != 1 else ''}, {path.stat().st_size / 1e6:.1f} MB"
+    return summary + left_out(pictures.refused)
 
 
 def left_out(pictures: int) -> str:
