@@ -14,6 +14,7 @@ from dashboard.reading.cache import Row, cached, cached_on
 from dashboard.reading.shown import Shown
 from evalkit.errors import EvalkitError, RecordError
 from evalkit.reports.markup import clean
+from evalkit.runs.belonging import lost_manifest
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES, VERDICTS, read_journal, read_manifest
 from evalkit.runs.run import RunSummary
 from evalkit.schema import Json
@@ -98,6 +99,7 @@ def _look(folder: Path, files: set[str], name: str, contents: Contents) -> None:
 
 def _summary(name: str, folder: Path) -> RunSummary:
     """A run's manifest and metrics.json, read again when one of them changes."""
+    lost_manifest(folder)
     if not (folder / METRICS).exists():
         raise RecordError(f"{folder}: {METRICS} is missing; `evalkit score {folder}` writes it")
     if not (folder / RECORDS).exists():

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from dashboard.reading.runs import find
+from dashboard.reading.shown import Shown
 from evalkit.__main__ import main
 from evalkit.analysis.front_file import read_fronts
 from evalkit.cli.run_checks import run_checks
@@ -162,6 +164,9 @@ def test_a_scored_run_that_lost_a_file_is_no_gap_in_a_report(run: Path, name: st
     (run / name).unlink()
     assert main(["report", str(run.parent)]) == 3
     assert f"no {name}" in (error := capsys.readouterr().err) or f"{name} is missing" in error
+    shown = find(Shown((run.parent,)))
+    assert not shown.runs
+    assert any(f"no {name}" in problem or f"{name} is missing" in problem for problem in shown.problems)
 
 
 def test_every_unreadable_file_names_what_makes_it_again(run: Path, capsys) -> None:
