@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.engines.served.transport import LARGEST_REPLY
 from evalkit.runs.records import VERDICTS
 from tests.attacks.attacked import KEY, QUESTIONS, Answer, completion, judged, program, serving
 
@@ -24,7 +25,7 @@ def bomb(megabytes: int) -> bytes:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_reply_of_hundreds_of_megabytes_costs_its_limit(folder: Path, packed: bool) -> None:
-    body = bomb(400) if packed else b" " * (64 << 20)
+    body = bomb(400) if packed else b" " * (2 * LARGEST_REPLY)
     headers = {"Content-Encoding": "gzip"} if packed else {}
     with serving(lambda _: Answer(body, headers=headers)) as server:
         words = [str(word) for word in [*judged(folder, server.url), "--budget", "calls:1"]]
@@ -32,7 +33,7 @@ def test_a_reply_of_hundreds_of_megabytes_costs_its_limit(folder: Path, packed: 
             "import resource, sys; from evalkit.__main__ import main; code = main(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); sys.exit(code)"
         )
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode not in (0, 1), done.stderr
     assert "Traceback" not in done.stderr
     assert int(done.stdout.splitlines()[-1]) < LARGEST_MB
@@ -107,7 +108,7 @@ def test_a_second_program_that_finds_the_lock_removed_notices(folder: Path) -> N
             time.sleep(0.02)
         (folder / "runs" / "m" / "mmhal" / ".lock").unlink(missing_ok=True)
         second = program(*words)
-        first.communicate(timeout=120)
+        first.communicate(timeout=300)
     assert first.returncode == 0
     assert second.code != 0
     assert "in use by another process" in second.err
