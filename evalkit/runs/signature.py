@@ -77,6 +77,7 @@ _JUDGE_PLUMBING = {
     *("engine", "base_url", "dtype", "device", "batch_size", "shared_prefixes", "versions", "retries"),
     "image_processor",
 }
+JUDGE_TEXTS = "texts"  # hash of what a judge wrote elsewhere: as much a run's own as its responses
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _left_to_the_server(manifest: Mapping[str, Json]) -> dict[str, Json]:
 
 def _judge(judge: Mapping[str, Json]) -> dict[str, Json]:
     """Judge model, prompt, parser and decoding; where it runs is left out."""
-    kept = {name: value for name, value in judge.items() if name not in _JUDGE_PLUMBING}
+    kept = {name: value for name, value in judge.items() if name not in _JUDGE_PLUMBING and name != JUDGE_TEXTS}
     return {("judge" if name == "model" else f"judge.{name}"): value for name, value in kept.items()}
 
 
@@ -199,7 +200,8 @@ def _subject(manifest: Mapping[str, Json]) -> dict[str, str]:
         name: value for name, value in (manifest.get("versions") or {}).items() if name not in _SCORING_LIBRARIES
     }
     name = model.pop("model", None) or manifest.get("label")
-    return _texts({**model, **sampling, **versions, "name": name})
+    told = (manifest.get("judge") or {}).get(JUDGE_TEXTS)
+    return _texts({**model, **sampling, **versions, "name": name, f"judge.{JUDGE_TEXTS}": told})
 
 
 def _texts(values: Mapping[str, Json], prefix: str = "") -> dict[str, str]:

@@ -269,5 +269,8 @@ def test_a_judged_run_is_cut_without_its_judge(tmp_path: Path, capsys: pytest.Ca
     base, tuned = (tmp_path / "runs" / name / "object_halbench" for name in ("base", "tuned"))
     (base / "front.json").unlink()
     capsys.readouterr()
-    assert main(["front", str(tuned), "--base", str(base), "--allow", "judge.texts"]) == 0
+    assert main(["front", str(tuned), "--base", str(base)]) == 0
     assert "no better than the base that simply stops earlier: 0.0 [0.0, 0.0] chair_s_refine" in capsys.readouterr().out
+    signatures = [load_run(path).signature for path in (base, tuned)]  # the texts differ, as the responses do
+    assert len({one.short() for one in signatures}) == 1
+    assert len({one.subject["judge.texts"] for one in signatures}) == 2
