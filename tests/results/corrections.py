@@ -78,7 +78,7 @@ def on_corrections(amount: int, **changes: object) -> Train:
     return lambda site: trained(corrected(site), amount, site, replace(SETTINGS, **changes))
 
 
-def onrankings(amount: int) -> Train:
+def on_rankings(amount: int) -> Train:
     """An arm on ranked pairs, by plain DPO: there are no corrected words."""
     return lambda site: trained(ranked(site), amount, site, replace(SETTINGS, gamma=1.0))
 
@@ -136,7 +136,7 @@ AMOUNT = Entry(
     plain DPO, {STEPS} steps each.""",
     {
         **{f"corrections {amount}": on_corrections(amount) for amount in (FEW, SOME, MANY)},
-        **{f"rankings {amount}": onrankings(amount) for amount in (FEW, SOME)},
+        **{f"rankings {amount}": on_rankings(amount) for amount in (FEW, SOME)},
     },
     amount_verdicts,
 )
