@@ -217,7 +217,7 @@ def test_no_payload_executes_or_loads_anything_as_a_sample(browser, hostile_addr
     watch.check()
 
 
-@pytest.mark.parametrize("name", ["", "compare", "fronts", "objects", "training", "live"])
+@pytest.mark.parametrize("name", ["", "samples?whole=true", "compare", "fronts", "objects", "training", "live"])
 def test_no_payload_executes_or_loads_anything_on_a_page(browser, hostile_address, name):
     page, watch = _open(browser, hostile_address, name)
     for heading in page.locator("[data-testid=stExpander] summary").all():
