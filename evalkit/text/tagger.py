@@ -117,12 +117,25 @@ class PerceptronTagger:
         answers = self._answers.get(question)
         if answers is None:
             answers = self._answers[question] = tuple(_answer(question, label) for label in self.classes)
-        gains = []
-        for tag in (*self.classes, *START) if previous is None else (previous,):
-            pair = self._rows["tag word"][tag, here]
-            gains.append(self._leads(tag, best) + (0.0 if pair is _NO_ROW else pair - pair[best]))
+        tags = (*self.classes, *START) if previous is None else (previous,)
+        gains = [self._leads(tag, best) for tag in tags] if previous is not None else [self._any_lead(best)]
+        for tag in tags:
+            feature = f"i-1 tag+i word {tag} {here}"
+            if feature in self.weights:
+                pair = self._weights[feature]
+                gains.append(self._leads(tag, best) + (pair - pair[best]))
+        if previous is not None:
+            gains = gains[-1:]
         same = np.array([answer == answers[best] for answer in answers])
         return np.where(same, -np.inf, np.max(gains, axis=0) if len(gains) > 1 else gains[0])
+
+    def _any_lead(self, best: int) -> Row:
+        """The most that any two tags before add to each class more than to `best`, without the word's own part."""
+        lead = self._lead.get(("", best))
+        if lead is None:
+            lead = np.max([self._leads(tag, best) for tag in (*self.classes, *START)], axis=0)
+            self._lead["", best] = lead
+        return lead
 
     def _leads(self, previous: str, best: int) -> Row:
         """The most that a tag before, and any tag before it, add to each class more than to `best`."""

@@ -4,10 +4,13 @@ Measured on the server through AppTest (the browser's drawing comes on top). The
 EVALKIT_SPEED_CLOCK=cpu measures processor time instead, for a machine that is busy with other work.
 """
 
+import hashlib
 import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -15,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading.shown import ENVIRONMENT, Shown
@@ -22,6 +26,7 @@ from evalkit.annotation.draw import draw_study
 from evalkit.annotation.journal import journal_path
 from evalkit.annotation.study import TYPES, Study, read_study, write_study
 from evalkit.reports.pages.site import write_site
+from evalkit.runs.checksums import sealed
 from evalkit.runs.records import write_json
 from evalkit.runs.run import load_run
 
@@ -33,6 +38,8 @@ LIMITS = {
     "overview of 300 runs": 2.0,
     "open a run of 15,220 samples": 2.0,
     "next page": 0.5,
+    "evalkit compare, 2 of them, CPU": 1.0,
+    "evalkit compare, 20 of them, CPU": 5.0,
     "open a study of 10,000 items": 2.0,
     "site of 15,220 samples, opened": 2.0,
     "the site beyond its images": 10.0,
@@ -85,6 +92,9 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         "next page": (following, "s"),
         "search its text": (filtered, "s"),
         "compare two such runs": (compared, "s"),
+        "evalkit compare, 2 of them, CPU": (compare_command(folder / "big", 2), "s"),
+        "evalkit compare, 20 of them, CPU": (compare_command(folder / "big", 20), "s"),
+        "bound: their bytes hashed and read": (read_only(folder / "big", 2), "s"),
         "open a study of 10,000 items": (annotating, "s"),
         "the site beyond its images": (weight, "MB"),
         "site of 15,220 samples, opened": (showing, "s"),
@@ -95,6 +105,30 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         for what, (value, unit) in found.items()
         if value is not None
     ]
+
+
+def compare_command(folder: Path, runs: int) -> float:
+    """Seconds of the processor for `evalkit compare` of so many runs, its start included."""
+    folders = [folder / f"checkpoint{number}" / "big" for number in range(runs)]
+    for number, run in enumerate(folders):
+        if not run.exists():
+            write_run(run, "big", number, SAMPLES, GENERATIVE)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "evalkit", "compare", *map(str, folders)]
+    subprocess.run(command, cwd=APP.parents[1], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def read_only(folder: Path, runs: int) -> float:
+    """Seconds of the processor to hash and decode the records of so many runs."""
+    files = [folder / f"checkpoint{number}" / "big" / "records.jsonl" for number in range(runs)]
+    begin = time.process_time()
+    for file in files:
+        data = file.read_bytes()
+        hashlib.sha256(data).digest()
+        assert len([msgspec.json.decode(line) for line in data.splitlines()]) == SAMPLES
+    return time.process_time() - begin
 
 
 def write_study_of(folder: Path) -> Study:
@@ -184,10 +218,10 @@ def write_run(folder: Path, benchmark: str, seed: int, samples: int, generative:
     """A run directory as the harness leaves it."""
     folder.mkdir(parents=True)
     chance = Random(seed)
-    with (folder / "records.jsonl").open("w") as file:
+    with (folder / "records.jsonl").open("wb") as file:
         for index in range(samples):
             row = _caption(index, chance) if index < generative else _answer(index, chance)
-            file.write(json.dumps(row) + "\n")
+            file.write(sealed(row))
     value = chance.uniform(5, 40)
     interval = {"value": value, "low": value - 3, "high": value + 3, "method": "expanded"}
     common = {"schema": 1, "evalkit": "0.1.0", "benchmark": benchmark, "label": f"checkpoint{seed}", "items": samples}

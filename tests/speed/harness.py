@@ -17,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS, TOKENS, BATCH, TURNS = 500, 32, 32, 9
+LIMIT = 1.05
 Row = tuple[str, float, float, float, float]
 
 
@@ -109,7 +110,8 @@ def main() -> list[Row]:
     print(f"{'':<26}{'engine alone':>14}{'engine':>10}{'with harness':>14}{'ratio':>8}")
     for row in rows:
         print(f"{row[0]:<26}{row[1]:>14.2f}{row[2]:>10.2f}{row[3]:>14.2f}{row[4]:>8.2f}")
-    print(f"limit: 1.10\nevalkit --help: {help_seconds():.2f} s")
+    print(f"limit: {LIMIT:.2f}; bound: 1.00, a run that does nothing but ask the engine")
+    print(f"evalkit --help: {help_seconds():.2f} s")
     return rows
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CALLS, LATENCY_S, CONNECTIONS = 1000, 0.2, 32
+CALLS, LATENCY_S, CONNECTIONS, LIMIT = 1000, 0.2, 32, 1.10
 SERVER = Path(__file__).resolve().parent.parent / "faulty_server.py"
 
 
@@ -61,6 +61,7 @@ def main(calls: int = CALLS) -> tuple[float, float]:
     print(f"{'':<48}{'ideal, s':>10}{'ours, s':>10}{'ratio':>8}")
     name = f"{calls:,} calls of {LATENCY_S * 1000:.0f} ms over {CONNECTIONS} connections"
     print(f"{name:<48}{ideal:>10.2f}{seconds:>10.2f}{seconds / ideal:>8.3f}")
+    print(f"limit: {LIMIT:.2f}; bound: 1, every connection busy all the time")
     return ideal, seconds
 
 

@@ -211,6 +211,8 @@ def show(rows: Sequence[Row], images: int, turns: int, loads: Sequence[float]) -
             f"{line.what:<20}{start_up:>25}{ratio(line.start_up, first.start_up):>16}"
             f"{rate:>25}{ratio(line.rate, first.rate):>16}{line.identical:>12}/{images}"
         )
+    print("limits: batch 1 at least 1.00, batch 32 at least 14 (captions); start-up at most 0.35")
+    print(f"bound of batch {(size := max(BATCH_SIZES))}: {size}, the weights read once for all rows")
     print(f"load of the machine while measuring: {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
 
 
