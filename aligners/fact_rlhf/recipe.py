@@ -157,6 +157,15 @@ class _Inputs:
     open_image: ImageOpener
 
 
+def _usable(
+    inputs: _Inputs, encoder: PromptEncoder, settings: FactRlhfSettings
+) -> tuple[list[RolloutPrompt], dict[str, int]]:
+    """Prompts that can be rolled out, and how many are left out for which reason."""
+    return usable_prompts(
+        inputs.prompts, inputs.facts, encoder, settings.query_limit, settings.missing_facts, settings.bad_images
+    )
+
+
 def _rl_stage(
     policy_start: Path | str,
     parent: str,
@@ -171,14 +180,7 @@ def _rl_stage(
     start = load_policy(policy_start, settings, None if settings.rl == "ppo" else PartialState().device)
     policy, processor = start.model, start.processor
     encoder = PromptEncoder(processor)
-    usable, skipped = usable_prompts(
-        inputs.prompts,
-        inputs.facts,
-        encoder,
-        settings.query_limit,
-        settings.missing_facts,
-        settings.bad_images,
-    )
+    usable, skipped = _usable(inputs, encoder, settings)
     identity = _identity(weights_hash(policy), reward_model, usable, inputs.facts, settings)
     finished = _finished(out, identity, reward_model)
     if finished is not None:
@@ -197,31 +199,15 @@ def _rl_stage(
 
     if settings.rl == "ppo":
         trained = train_ppo(
-            policy,
-            processor,
-            backbone,
-            usable,
-            reward,
-            out,
-            settings,
-            end_id=end_token(encoder, policy),
-            identity=identity,
-            keep=keep,
-            progress=progress,
-        )
+            policy, processor, backbone, usable, reward, out, settings,
+            end_id=end_token(encoder, policy), identity=identity, keep=keep, progress=progress,
+        )  # fmt: skip
         save_trained(trained, start, out, card())
     else:
         train_online(
-            start,
-            usable,
-            reward,
-            out,
-            settings,
-            identity=identity,
-            save=lambda trainer: save_policy(trainer, start, out, card()),
-            keep=keep,
-            progress=progress,
-        )
+            start, usable, reward, out, settings, identity=identity,
+            save=lambda trainer: save_policy(trainer, start, out, card()), keep=keep, progress=progress,
+        )  # fmt: skip
     if PartialState().is_main_process:
         clear_state(out)
     finished = _finished(out, identity, reward_model)

@@ -36,8 +36,7 @@ from aligners.reward_model.comparisons import (
 )
 from aligners.reward_model.facts import Facts, facts_hash, rating_conversation
 from aligners.reward_model.model import ImageOpener, Rating, RatingBatch, RatingEncoder, RatingStyle, RewardModel
-from aligners.training.checkpoint import Card, save_checkpoint, weights_hash
-from aligners.training.merging import folded
+from aligners.training.checkpoint import Card, folded, save_checkpoint, weights_hash
 from aligners.training.policy import load_policy, make_trainable, wants_lora
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import finished_card

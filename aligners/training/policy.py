@@ -3,6 +3,7 @@
 Which parameters of a vision-language model a run trains: all of its language model, or an adapter on it.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aligners.training.checkpoint import IDENTICAL, Card, identical_share, merged, rename_for_vllm, write_card
-from aligners.training.merging import folded
+from aligners.training.checkpoint import IDENTICAL, Card, folded, identical_share, merged, rename_for_vllm, write_card
 from aligners.training.response_logps import bare
 from aligners.training.settings import ModelSettings, TrainingSettings
 from evalkit.engines.model.families import first_line
@@ -19,6 +19,7 @@ from evalkit.engines.model.loading import load_checkpoint
 from evalkit.errors import TrainingError, UsageError
 from evalkit.process.libraries import library_version
 
+_LOGGER = logging.getLogger(__name__)
 IN_MEMORY = "a model in memory"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "README.md")  # as PEFT saves them
 
@@ -178,7 +179,7 @@ def save_trained(model: Any, policy: Policy, out: Path, card: Card) -> None:
     """Write a trained model that one process holds whole.
 
     An adapter on a base that is held in another type than it is stored in is folded into the stored weights: what was
-    not trained stays as it was, bit by bit. What folding changes stands on the card (`aligners.training.merging`).
+    not trained stays as it was, bit by bit. What folding changes stands on the card (`aligners.training.checkpoint`).
     """
     if getattr(bare(model), "is_loaded_in_4bit", False):
         model.save_pretrained(out)  # the adapter alone; a quantised base takes no other type
@@ -306,3 +307,12 @@ def adapter_config(model: Any, settings: ModelSettings) -> Any:
         lora_dropout=settings.lora_dropout,
         target_modules=targets,
     )
+
+
+def say_if_adapter(model: Any, settings: TrainingSettings, learning_rate: float) -> None:
+    """Say aloud that an adapter is trained only because the model is large."""
+    if settings.lora is None and wants_lora(model, settings):
+        _LOGGER.warning(
+            "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
+            parameter_count(model) / 1e9, settings.lora_rank, learning_rate,
+        )  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
-from aligners.training.policy import parameter_count, rate_of, wants_bf16, wants_checkpointing, wants_lora
+from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
 from aligners.training.settings import TrainingSettings
@@ -38,7 +38,6 @@ class Fitted:
     losses: tuple[float, ...]
 
 
-_LOGGER = logging.getLogger(__name__)
 _TRACE = 1e-12  # a parameter whose sum and norm moved less has not been trained
 # (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
 LossFunction = Callable[[Any, Any], tuple[Tensor, Mapping[str, Tensor]]]
@@ -87,15 +86,7 @@ def fit(
     arguments = arguments or training_arguments(settings, folder, len(rows), report_to)
     if arguments.should_save:
         claim_folder(folder, identity)
-    arguments.learning_rate = rate_of(model, settings)
-    arguments.save_total_limit = max(1, keep)
-    if arguments.should_save:
-        _say_if_adapter(model, settings, arguments.learning_rate)
-    if wants_checkpointing(model, settings):
-        arguments.gradient_checkpointing = True
-        arguments.gradient_checkpointing_kwargs = {"use_reentrant": False}
-    # checkpoints written within a second of each other are no reason to doubt the file system's clock aloud
-    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
+    _fit_to_model(arguments, model, settings, keep)
     begin, before = time.perf_counter(), fingerprint(model)
     while True:
         resumed = last_complete_step(folder)
@@ -130,13 +121,17 @@ def fit(
     return Fitted(trainer.state.global_step, time.perf_counter() - begin, journal.losses())
 
 
-def _say_if_adapter(model: Any, settings: TrainingSettings, learning_rate: float) -> None:
-    """Say aloud that an adapter is trained only because the model is large."""
-    if settings.lora is None and wants_lora(model, settings):
-        _LOGGER.warning(
-            "the model has %.1fe9 parameters: an adapter is trained (rank %d, learning rate %g); lora=false trains all",
-            parameter_count(model) / 1e9, settings.lora_rank, learning_rate,
-        )  # fmt: skip
+def _fit_to_model(arguments: TrainingArguments, model: Any, settings: TrainingSettings, keep: int) -> None:
+    """What of the arguments depends on the model: the learning rate, and whether activations are computed again."""
+    arguments.learning_rate = rate_of(model, settings)
+    arguments.save_total_limit = max(1, keep)
+    if arguments.should_save:
+        say_if_adapter(model, settings, arguments.learning_rate)
+    if wants_checkpointing(model, settings):
+        arguments.gradient_checkpointing = True
+        arguments.gradient_checkpointing_kwargs = {"use_reentrant": False}
+    # checkpoints written within a second of each other are no reason to doubt the file system's clock aloud
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 
 def _halve(

@@ -27,6 +27,7 @@ from evalkit.engines.model.batching import image_area
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.families import LOAD_ERRORS
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
+from evalkit.engines.model.running import ends_of
 from evalkit.engines.model.saved.converting import served_front
 from evalkit.engines.model.surface_forms import split_forms
 from evalkit.engines.served.background import Background
@@ -128,7 +129,8 @@ class VLLMEngine:
             self._llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments()))
         except LOAD_ERRORS as error:
             raise EngineError(f"vLLM cannot serve {self.name}: {_reason(error)} (more in vLLM's log above)") from error
-        self._end_ids = _end_ids(self._llm.model_config, self.encoder.tokenizer)
+        generation = self._llm.model_config.try_get_generation_config() or {}
+        self._end_ids = ends_of(generation.get("eos_token_id"), self.encoder.tokenizer)
 
     def _arguments(self) -> dict[str, Any]:
         front = self._front
@@ -385,13 +387,6 @@ class VLLMEngine:
 
 class _RequestError(Exception):
     """vLLM refused one request; the engine itself goes on."""
-
-
-def _end_ids(model_config: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
-    configured = (model_config.try_get_generation_config() or {}).get("eos_token_id")
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in [*ends, tokenizer.eos_token_id] if token is not None)
 
 
 def _check_images(prompt: Prompt) -> None:

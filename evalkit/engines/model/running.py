@@ -85,6 +85,10 @@ def context_limit(model: Any) -> int:
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a response: the checkpoint's generation settings and its tokenizer's end token."""
-    configured = model.generation_config.eos_token_id
+    return ends_of(model.generation_config.eos_token_id, tokenizer)
+
+
+def ends_of(configured: Any, tokenizer: Any) -> frozenset[int]:
+    """The end tokens of generation settings (one, several or None) and the tokenizer's."""
     ends = configured if isinstance(configured, list) else [configured]
     return frozenset(int(token) for token in [*ends, tokenizer.eos_token_id] if token is not None)

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 from tiny_models import build_tiny
 
-from aligners.preference.encoding import PairEncoder
-from aligners.preference.prompt_lengths import PromptLengths
+from aligners.preference.encoding import PairEncoder, PromptLengths
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.images import ImageFile
 from evalkit.schema import Prompt

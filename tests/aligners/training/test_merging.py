@@ -7,8 +7,7 @@ import pytest
 import torch
 from tiny_models import build_tiny
 
-from aligners.training.checkpoint import Card
-from aligners.training.merging import CHANGED, DIFFERENCE, MergeDifference, compared, folded, probe_logps
+from aligners.training.checkpoint import CHANGED, DIFFERENCE, Card, MergeDifference, compared, folded, probe_logps
 from aligners.training.policy import load_policy, make_trainable, save_trained
 from aligners.training.settings import ModelSettings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = """
 import sys
 from torch import distributed
-from aligners.training.processes import computed_once
+from aligners.preference.dpo import computed_once
 from evalkit.errors import DataError
 
 distributed.init_process_group("gloo")
