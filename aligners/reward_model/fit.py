@@ -350,7 +350,7 @@ def _finished(out: Path, identity: Mapping[str, Json]) -> RewardModelResult | No
         return None
     try:
         report = json_value((out / ACCURACY).read_text(encoding="utf-8"))
-        accuracy, without = (None if told is None else Interval(**told) for told in map(report.get, _ACCURACIES))
+        accuracy, without = (None if stored is None else Interval(**stored) for stored in map(report.get, _ACCURACIES))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{out / ACCURACY}: cannot be read: {error}; remove {out} to train it again") from error
     if accuracy is None:

@@ -63,8 +63,8 @@ def _scored(
     )
     if said is not None:
         yield _same_texts(folder, run, said)
-    if ruled is not None and (told := [dict(row) for record in run.rows for row in _told(record.get("verdict"))]):
-        yield _same_verdicts(folder, told, ruled)
+    if ruled is not None and (verdicts := [dict(row) for record in run.rows for row in _told(record.get("verdict"))]):
+        yield _same_verdicts(folder, verdicts, ruled)
     if not run.results:
         yield Check("metrics", "missing", f"{METRICS} is absent; {remedy(folder)}")
         return
@@ -137,15 +137,15 @@ def _told(verdict: Any) -> Iterator[Mapping[str, Any]]:
         yield from (row for part in (rounds.values() if isinstance(rounds, dict) else ()) for row in _told(part))
 
 
-def _same_verdicts(folder: Path, told: list[dict[str, Any]], ruled: list[dict[str, Any]]) -> Check:
+def _same_verdicts(folder: Path, verdicts: list[dict[str, Any]], ruled: list[dict[str, Any]]) -> Check:
     """Whether the journal still holds the verdicts that the records were scored with; thoughts may be taken off."""
     replies: dict[Any, set[Any]] = {}
     for row in ruled:
         said = row.get("reply")
         answer = STANDARD.take_off(said).answer if isinstance(said, str) else said
         replies.setdefault(row.get("key"), set()).update({said, answer} if isinstance(said, str | None) else set())
-    lost = [row["id"] for row in told if row["key"] not in replies]
-    other = [row["id"] for row in told if row["key"] in replies and row.get("reply") not in replies[row["key"]]]
+    lost = [row["id"] for row in verdicts if row["key"] not in replies]
+    other = [row["id"] for row in verdicts if row["key"] in replies and row.get("reply") not in replies[row["key"]]]
     if not lost and not other:
         return Check("replies", "ok", f"the records hold the replies of {VERDICTS}")
     what = f"{len(lost)} verdicts of the records are gone" if lost else f"{len(other)} replies are others"
