@@ -127,7 +127,9 @@ def read_synonyms(path: Path, strip: bool = False) -> dict[str, str]:
     if strip:
         rows = [[word.strip() for word in row] for row in rows]
     categories = {word: row[0] for row in rows for word in row}
-    if not categories or "" in categories or any("\t" in word or ";" in word for word in categories):
+    if not categories:
+        raise DataError(f"synonyms table {path} is empty: expected a line 'category, synonym, ...' per category")
+    if "" in categories or any("\t" in word or ";" in word for word in categories):
         raise DataError(f"synonyms table {path}: expected a line 'category, synonym, ...' per category")
     return categories
 
