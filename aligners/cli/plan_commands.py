@@ -164,11 +164,12 @@ def _fact_rlhf(options: argparse.Namespace, overrides: Mapping[str, Any]) -> lis
         max_steps=rollouts * settings.inner_epochs * max(1, settings.rollout_size // settings.step_size),
     )
     print(f"{rollouts:,} rollouts of {settings.rollout_size} responses, at most {settings.response_limit} tokens each")
-    print("  PPO holds policy and reference in one set of weights and reward model and value model in another where")
+    others = "reward model and value model" if settings.rl == "ppo" else "the reward model"
+    print(f"  {settings.rl.upper()} holds policy and reference in one set of weights and {others} in another where")
     print("  adapters are trained, each in its own otherwise: the figures below are of the policy alone")
     one = _work(options, rows, [(_DEFAULT_TOKENS[0], _DEFAULT_TOKENS[1])], sequences=2)
     policy = replace(one, rows=prompts, sequences=1)
     return [
         ("reward model", reward_model_settings(settings), one),
-        ("PPO, policy", ppo, policy),
+        (f"{settings.rl.upper()}, policy", ppo, policy),
     ]

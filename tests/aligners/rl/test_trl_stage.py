@@ -96,6 +96,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(world, tmp_path, rl, setting
     assert not (tmp_path / "killed" / "training" / "steps").exists()
 
 
+def test_a_killed_run_goes_on_with_another_number_of_processes(world, tmp_path):
+    settings = ("lora=true",)
+    run("llava", world, tmp_path / "whole", "rloo", fixed=True, settings=settings)
+    shutil.copytree(tmp_path / "whole" / "reward", tmp_path / "killed" / "reward")
+    assert run("llava", world, tmp_path / "killed", "rloo", die_at=3, fixed=True, settings=settings) == -9
+    run("llava", world, tmp_path / "killed", "rloo", processes=2, fixed=True, settings=settings)
+    whole, killed = outcome(tmp_path / "whole"), outcome(tmp_path / "killed")
+    for ours, theirs in zip(killed[0], whole[0], strict=True):
+        assert ours.pop("entropy") == pytest.approx(theirs.pop("entropy"), rel=0.2)
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+    assert all(torch.allclose(killed[1][name], whole[1][name], atol=1e-6) for name in whole[1])
+
+
 def test_another_seed_rolls_out_on_other_prompts_in_the_order_of_ppo(world):
     prompts = read_rollout_prompts(world / "prompts.json", world / "images")
     orders = []
