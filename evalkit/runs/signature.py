@@ -200,8 +200,8 @@ def _subject(manifest: Mapping[str, Json]) -> dict[str, str]:
         name: value for name, value in (manifest.get("versions") or {}).items() if name not in _SCORING_LIBRARIES
     }
     name = model.pop("model", None) or manifest.get("label")
-    told = (manifest.get("judge") or {}).get(JUDGE_TEXTS)
-    return _texts({**model, **sampling, **versions, "name": name, f"judge.{JUDGE_TEXTS}": told})
+    named = (manifest.get("judge") or {}).get(JUDGE_TEXTS)
+    return _texts({**model, **sampling, **versions, "name": name, f"judge.{JUDGE_TEXTS}": named})
 
 
 def _texts(values: Mapping[str, Json], prefix: str = "") -> dict[str, str]:
