@@ -86,7 +86,10 @@ def test_a_file_that_is_not_to_be_had_leaves_a_row_that_is_only_cited(mirror, tm
     assert "| only cited |" in shown
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", gzip.compress(b"x" * 9999)[:30], b"not packed"])
+CUT = {"empty": b"", "its mark alone": b"\x1f\x8b", "cut": gzip.compress(b"x" * 9999)[:30], "not packed": b"not packed"}
+
+
+@pytest.mark.parametrize("content", CUT.values(), ids=CUT)
 def test_a_file_that_was_cut_stops_no_other_row(mirror, tmp_path, content):
     halc = next(entry for entry in entries()[0] if entry.number == 11)
     (mirror / halc.file).parent.mkdir(parents=True)
