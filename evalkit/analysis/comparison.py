@@ -22,8 +22,9 @@ Which runs may stand side by side, and under which names.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -31,62 +32,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.analysis.effects import Effect as Effect
+from evalkit.analysis.effects import Frame, paired_effects
 from evalkit.analysis.front_file import read_fronts
 from evalkit.analysis.leakage import MAY_DIFFER, Leakage, check_roles, leakage_interval
 from evalkit.analysis.standing import Placed, place
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
-from evalkit.runs.run import MAX_GROUPS, Run, RunSummary, cluster_of, load_run
+from evalkit.runs.run import Run, RunSummary, cluster_of, load_run
 from evalkit.runs.signature import Difference, differences
-from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, Method, cluster_sums, evaluate, value_of
-from evalkit.statistics.paired import McNemar, difference_intervals, holm, mcnemar, randomisation_p
-from evalkit.statistics.power import Power, paired_power
+from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Method
+from evalkit.statistics.paired import holm
 
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What changed in one metric from the base run to the other.
-
-    base, other  values over the items scored in both
-    difference   other - base, in the metric's unit
-    p, p_holm    approximate randomisation; p_holm is corrected over all metrics and pairs of one `compare`
-    mcnemar      for metrics that are 0 or 100 on every item. It takes items for independent: where items share an image
-                 `p` is the one to use
-    better, worse, unchanged   items by their own value; None for a metric without a better direction, or one that no
-                 item has by itself
-    power        what a comparison of this size can see
-    """
-
-    metric: Metric
-    base: float | None
-    other: float | None
-    difference: Interval
-    p: float | None
-    p_holm: float | None
-    mcnemar: McNemar | None
-    better: int | None
-    worse: int | None
-    unchanged: int | None
-    power: Power
-
-    def significant(self) -> bool:
-        """Whether the corrected p-value lies below the comparison's alpha, 1 - its level."""
-        return self.p_holm is not None and self.p_holm < self.power.alpha
-
-    def improved(self) -> bool | None:
-        """Whether the difference points in the better direction; None without a direction or a difference."""
-        if self.metric.higher_is_better is None or not self.difference.value:
-            return None
-        return (self.difference.value > 0) == self.metric.higher_is_better
-
-    def verdict(self) -> str:
-        """In words: "better", "worse", "differs" (no direction), "no difference shown", "undefined"."""
-        if self.difference.value is None:
-            return "undefined"
-        if not self.significant():
-            return "no difference shown"
-        improved = self.improved()
-        return "differs" if improved is None else "better" if improved else "worse"
+PAIRS_AT_ONCE = 20  # whose counts are held together
 
 
 @dataclass(frozen=True)
@@ -162,11 +120,9 @@ def compare(
     indices = list(combinations(range(len(loaded)), 2))
     if against == "base":
         indices = [(0, other) for other in range(1, len(loaded))]
-    pairs = []
-    for first, second in indices:
-        differing = check_alike(loaded[first], loaded[second], labels[first], labels[second], force, allow)
-        settings = _Settings(chosen, level, resamples, method, seed, groups)
-        pairs.append(_pair(loaded[first], loaded[second], (labels[first], labels[second]), differing, settings))
+    settings = _Settings(chosen, level, resamples, method, seed, groups)
+    scored = [_Scored.of(run, label, settings.names) for run, label in zip(loaded, labels, strict=True)]
+    pairs = list(_pairs(scored, indices, settings, partial(check_alike, force=force, allow=allow)))
     effects = _holm([effect for pair in pairs for effect in pair.effects])
     corrected = []
     for pair in pairs:
@@ -208,6 +164,15 @@ class _Settings:
     seed: int
     groups: bool
 
+    @property
+    def names(self) -> list[str]:
+        """Counts that the metrics read."""
+        return list(dict.fromkeys(name for metric in self.metrics for name in metric.counts))
+
+    def tests(self) -> tuple[float, int, Method, int]:
+        """What every interval is made with."""
+        return self.level, self.resamples, self.method, self.seed
+
 
 def _chosen_metrics(runs: Sequence[Run], names: Sequence[str] | None) -> list[Metric]:
     shared = [m for m in runs[0].metrics if all(m.name in {o.name for o in run.metrics} for run in runs[1:])]
@@ -219,120 +184,102 @@ def _chosen_metrics(runs: Sequence[Run], names: Sequence[str] | None) -> list[Me
 
 
 @dataclass(frozen=True, slots=True)
-class _Items:
-    """Counts of the items that two runs both scored, row by row the same item."""
+class _Scored:
+    """A run's counts of its scored items, shape (items, names), and the ids of all its items."""
 
-    names: list[str]
-    base: Array
-    other: Array
-    clusters: NDArray[np.str_]
-    groups: list[dict[str, str]]
+    run: Run
+    label: str
+    items: list[str]
+    counts: Array
+    ids: frozenset[str]
 
-    def only(self, chosen: NDArray[np.bool_]) -> "_Items":
-        groups = [group for group, keep in zip(self.groups, chosen, strict=True) if keep]
-        return _Items(self.names, self.base[chosen], self.other[chosen], self.clusters[chosen], groups)
+    @classmethod
+    def of(cls, run: Run, label: str, names: Sequence[str]) -> "_Scored":
+        return cls(run, label, *run.item_matrix(names), frozenset(row["id"] for row in run.rows))
+
+
+def _pairs(
+    scored: Sequence[_Scored], indices: Sequence[tuple[int, int]], settings: _Settings, alike: Callable[..., Any]
+) -> Iterator[Pair]:
+    """The pairs without their correction; some at a time, which share what they draw."""
+    frame: Frame | None = None
+    of_base = -1
+    for start in range(0, len(indices), PAIRS_AT_ONCE):
+        some = []
+        for first, second in indices[start : start + PAIRS_AT_ONCE]:
+            base, other = scored[first], scored[second]
+            differing = alike(base.run, other.run, base.label, other.label)
+            frame = _frame(base, other, frame if first == of_base else None, settings.groups)
+            of_base = first
+            some.append((base, other, differing, frame, frame.paired(base.counts, _rows_of(frame, other))))
+        everything = [part for *_, parts in some for part in parts]
+        effects = iter(paired_effects(settings.metrics, settings.names, everything, *settings.tests()))
+        for base, other, differing, used, parts in some:
+            own = [next(effects) for _ in parts]
+            yield _pair(base, other, differing, used, own, settings)
+
+
+def _frame(base: _Scored, other: _Scored, earlier: Frame | None, with_groups: bool) -> Frame:
+    """The items that both scored; the earlier frame of this base where they are the same."""
+    theirs = set(other.items)
+    shared = [item for item in base.items if item in theirs]
+    if not shared:
+        raise UsageError(f"{base.label} and {other.label} share no scored item")
+    if earlier is not None and earlier.items == shared:
+        return earlier
+    rows = {row["id"]: row for row in base.run.scored}
+    groups = [rows[item].get("groups") or {} for item in shared] if with_groups else []
+    return Frame.of(shared, _rows(base.items, shared), [cluster_of(rows[item]) for item in shared], groups)
+
+
+def _rows_of(frame: Frame, other: _Scored) -> Array:
+    return other.counts[_rows(other.items, frame.items)]
+
+
+def _rows(items: Sequence[str], shared: Sequence[str]) -> slice | NDArray[np.intp]:
+    """Where some of the items lie among all."""
+    if items == shared:
+        return slice(None)
+    places = {item: row for row, item in enumerate(items)}
+    return np.array([places[item] for item in shared], dtype=np.intp)
 
 
 def _pair(
-    base: Run, other: Run, labels: tuple[str, str], differing: tuple[Difference, ...], settings: _Settings
+    base: _Scored,
+    other: _Scored,
+    differing: tuple[Difference, ...],
+    frame: Frame,
+    effects: Sequence[Sequence[Effect]],
+    settings: _Settings,
 ) -> Pair:
-    names = list(dict.fromkeys(name for metric in settings.metrics for name in metric.counts))
-    ours, theirs = base.item_counts(names), other.item_counts(names)
-    shared = [item for item in ours if item in theirs]
-    if not shared:
-        raise UsageError(f"{labels[0]} and {labels[1]} share no scored item")
-    rows = {row["id"]: row for row in base.scored}
-    items = _Items(
-        names,
-        np.array([ours[item] for item in shared]).reshape(len(shared), len(names)),
-        np.array([theirs[item] for item in shared]).reshape(len(shared), len(names)),
-        np.array([cluster_of(rows[item]) for item in shared]),
-        [dict(rows[item].get("groups") or {}) for item in shared],
-    )
-    total = len({row["id"] for run in (base, other) for row in run.rows})
-    warnings = tuple(
-        f"{label}: {flag['text']}"
-        for label, run in zip(labels, (base, other), strict=True)
-        for flag in run.checks["flags"]
-    )
-    effects = tuple(_effects(items, settings))
-    groups = _groups(items, settings) if settings.groups else {}
+    warnings = tuple(f"{one.label}: {flag['text']}" for one in (base, other) for flag in one.run.checks["flags"])
     placed = tuple(
         placed
-        for front in read_fronts(base)
-        for placed in place(
-            front, labels[0], {labels[1]: other}, settings.level, settings.resamples, settings.method, settings.seed
-        )
+        for front in read_fronts(base.run)
+        for placed in place(front, base.label, {other.label: other.run}, *settings.tests())
     )
-    return Pair(*labels, len(shared), len(ours), len(theirs), total, effects, groups, differing, warnings, placed)
+    return Pair(
+        base.label,
+        other.label,
+        len(frame.items),
+        len(base.items),
+        len(other.items),
+        len(base.ids | other.ids),
+        tuple(effects[0]),
+        _groups(frame, effects),
+        differing,
+        warnings,
+        placed,
+    )
 
 
-def _groups(items: _Items, settings: _Settings) -> dict[str, dict[str, tuple[Effect, ...]]]:
+def _groups(frame: Frame, effects: Sequence[Sequence[Effect]]) -> dict[str, dict[str, tuple[Effect, ...]]]:
     tables: dict[str, dict[str, tuple[Effect, ...]]] = {}
-    for name in dict.fromkeys(name for group in items.groups for name in group):
-        values = np.array([group.get(name, "") for group in items.groups])
-        distinct = [str(value) for value in dict.fromkeys(values.tolist()) if value != ""]
-        if not 1 < len(distinct) <= MAX_GROUPS:
-            continue
-        effects = [_effects(items.only(values == value), settings) for value in distinct]
-        corrected = _holm([effect for own in effects for effect in own])
-        tables[name] = {
-            value: tuple(corrected[start : start + len(settings.metrics)])
-            for value, start in zip(distinct, range(0, len(corrected), len(settings.metrics)), strict=True)
-        }
+    for name in dict.fromkeys(part.group for part in frame.parts if part.group is not None):
+        own = {part.value: list(some) for part, some in zip(frame.parts, effects, strict=True) if part.group == name}
+        corrected = iter(_holm([effect for some in own.values() for effect in some]))
+        tables[name] = {value: tuple(next(corrected) for _ in some) for value, some in own.items()}
     return tables
-
-
-def _effects(items: _Items, settings: _Settings) -> list[Effect]:
-    metrics, names = settings.metrics, items.names
-    base = cluster_sums(items.base, items.clusters.tolist())
-    other = cluster_sums(items.other, items.clusters.tolist())
-    intervals = difference_intervals(
-        metrics, names, base, other, settings.level, settings.resamples, settings.method, settings.seed
-    )
-    p_values = randomisation_p(metrics, names, base, other, settings.resamples, settings.seed)
-    effects = []
-    for metric, interval, p in zip(metrics, intervals, p_values, strict=True):
-        each_base, each_other = evaluate(metric, names, items.base), evaluate(metric, names, items.other)
-        better, worse, unchanged = _directions(metric, each_base, each_other)
-        effects.append(
-            Effect(
-                metric,
-                value_of(metric, names, base),
-                value_of(metric, names, other),
-                interval,
-                p,
-                None,
-                mcnemar(each_base, each_other) if _is_mean_of_items(metric, names, items) else None,
-                better,
-                worse,
-                unchanged,
-                paired_power(metric, names, base, other, len(items.base), 1 - settings.level),
-            )
-        )
-    return effects
-
-
-def _is_mean_of_items(metric: Metric, names: Sequence[str], items: _Items) -> bool:
-    """Whether a metric is the mean of its items' values: only then is it a share of right items."""
-    for matrix in (items.base, items.other):
-        each = evaluate(metric, names, matrix)
-        known = each[~np.isnan(each)]
-        whole = value_of(metric, names, matrix)
-        if whole is None or not known.size or abs(known.mean().item() - whole) > 1e-9 * max(1.0, abs(whole)):
-            return False
-    return True
-
-
-def _directions(metric: Metric, base: Array, other: Array) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Items better, worse and unchanged; one without a value of its own in both runs is none of them.
-
-    None where no item has a value of its own: a metric that only all items together define.
-    """
-    if metric.higher_is_better is None or np.isnan(base).all() or np.isnan(other).all():
-        return None, None, None
-    change = (other - base) if metric.higher_is_better else (base - other)
-    return int(np.sum(change > 0)), int(np.sum(change < 0)), int(np.sum(change == 0))
 
 
 def _holm(effects: Sequence[Effect]) -> list[Effect]:

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evalkit.errors import DataError, RecordError
 from evalkit.files.foreign import read_regular
 from evalkit.metrics import Array, Metric, count_matrix
@@ -193,13 +195,18 @@ class Run(RunSummary):
 
     def item_counts(self, names: Sequence[str]) -> dict[str, Array]:
         """Item id -> mean counts over its scored responses, in the order of `names`."""
+        return dict(zip(*self.item_matrix(names), strict=True))
+
+    def item_matrix(self, names: Sequence[str]) -> tuple[list[str], Array]:
+        """Ids of the scored items, and their mean counts over scored responses, shape (items, names)."""
         ids, matrix = [row["id"] for row in self.scored], count_matrix(self.counts(), names)
-        if len(set(ids)) == len(ids):
-            return dict(zip(ids, matrix, strict=True))
         rows_of: dict[str, list[int]] = {}
+        if len(set(ids)) == len(ids):
+            return ids, matrix
         for row, item in enumerate(ids):
             rows_of.setdefault(item, []).append(row)
-        return {item: matrix[rows].mean(axis=0) if len(rows) > 1 else matrix[rows[0]] for item, rows in rows_of.items()}
+        means = [matrix[rows].mean(axis=0) if len(rows) > 1 else matrix[rows[0]] for rows in rows_of.values()]
+        return list(rows_of), np.array(means)
 
     def intervals(
         self, level: float = LEVEL, resamples: int = RESAMPLES, method: Method = METHOD, seed: int = 0

@@ -21,7 +21,7 @@ exact       at 0 or 100 percent all resamples agree and the bootstrap interval h
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
@@ -38,6 +38,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 BLOCK = 2_000_000  # weights held at a time: 16 MB, so that a block stays near the cache
 COUNTED = 2**15  # draws that one call counts; a call for each resample costs more where rows are few
+EXACT = 2**24  # whole numbers below it are exact in single precision
 DISTINCT_SHARE = 16  # multinomial draws over distinct rows beat index draws below 1 distinct row in 16 (measured)
 
 _NORMAL = NormalDist()
@@ -127,11 +128,21 @@ def cluster_sums(matrix: Array, clusters: Sequence[Hashable] | None) -> Array:
         return matrix
     if len(clusters) != len(matrix):
         raise UsageError(f"expected one cluster per row: {len(matrix)} rows, {len(clusters)} clusters")
+    return numbered_sums(matrix, *cluster_numbers(clusters))
+
+
+def cluster_numbers(clusters: Iterable[Hashable]) -> tuple[NDArray[np.intp], int]:
+    """The number of each row's cluster, counted from 0 in order of first appearance, and how many there are."""
     index: dict[Hashable, int] = {}
-    codes = np.array([index.setdefault(cluster, len(index)) for cluster in clusters], dtype=np.intp)
-    sums = np.zeros((len(index), matrix.shape[1]))
-    np.add.at(sums, codes, matrix)
-    return sums
+    numbers = np.array([index.setdefault(cluster, len(index)) for cluster in clusters], dtype=np.intp)
+    return numbers, len(index)
+
+
+def numbered_sums(matrix: Array, numbers: NDArray[np.intp], clusters: int) -> Array:
+    """`cluster_sums` of rows whose clusters are numbered."""
+    if not matrix.shape[1]:
+        return np.zeros((clusters, 0))
+    return np.stack([np.bincount(numbers, column, minlength=clusters) for column in matrix.T], axis=1)
 
 
 def resampled_sums(matrix: Array, resamples: int, rng: np.random.Generator) -> Array:
@@ -141,13 +152,63 @@ def resampled_sums(matrix: Array, resamples: int, rng: np.random.Generator) -> A
     distribution and much less work. The rows' order does not matter.
     """
     distinct, multiplicity = np.unique(matrix, axis=0, return_counts=True)
-    rows = len(matrix)
-    if len(distinct) * DISTINCT_SHARE <= rows:
-        weights = _multinomial_weights(multiplicity, resamples, rng)
-    else:
-        distinct = np.repeat(distinct, multiplicity, axis=0)
-        weights = _index_weights(rows, resamples, rng)
-    return np.concatenate([block @ distinct for block in weights])
+    if _few(distinct, len(matrix)):
+        return _multinomial_sums(distinct, multiplicity, resamples, rng)
+    rows = np.repeat(distinct, multiplicity, axis=0)
+    return weighted_sums(rows, _index_weights(len(rows), resamples, rng), resamples, len(rows))
+
+
+def shared_resampled_sums(matrices: Sequence[Array], resamples: int, seed: int) -> list[Array]:
+    """`resampled_sums` of every matrix, each as from a generator of its own with this seed.
+
+    The draws of distinct rows depend on their number alone: matrices with as many rows share them, so that they are
+    made once, and all columns are summed in one product.
+    """
+    sums: dict[int, Array] = {}
+    alike: dict[int, list[tuple[int, Array]]] = {}
+    for index, matrix in enumerate(matrices):
+        distinct, multiplicity = np.unique(matrix, axis=0, return_counts=True)
+        if _few(distinct, len(matrix)):
+            sums[index] = _multinomial_sums(distinct, multiplicity, resamples, np.random.default_rng(seed))
+        else:
+            alike.setdefault(len(matrix), []).append((index, np.repeat(distinct, multiplicity, axis=0)))
+    for rows, members in alike.items():
+        weights = _index_weights(rows, resamples, np.random.default_rng(seed))
+        sums |= products(members, weights, resamples)
+    return [sums[index] for index in range(len(matrices))]
+
+
+def products(members: Sequence[tuple[int, Array]], weights: Iterable[NDArray[Any]], resamples: int) -> dict[int, Array]:
+    """Key -> `weighted_sums` of its matrix, all under the same weights, in one product."""
+    columns = np.hstack([matrix for _, matrix in members])
+    together = weighted_sums(columns, weights, resamples, len(columns))
+    ends = np.cumsum([matrix.shape[1] for _, matrix in members]).tolist()
+    return {key: together[:, end - matrix.shape[1] : end] for (key, matrix), end in zip(members, ends, strict=True)}
+
+
+def weighted_sums(matrix: Array, weights: Iterable[NDArray[Any]], resamples: int, drawn: int) -> Array:
+    """Sums of the rows under blocks of weights, shape (resamples, columns); column by column in memory.
+
+    Whole numbers are summed in single precision where no sum can pass the last whole number that it holds exactly.
+
+    Args:
+        matrix: shape (rows, columns).
+        weights: whole numbers from 0, blocks of shape (some resamples, rows) that make `resamples` together.
+        drawn: what the weights of one resample add up to at most.
+    """
+    exact = np.abs(matrix).max(initial=0.0) * drawn < EXACT and np.array_equal(matrix, np.rint(matrix))
+    dtype: type[Any] = np.float32 if exact else np.float64
+    columns: NDArray[Any] = np.ascontiguousarray(matrix.T, dtype=dtype)
+    sums = np.empty((len(columns), resamples))
+    start = 0
+    for block in weights:
+        sums[:, start : start + len(block)] = columns @ block.astype(dtype, copy=False).T
+        start += len(block)
+    return sums.T
+
+
+def _few(distinct: Array, rows: int) -> bool:
+    return len(distinct) * DISTINCT_SHARE <= rows
 
 
 def _blocks(resamples: int, width: int) -> Iterator[int]:
@@ -158,19 +219,22 @@ def _blocks(resamples: int, width: int) -> Iterator[int]:
         resamples -= size
 
 
-def _multinomial_weights(multiplicity: NDArray[np.intp], resamples: int, rng: np.random.Generator) -> Iterator[Array]:
+def _multinomial_sums(
+    distinct: Array, multiplicity: NDArray[np.intp], resamples: int, rng: np.random.Generator
+) -> Array:
     rows = int(multiplicity.sum())
-    for size in _blocks(resamples, len(multiplicity)):
-        yield rng.multinomial(rows, multiplicity / rows, size=size).astype(float)
+    weights = (rng.multinomial(rows, multiplicity / rows, size=size) for size in _blocks(resamples, len(multiplicity)))
+    return weighted_sums(distinct, weights, resamples, rows)
 
 
-def _index_weights(rows: int, resamples: int, rng: np.random.Generator) -> Iterator[Array]:
+def _index_weights(rows: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """How often each of so many rows is drawn, in blocks of resamples."""
     dtype = np.uint16 if rows <= 2**16 else np.uint32
     at_once = max(1, COUNTED // rows)
     offsets = rows * np.arange(at_once)[:, None]
     for size in _blocks(resamples, rows):
         drawn = rng.integers(0, rows, size=(size, rows), dtype=dtype)
-        weights = np.empty((size, rows))
+        weights = np.empty((size, rows), dtype=np.float32)  # counts below 2**24 are exact in it
         for start in range(0, size, at_once):
             some = drawn[start : start + at_once]
             keys = (some + offsets[: len(some)]).ravel()

@@ -10,13 +10,27 @@ McNemar        exact and mid-p, for items that are right or wrong (McNemar 1947;
 Holm           p-values of a family of tests, so that the chance of any false finding stays below the level (Holm 1979)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalkit.metrics import Array, Metric
-from evalkit.statistics.intervals import BLOCK, DISTINCT_SHARE, Interval, Method, evaluate, read_limits, resampled_sums
+from evalkit.statistics.intervals import (
+    BLOCK,
+    DISTINCT_SHARE,
+    Interval,
+    Method,
+    evaluate,
+    products,
+    read_limits,
+    shared_resampled_sums,
+    weighted_sums,
+)
+
+HELD = 8_000_000  # sums of resamples held at a time: 64 MB
 
 
 def difference(metric: Metric, names: Sequence[str], base: Array, other: Array) -> Array:
@@ -42,12 +56,49 @@ def difference_intervals(
         base: counts per cluster, shape (clusters, counts).
         other: counts of the other run, same shape, same clusters.
     """
-    if len(base) < 2:
-        return [
-            Interval(_defined(difference(metric, names, base.sum(axis=0), other.sum(axis=0)))) for metric in metrics
-        ]
-    draws = resampled_sums(np.hstack([base, other]), resamples, np.random.default_rng(seed))
+    (draws,) = shared_resampled_sums([np.hstack([base, other])], resamples, seed) if len(base) > 1 else (None,)
     return [_interval(metric, names, base, other, draws, level, method) for metric in metrics]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTests:
+    """Intervals and p-values of the differences between two runs, one per metric."""
+
+    intervals: list[Interval]
+    p_values: list[float | None]
+
+
+def paired_tests(
+    metrics: Sequence[Metric],
+    names: Sequence[str],
+    pairs: Sequence[tuple[Array, Array]],
+    level: float,
+    resamples: int,
+    method: Method,
+    seed: int,
+) -> Iterator[PairedTests]:
+    """`difference_intervals` and `randomisation_p` of many pairs of runs; what they draw alike is drawn once.
+
+    Args:
+        pairs: (base, other), each as for `difference_intervals`; clusters may differ from pair to pair.
+    """
+    at_once = max(1, HELD // max(1, 2 * len(names) * resamples))
+    for start in range(0, len(pairs), at_once):
+        some = pairs[start : start + at_once]
+        resampled = [index for index, (base, _) in enumerate(some) if len(base) > 1]
+        draws = dict(
+            zip(
+                resampled,
+                shared_resampled_sums([np.hstack(some[index]) for index in resampled], resamples, seed),
+                strict=True,
+            )
+        )
+        moves = _shared_swapped_moves([other - base for base, other in some], resamples, seed)
+        for index, (base, other) in enumerate(some):
+            yield PairedTests(
+                [_interval(metric, names, base, other, draws.get(index), level, method) for metric in metrics],
+                [_swapped_p(metric, names, base, other, moves[index]) for metric in metrics],
+            )
 
 
 def _defined(value: Array) -> float | None:
@@ -55,9 +106,11 @@ def _defined(value: Array) -> float | None:
 
 
 def _interval(
-    metric: Metric, names: Sequence[str], base: Array, other: Array, draws: Array, level: float, method: Method
+    metric: Metric, names: Sequence[str], base: Array, other: Array, draws: Array | None, level: float, method: Method
 ) -> Interval:
     value = _defined(difference(metric, names, base.sum(axis=0), other.sum(axis=0)))
+    if draws is None:
+        return Interval(value)
     values = difference(metric, names, draws[:, : len(names)], draws[:, len(names) :])
     defined = values[~np.isnan(values)]
     if value is None or len(defined) < level * len(values):
@@ -81,44 +134,63 @@ def randomisation_p(
     larger, plus half the share of those as large (the observed one among them). A swap that leaves the metric undefined
     counts as larger.
     """
-    observed = [_defined(difference(m, names, base.sum(axis=0), other.sum(axis=0))) for m in metrics]
-    moves = _swapped_moves(other - base, resamples, np.random.default_rng(seed))
-    base_sums, other_sums = base.sum(axis=0) + moves, other.sum(axis=0) - moves
-    p_values: list[float | None] = []
-    for metric, value in zip(metrics, observed, strict=True):
-        if value is None:
-            p_values.append(None)
-            continue
-        swapped = np.abs(difference(metric, names, base_sums, other_sums))
-        slack = 1e-9 * max(1.0, abs(value))  # sums of fractions in another order
-        smaller = np.sum(swapped < abs(value) - slack).item()
-        equal = 1 + np.sum(np.abs(swapped - abs(value)) <= slack).item()
-        p_values.append((1 + resamples - smaller - equal / 2) / (1 + resamples) if value else 1.0)
-    return p_values
+    (moves,) = _shared_swapped_moves([other - base], resamples, seed)
+    return [_swapped_p(metric, names, base, other, moves) for metric in metrics]
 
 
-def _swapped_moves(moves: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Sum of a random half of the rows, shape (resamples, columns); rows that are alike are drawn together."""
-    distinct, multiplicity = np.unique(moves, axis=0, return_counts=True)
-    kept = np.any(distinct != 0, axis=1)
-    distinct, multiplicity = distinct[kept], multiplicity[kept]
-    if not len(distinct):
-        return np.zeros((resamples, moves.shape[1]))
-    alike = len(distinct) * DISTINCT_SHARE <= multiplicity.sum()
-    if not alike:
-        distinct = np.repeat(distinct, multiplicity, axis=0)
-    width = len(distinct)
-    sums = np.empty((resamples, moves.shape[1]))
+def _swapped_p(metric: Metric, names: Sequence[str], base: Array, other: Array, moves: Array) -> float | None:
+    """The p-value of one metric from what swaps move over to the base, shape (resamples, columns)."""
+    base_sums, other_sums, resamples = base.sum(axis=0), other.sum(axis=0), len(moves)
+    value = _defined(difference(metric, names, base_sums, other_sums))
+    if not value:
+        return value if value is None else 1.0
+    swapped = np.abs(difference(metric, names, base_sums + moves, other_sums - moves))
+    slack = 1e-9 * max(1.0, abs(value))  # sums of fractions in another order
+    smaller = np.sum(swapped < abs(value) - slack).item()
+    equal = 1 + np.sum(np.abs(swapped - abs(value)) <= slack).item()
+    return float((1 + resamples - smaller - equal / 2) / (1 + resamples))
+
+
+def _shared_swapped_moves(moves: Sequence[Array], resamples: int, seed: int) -> list[Array]:
+    """Sum of a random half of the rows of each matrix, shape (resamples, columns), each drawn with this seed.
+
+    Rows that are alike are drawn together; matrices with as many rows that move anything share their draws.
+    """
+    sums: dict[int, Array] = {}
+    alike: dict[int, list[tuple[int, Array]]] = {}
+    for index, matrix in enumerate(moves):
+        distinct, multiplicity = np.unique(matrix, axis=0, return_counts=True)
+        kept = np.any(distinct != 0, axis=1)
+        distinct, multiplicity = distinct[kept], multiplicity[kept]
+        if not len(distinct):
+            sums[index] = np.zeros((resamples, matrix.shape[1]))
+        elif len(distinct) * DISTINCT_SHARE <= multiplicity.sum():
+            weights = _binomial_weights(multiplicity, resamples, np.random.default_rng(seed))
+            sums[index] = weighted_sums(distinct, weights, resamples, int(multiplicity.sum()))
+        else:
+            distinct = np.repeat(distinct, multiplicity, axis=0)
+            alike.setdefault(len(distinct), []).append((index, distinct))
+    for width, members in alike.items():
+        sums |= products(members, _coin_weights(width, resamples, np.random.default_rng(seed)), resamples)
+    return [sums[index] for index in range(len(moves))]
+
+
+def _binomial_weights(
+    multiplicity: NDArray[np.intp], resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[Any]]:
+    """How many of the rows that are alike are swapped, in blocks of resamples."""
+    step = max(1, BLOCK // len(multiplicity))
+    for start in range(0, resamples, step):
+        yield rng.binomial(multiplicity, 0.5, size=(min(step, resamples - start), len(multiplicity)))
+
+
+def _coin_weights(width: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[Any]]:
+    """Which of so many rows are swapped, 0 or 1, in blocks of resamples."""
     step = max(1, BLOCK // width)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        if alike:
-            weights: Array = rng.binomial(multiplicity, 0.5, size=(size, width)).astype(float)
-        else:
-            bits = np.frombuffer(rng.bytes(-(-size * width // 8)), dtype=np.uint8)
-            weights = np.unpackbits(bits, count=size * width).reshape(size, width).astype(float)
-        sums[start : start + size] = weights @ distinct
-    return sums
+        bits = np.frombuffer(rng.bytes(-(-size * width // 8)), dtype=np.uint8)
+        yield np.unpackbits(bits, count=size * width).reshape(size, width)
 
 
 @dataclass(frozen=True, slots=True)

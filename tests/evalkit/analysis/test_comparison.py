@@ -1,5 +1,7 @@
 """Comparing runs: unlike is refused by name, only items scored in both count, silence is not progress."""
 
+from dataclasses import astuple
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,54 @@ def test_effects_are_found_and_corrected_together():
 def test_against_all_compares_every_two():
     comparison = compare(*(run(name, FOUR) for name in "abc"), against="all", resamples=50)
     assert [(pair.base, pair.other) for pair in comparison.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+@pytest.mark.parametrize(
+    "scored",
+    [
+        (range(60), range(60), range(20, 90), range(59, -1, -1), range(60)),  # the same, others, in another order
+        (range(60), range(10, 70), range(20, 50)),  # the same are shared by two bases
+    ],
+)
+def test_a_pair_is_the_same_beside_other_pairs(scored, monkeypatch):
+    rng = np.random.default_rng(4)
+
+    def sampled(label, items, samples=1):
+        return run(
+            label,
+            [
+                (str(i), n, counts(int(rng.random() < 0.4), int(rng.integers(5))), "ab"[i % 2], f"image{i // 3}")
+                for i in items
+                for n in range(samples)
+            ],
+        )
+
+    runs = [sampled(f"run {number}", items, number % 3 or 1) for number, items in enumerate(scored)]
+    monkeypatch.setattr("evalkit.analysis.comparison.PAIRS_AT_ONCE", 3)
+    together = {(pair.base, pair.other): pair for pair in compare(*runs, against="all", resamples=500).pairs}
+    assert len(together) == len(runs) * (len(runs) - 1) / 2
+    for first, second in combinations(runs, 2):
+        pair, (alone,) = together[first.label, second.label], compare(first, second, resamples=500).pairs
+        assert (pair.items, pair.n_base, pair.n_other, pair.total) == (
+            alone.items,
+            alone.n_base,
+            alone.n_other,
+            alone.total,
+        )
+        assert list(pair.groups["kind"]) == list(alone.groups["kind"])
+        for name in ("", "a", "b"):
+            both = [one.groups["kind"][name] if name else one.effects for one in (pair, alone)]
+            for effect, own in zip(*both, strict=True):
+                assert (effect.base, effect.other, effect.p, effect.power) == (own.base, own.other, own.p, own.power)
+                assert astuple(effect.difference)[:3] == pytest.approx(astuple(own.difference)[:3], rel=1e-12)
+
+
+def test_a_group_that_an_item_has_no_value_of_leaves_it_out():
+    base, other = (
+        run(name, [(str(i), 0, counts(i % 2), [None, "x", 7][i % 3], "") for i in range(30)]) for name in "ab"
+    )
+    groups = compare(base, other, resamples=100).pairs[0].groups["kind"]
+    assert {value: effects[0].power.items for value, effects in groups.items()} == {"x": 10, "7": 10}
 
 
 def test_a_better_rate_with_a_fallen_recall_is_called_out():

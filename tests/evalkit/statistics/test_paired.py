@@ -11,7 +11,16 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from evalkit.metrics import Metric
-from evalkit.statistics.paired import McNemar, difference_intervals, discordant_p, holm, mcnemar, randomisation_p
+from evalkit.statistics import intervals as drawing
+from evalkit.statistics.paired import (
+    McNemar,
+    difference_intervals,
+    discordant_p,
+    holm,
+    mcnemar,
+    paired_tests,
+    randomisation_p,
+)
 from evalkit.statistics.power import paired_power
 
 ACCURACY = Metric("accuracy", "100 * correct / items", higher_is_better=True)
@@ -168,3 +177,52 @@ def test_power_is_unknown_where_no_pair_differs_from_another(other):
     base = answers([0, 1, 1]) if other[0] == 0 else answers([0, 0, 0])
     power = paired_power(ACCURACY, ["correct", "items"], base, answers(other), items=3)
     assert (power.detectable, power.items_for(5.0), power.chance(5.0)) == (None, None, None)
+
+
+def mentions(rng, clusters, share=1):
+    """Counts of CHAIR_I per cluster; with a share of 1/3 as means of three responses."""
+    spoken = rng.integers(1, 60, clusters)
+    return np.stack([rng.integers(0, spoken + 1), spoken], axis=1) * share
+
+
+@pytest.mark.parametrize("share", [1, 1 / 3, 2.0**18 + 1])
+@pytest.mark.parametrize("clusters", [1, 2, 40, 700])
+def test_many_pairs_have_the_statistics_that_each_has_alone(clusters, share):
+    rng = np.random.default_rng(clusters)
+    base, coins = mentions(rng, clusters, share), rng.integers(0, 2, (3 * clusters, 1))
+    pairs = [(base, mentions(rng, clusters, share)) for _ in range(3)]
+    pairs += [(base, base), (base[:-1], pairs[0][1][:-1])] if clusters > 1 else []
+    pairs += [(np.hstack([coins[::-1], np.ones_like(coins)]), np.hstack([coins, np.ones_like(coins)]))]  # few distinct
+    names, options = ["wrong", "mentions"], (0.95, 3000, "expanded", 4)
+    together = list(paired_tests([CHAIR_I], names, pairs, *options))
+    for (ours, theirs), tests in zip(pairs, together, strict=True):
+        (alone,) = difference_intervals([CHAIR_I], names, ours, theirs, *options)
+        assert tests.p_values == randomisation_p([CHAIR_I], names, ours, theirs, 3000, 4)
+        assert tests.intervals[0].value == alone.value
+        assert (alone.low is None) == (len(ours) == 1)
+        if alone.low is not None:
+            assert (tests.intervals[0].low, tests.intervals[0].high) == pytest.approx(
+                (alone.low, alone.high), rel=1e-12
+            )
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 3, 2.0**18 + 1, 2.0**20 + 1])
+def test_resampled_sums_are_those_of_the_rows_drawn(scale):
+    rows = np.sort(np.random.default_rng(0).integers(0, 60, 50)).astype(float)[:, None] * scale
+    (sums,) = drawing.shared_resampled_sums([rows], 200, 9)
+    drawn = np.random.default_rng(9).integers(0, 50, size=(200, 50), dtype=np.uint16)
+    assert sums[:, 0].tolist() == pytest.approx(rows[drawn, 0].sum(axis=1).tolist(), rel=1e-13)
+
+
+def test_pairs_of_as_many_clusters_share_their_draws(monkeypatch):
+    widths = []
+
+    def counted(rows, *rest, draw=drawing._index_weights):
+        widths.append(rows)
+        return draw(rows, *rest)
+
+    monkeypatch.setattr(drawing, "_index_weights", counted)
+    rng = np.random.default_rng(0)
+    pairs = [(mentions(rng, clusters), mentions(rng, clusters)) for clusters in (300, 200, 300, 300)]
+    list(paired_tests([CHAIR_I], ["wrong", "mentions"], pairs, 0.95, 100, "expanded", 0))
+    assert sorted(widths) == [200, 300]
