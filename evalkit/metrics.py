@@ -16,6 +16,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -147,4 +148,6 @@ def sum_counts(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def count_matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
     """Counts of all samples as a matrix, shape (samples, names)."""
-    return np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=float).reshape(-1, len(names))
+    absent = (0.0,) * len(names)
+    counts = chain.from_iterable(map(row.get, names, absent) for row in rows)
+    return np.fromiter(counts, dtype=float, count=len(rows) * len(names)).reshape(len(rows), len(names))

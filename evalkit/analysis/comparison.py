@@ -39,7 +39,7 @@ from evalkit.analysis.leakage import MAY_DIFFER, Leakage, check_roles, leakage_i
 from evalkit.analysis.standing import Placed, place
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
-from evalkit.runs.run import Run, RunSummary, cluster_of, load_run
+from evalkit.runs.run import Run, RunSummary, cluster_of, collector_resting, load_scores
 from evalkit.runs.signature import Difference, differences
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Method
 from evalkit.statistics.paired import holm
@@ -86,6 +86,7 @@ class Comparison:
     leakage: tuple[Leakage, ...] = ()
 
 
+@collector_resting()
 def compare(
     *runs: Run | Path | str,
     against: Literal["base", "all"] = "base",
@@ -112,7 +113,7 @@ def compare(
     Raises:
         UsageError: if the runs cannot be compared; the message names the field that differs.
     """
-    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    loaded = [run if isinstance(run, Run) else load_scores(run) for run in runs]
     if len(loaded) < 2:
         raise UsageError(f"compare needs at least two runs, got {len(loaded)}")
     labels = distinct_labels(loaded)
@@ -143,7 +144,7 @@ def compare_with_text_only(
     Raises:
         UsageError: if the runs are not what they are given as, or cannot be compared.
     """
-    runs = [load_run(path) for path in (blind, seeing, text_only)]
+    runs = [load_scores(path) for path in (blind, seeing, text_only)]
     check_roles(*runs)
     comparison = compare(*runs, allow=(*allow, *MAY_DIFFER), **settings)
     seen, text = comparison.pairs

@@ -116,8 +116,8 @@ def _check_sums(folder: Path, results: Mapping[str, Json], rows: Sequence[Mappin
     if told_n != n:
         both = f"{told_n[0]} of {told_n[1]} samples, {RECORDS} of {n[0]} of {n[1]}"
         raise RecordError(f"{folder / METRICS} is of {both}; {remedy(folder)}")
-    sums = sum_counts(scored)
     stored = results.get("sums") or {}
+    sums = sum_counts(scored) if stored else {}
     for name, value in stored.items():
         if type(value) not in (int, float) or not math.isclose(value, sums.get(name, 0.0), rel_tol=1e-9, abs_tol=1e-9):
             raise RecordError(

@@ -10,7 +10,7 @@ Shares are of the responses that exist (generation failures have no text and are
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -79,7 +79,7 @@ def check_samples(
         coverage  scored samples / all samples
         flags     [{"kind", "text", "disqualifies"}]
     """
-    spoken = [row for row in rows if row["response"]["text"] is not None]
+    spoken = _spoken(rows)
     scored = [row["score"]["counts"] for row in rows if row["score"]["counts"] is not None]
     shares = _shares(spoken)
     answers = _answers(spoken)
@@ -88,7 +88,7 @@ def check_samples(
     values = {metric.name: metric.value(sums) for metric in metrics}
     flags = [
         *_share_flags(shares),
-        *_answer_flags(answers, len(spoken)),
+        *_answer_flags(answers, spoken.total()),
         *_coverage_flags(coverage),
         *_silence_flags(metrics, values),
         *_baseline_flags(metrics, values, baselines or {}),
@@ -96,7 +96,7 @@ def check_samples(
     return {
         "shares": shares,
         "answers": answers,
-        "words": _word_counts([row["response"]["text"] for row in spoken]),
+        "words": _word_counts(spoken),
         "coverage": coverage,
         "flags": [asdict(flag) for flag in flags],
     }
@@ -169,20 +169,38 @@ def is_yes_no_question(question: str) -> bool:
     return _YES_NO_QUESTION.match(question) is not None
 
 
-def _shares(rows: Sequence[Mapping[str, Json]]) -> dict[str, float | None]:
-    texts = Counter(row["response"]["text"] for row in rows)  # yes/no answers are few texts, many times
+_Spoken = tuple[str, str, str, bool]  # question, prompt, response, whether it was cut at the token limit
+
+
+def _spoken(rows: Sequence[Mapping[str, Json]]) -> Counter[_Spoken]:
+    """What the checks read of the responses that exist; yes/no answers are few, many times."""
+    return Counter(
+        (question := row["question"], str(row.get("prompt") or question), text, response.get("finish") == "length")
+        for row in rows
+        if (text := (response := row["response"])["text"]) is not None
+    )
+
+
+def _shares(spoken: Counter[_Spoken]) -> dict[str, float | None]:
+    texts = _counted((text, count) for (_, _, text, _), count in spoken.items())
     open_ended = _Remembered(lambda question: not is_yes_no_question(question))
-    free = [row["response"]["text"].strip() for row in rows if open_ended[row["question"]]]
+    free = _counted((text.strip(), count) for (asked, _, text, _), count in spoken.items() if open_ended[asked])
     return {
         "empty": _share(texts, is_empty),
         "repeated": _share(texts, is_repeated),
-        "truncated": _share(Counter(row["response"].get("finish") == "length" for row in rows), bool),
+        "truncated": _share(spoken, lambda one: one[3]),
         "refused": _share(texts, is_refusal),
-        "off_language": _share(
-            Counter((str(row.get("prompt") or row["question"]), row["response"]["text"]) for row in rows), _off_language
-        ),
-        "identical": Counter(free).most_common(1)[0][1] / len(free) if len(free) >= FEWEST else None,
+        "off_language": _share(spoken, lambda one: _off_language(one[1], one[2])),
+        "identical": max(free.values()) / free.total() if free.total() >= FEWEST else None,
     }
+
+
+def _counted(parts: Iterable[tuple[str, int]]) -> Counter[str]:
+    """How often each text comes up in all."""
+    counted: Counter[str] = Counter()
+    for text, count in parts:
+        counted[text] += count
+    return counted
 
 
 def _share(counted: Counter[T], test: Callable[[T], bool]) -> float | None:
@@ -191,15 +209,15 @@ def _share(counted: Counter[T], test: Callable[[T], bool]) -> float | None:
     return sum(count for thing, count in counted.items() if test(thing)) / total if total else None
 
 
-def _off_language(pair: tuple[str, str]) -> bool:
-    """Whether (prompt, response) are in two languages."""
-    asked, answered = map(language_of, pair)
+def _off_language(prompt: str, text: str) -> bool:
+    """Whether prompt and response are in two languages."""
+    asked, answered = language_of(prompt), language_of(text)
     return asked is not None and answered is not None and asked != answered
 
 
-def _answers(rows: Sequence[Mapping[str, Json]]) -> dict[str, float] | None:
+def _answers(spoken: Counter[_Spoken]) -> dict[str, float] | None:
     closed = _Remembered(is_yes_no_question)
-    texts = Counter(row["response"]["text"] for row in rows if closed[row["question"]])
+    texts = _counted((text, count) for (asked, _, text, _), count in spoken.items() if closed[asked])
     total = texts.total()
     if not total:
         return None
@@ -220,10 +238,10 @@ class _Remembered(dict[str, bool]):
         return self.setdefault(text, self._read(text))
 
 
-def _word_counts(texts: Sequence[str]) -> dict[str, float] | None:
-    if not texts:
+def _word_counts(spoken: Counter[_Spoken]) -> dict[str, float] | None:
+    if not spoken:
         return None
-    lengths = np.array([len(text.split()) for text in texts])
+    lengths = np.repeat([len(text.split()) for _, _, text, _ in spoken], list(spoken.values()))
     low, middle, high = np.quantile(lengths, [0.05, 0.5, 0.95]).tolist()
     return {"mean": lengths.mean().item(), "p5": low, "median": middle, "p95": high}
 

@@ -73,6 +73,11 @@ def unsealed(line: bytes) -> tuple[Any, bool]:
     return _decoded(line), seal is not None
 
 
+def fits_seal(line: bytes) -> bool:
+    """Whether a line without its newline ends in a checksum, and that fits."""
+    return line[-28:-18] == b', "sum": "' and digest(line[:-28] + b"}").encode() == line[-18:-2] and line[-2:] == b'"}'
+
+
 def _decoded(line: bytes) -> Any:
     """The JSON of a line; msgspec is four times as fast, json also reads lone surrogates and says what is wrong."""
     try:

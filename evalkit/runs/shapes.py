@@ -6,7 +6,7 @@ reads on need not ask again. A field of another type is an error that names it.
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
@@ -64,6 +64,56 @@ class _Record(msgspec.Struct):
     reference: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
     image: _Image | None = None
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object, its content left out."""
+
+
+class _SaidOnly(TypedDict):
+    text: str | None
+    failure: NotRequired[str | None]
+    finish: NotRequired[str | None]
+    raw: NotRequired[str | None]
+
+
+class _CountsOnly(TypedDict):
+    counts: dict[str, _Count] | None
+    failure: NotRequired[str | None]
+    details: NotRequired[_Object | None]
+    findings: NotRequired[list[_Finding] | None]
+
+
+class _ScoreRecord(TypedDict):
+    """What `_Record` asks for; of what no number is computed from, its shape alone is read."""
+
+    id: str
+    response: _SaidOnly
+    score: _CountsOnly
+    sample: NotRequired[int | None]
+    question: NotRequired[str | None]
+    prompt: NotRequired[str | None]
+    cluster: NotRequired[str | None]
+    groups: NotRequired[dict[str, Any] | None]
+    reference: NotRequired[_Object | None]
+    verdict: NotRequired[dict[str, Any] | None]
+    image: NotRequired[_Image | None]
+
+
+_SCORE_RECORDS = msgspec.json.Decoder(_ScoreRecord)
+
+
+def score_records(lines: bytes) -> list[dict[str, Any]] | None:
+    """Records from their lines, checked as by `check_record`; None where one of them cannot be read.
+
+    Only id, sample, question, prompt, cluster, groups, response, verdict and the score's counts are read: in place of
+    the objects `reference`, `image` and `score.details` stand empty ones.
+    """
+    try:
+        records: list[Any] = _SCORE_RECORDS.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError):
+        return None
+    return records
 
 
 def check_record(row: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import pytest
 
 from evalkit.errors import RecordError
 from evalkit.metrics import Metric
-from evalkit.runs.run import failed_stage, find_runs, load_run
+from evalkit.runs.checksums import sealed
+from evalkit.runs.run import failed_stage, find_runs, load_run, load_scores
 
 ACCURACY = Metric("accuracy", "100 * correct / items", higher_is_better=True)
 
@@ -100,3 +101,74 @@ def test_runs_are_found_below_folders_once(folder):
 )
 def test_failed_stage(row, stage):
     assert failed_stage(row) == stage
+
+
+SEALED = [
+    {
+        **record(str(number), counts, f"image{number // 2}", "A dog ☃." if counts else None),
+        "groups": {"kind": "ab"[number % 2]},
+        "reference": {"truth": ["dog"]},
+        "image": {"name": "1.jpg", "folder": "images"},
+    }
+    for number, counts in enumerate([{"correct": 1, "items": 1}, {"correct": 0.5, "items": 2.0}, None, {}])
+]
+
+
+def write_sealed(folder, change=lambda lines: lines):
+    """Records as scoring writes them, then changed; the manifest says of how many samples."""
+    manifest = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**manifest, "items": len(SEALED)}))
+    (folder / "metrics.json").unlink(missing_ok=True)
+    (folder / "records.jsonl").write_bytes(b"".join(change([sealed(row) for row in SEALED])))
+
+
+def test_scores_alone_are_those_of_the_whole_run(folder):
+    write_sealed(folder)
+    run, scores = load_run(folder), load_scores(folder)
+    assert run.rows[0]["reference"] == {"truth": ["dog"]} != scores.rows[0]["reference"], "not read at once"
+    for name in ("id", "sample", "question", "prompt", "cluster", "groups"):
+        assert [row.get(name) for row in scores.rows] == [row.get(name) for row in run.rows], name
+    for name in ("text", "failure", "finish"):
+        assert [row["response"][name] for row in scores.rows] == [row["response"][name] for row in run.rows], name
+    assert (scores.counts(), scores.clusters(), scores.checks) == (run.counts(), run.clusters(), run.checks)
+    assert (scores.counted, scores.failures, scores.intervals()) == (run.counted, run.failures, run.intervals())
+
+
+def test_scores_of_lines_without_checksum_are_read(folder):
+    write_sealed(folder, lambda lines: [json.dumps(row).encode() + b"\n" for row in SEALED])
+    assert load_scores(folder).counts() == load_run(folder).counts()
+    write_sealed(folder, lambda lines: [*lines[:-1], lines[-1].rstrip(b"\n")])
+    assert load_scores(folder).counts() == load_run(folder).counts()
+
+
+def resealed(number, **fields):
+    return lambda lines: [*lines[:number], sealed({**SEALED[number], **fields}), *lines[number + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [lines[0], lines[1].replace(b"dog", b"cat"), *lines[2:]],
+        lambda lines: [lines[0], lines[1].replace(b'"sum": "', b'"sun": "'), *lines[2:]],
+        lambda lines: [lines[0], lines[1][:-3] + b'"\n', *lines[2:]],
+        lambda lines: [*lines[:2], b"\n", *lines[2:]],
+        lambda lines: [*lines, b"\n"],
+        lambda lines: lines[:-1],
+        lambda lines: [*lines[:-1], lines[-1][:40]],
+        resealed(1, id=7),
+        resealed(1, reference=["dog"]),
+        resealed(1, image={"name": "1.jpg"}),
+        resealed(1, score={"counts": {"correct": -1}}),
+        resealed(1, score={"counts": {"correct": True}}),
+        resealed(1, score={"counts": {}, "findings": [{"start": "0", "end": 1, "label": "x"}]}),
+        resealed(1, score={"counts": {}, "details": []}),
+        resealed(1, response={"failure": None}),
+    ],
+)
+def test_what_is_damaged_is_refused_with_the_same_words_where_scores_alone_are_read(folder, change):
+    write_sealed(folder, change)
+    with pytest.raises(RecordError) as whole:
+        load_run(folder)
+    with pytest.raises(RecordError) as scores:
+        load_scores(folder)
+    assert str(scores.value) == str(whole.value)
