@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from evalkit.images import ImageFile
+if TYPE_CHECKING:
+    from evalkit.images import ImageFile
 
 Json = Any  # what json.loads returns; annotated so that a reader sees where JSON crosses a border
 Record = Mapping[str, Json]  # a sample on disk: one line of records.jsonl
@@ -25,7 +26,7 @@ class Item:
 
     id: str
     question: str
-    image: ImageFile | None
+    image: "ImageFile | None"
     reference: Mapping[str, Json] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
@@ -51,7 +52,7 @@ class Prompt:
 
     id: str
     text: str
-    images: tuple[ImageFile, ...] = ()
+    images: tuple["ImageFile", ...] = ()
     system: str | None = None
     turns: tuple[Turn, ...] = ()
 

@@ -4,8 +4,6 @@ import argparse
 import copy
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +58,9 @@ def score_several(options: argparse.Namespace, targets: Sequence[str], jobs: int
         return [score_stored(one) for one in single]
     if options.judge is not None:
         raise UsageError("--jobs is for scoring without a judge: each process would call the judge separately")
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     with ProcessPoolExecutor(min(jobs, len(targets)), mp_context=get_context("spawn")) as pool:
         return list(pool.map(score_stored, single))
 

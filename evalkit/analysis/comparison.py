@@ -113,7 +113,8 @@ def compare(
     Raises:
         UsageError: if the runs cannot be compared; the message names the field that differs.
     """
-    loaded = [run if isinstance(run, Run) else load_scores(run) for run in runs]
+    counted = [_Counted.of(run if isinstance(run, Run) else load_scores(run)) for run in runs]
+    loaded = [one.run for one in counted]
     if len(loaded) < 2:
         raise UsageError(f"compare needs at least two runs, got {len(loaded)}")
     labels = distinct_labels(loaded)
@@ -122,7 +123,7 @@ def compare(
     if against == "base":
         indices = [(0, other) for other in range(1, len(loaded))]
     settings = _Settings(chosen, level, resamples, method, seed, groups)
-    scored = [_Scored.of(run, label, settings.names) for run, label in zip(loaded, labels, strict=True)]
+    scored = [one.scored(label, settings.names) for one, label in zip(counted, labels, strict=True)]
     pairs = list(_pairs(scored, indices, settings, partial(check_alike, force=force, allow=allow)))
     effects = _holm([effect for pair in pairs for effect in pair.effects])
     corrected = []
@@ -194,9 +195,30 @@ class _Scored:
     counts: Array
     ids: frozenset[str]
 
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """All that is read of a run's records, read before the next run is: later it takes twice as long."""
+
+    run: Run
+    names: list[str]
+    items: list[str]
+    counts: Array
+    ids: frozenset[str]
+
     @classmethod
-    def of(cls, run: Run, label: str, names: Sequence[str]) -> "_Scored":
-        return cls(run, label, *run.item_matrix(names), frozenset(row["id"] for row in run.rows))
+    def of(cls, run: Run) -> "_Counted":
+        run.checks  # noqa: B018
+        names = list(dict.fromkeys(name for metric in run.metrics for name in metric.counts))
+        return cls(run, names, *run.item_matrix(names), frozenset(row["id"] for row in run.rows))
+
+    def scored(self, label: str, names: Sequence[str]) -> _Scored:
+        """The counts that the compared metrics read; one that no metric of this run reads is looked up."""
+        if set(names) <= set(self.names):
+            counts = self.counts[:, [self.names.index(name) for name in names]]
+        else:
+            counts = self.run.item_matrix(names)[1]
+        return _Scored(self.run, label, self.items, counts, self.ids)
 
 
 def _pairs(

