@@ -49,7 +49,11 @@ _FUNCTION_WORDS = {
     "it": "il gli una e di che un nel della sono su è",
     "nl": "de het een en op met zijn er dat aan",
 }  # no word of another language that English has too: "No, no dog." is not Portuguese
-_LANGUAGES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_LANGUAGES_OF = {
+    word: tuple(language for language, words in _FUNCTION_WORDS.items() if word in words.split())
+    for word in " ".join(_FUNCTION_WORDS.values()).split()
+}
+_KNOWN_WORDS = frozenset(_LANGUAGES_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ def is_repeated(text: str) -> bool:
     if len(set(grams)) <= len(grams) / 2:
         return True
     periods = range(LOOP_WORDS // 3, len(words) // 3 + 1)
-    return any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in periods)
+    last = words[-1]
+    return any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in periods if words[-1 - p] == last)
 
 
 @lru_cache(maxsize=1024)
@@ -146,8 +151,8 @@ def language_of(text: str) -> str | None:
         if script != "LATIN":
             return script.lower()
     words = set(re.findall(r"[^\W\d_]+", text.lower()))
-    hits = {language: len(words & known) for language, known in _LANGUAGES.items()}
-    best = max(hits.values())
+    hits = Counter(language for word in words & _KNOWN_WORDS for language in _LANGUAGES_OF[word])
+    best = max(hits.values(), default=0)
     leading = [language for language, count in hits.items() if count == best]
     return leading[0] if best >= 2 and len(leading) == 1 else None
 
