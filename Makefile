@@ -105,7 +105,7 @@ vocabulary: | $(BIN)/python
 	cp .vocabulary/mistral_common/data/tokenizer.model.v1 .vocabulary/
 
 test-vllm: $(VLLM_VENV)/.installed
-	PYTHONPATH=tests/vllm/site $(VLLM_VENV)/bin/python -m pytest tests/vllm tests/evalkit/engines/test_transformers_families.py tests/evalkit/engines/test_shared_prefixes.py --timeout 1500
+	PYTHONPATH=tests/vllm_engine/site $(VLLM_VENV)/bin/python -m pytest tests/vllm_engine tests/evalkit/engines/test_transformers_families.py tests/evalkit/engines/test_shared_prefixes.py --timeout 1500
 
 # needs a Chromium, e.g. Debian's package
 test-browser: install-dev

@@ -236,8 +236,10 @@ def _rows_within(value: Mapping[str, Any]) -> list[Any] | None:
     if isinstance(value.get("imgToEval"), dict):  # the caption evaluation's own layout: image id -> row
         return list(value["imgToEval"].values())
     for name in LISTS:
-        if isinstance(value.get(name), list) and all(isinstance(row, dict) for row in value[name]):
-            return list(value[name])
+        rows = value.get(name)
+        alone = len(value) == 1  # an empty list beside other fields is one of a row's fields
+        if isinstance(rows, list) and (rows or alone) and all(isinstance(row, dict) for row in rows):
+            return list(rows)
     if _maps_ids(value):
         return [{ID_OF_MAPPING: key, TEXT_OF_MAPPING: text} for key, text in value.items()]
     return None

@@ -50,9 +50,12 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Open:
     return opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's chromium; tests that ask for it are skipped where there is none."""
+    """Debian's chromium; tests that ask for it are skipped where there is none.
+
+    Of a module: playwright keeps an event loop running, in which no other test of this process could start its own.
+    """
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM} (Debian's chromium)")
     sync_api = pytest.importorskip("playwright.sync_api")

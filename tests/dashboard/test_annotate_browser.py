@@ -156,7 +156,7 @@ def test_without_a_token_there_is_nothing_to_see(browser, marking):
     page = context(browser).new_page()
     for link in (f"{marking.address}/", f"{marking.address}/?token=x", f"{marking.address}/samples"):
         page.goto(link)
-        page.wait_for_selector("text=needs the link that you were sent", timeout=SHOWS_WITHIN_MS)
+        page.wait_for_selector("text=with the link you were sent", timeout=SHOWS_WITHIN_MS)
         assert page.get_by_role("link", name="Samples").count() == 0
 
 

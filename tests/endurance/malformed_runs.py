@@ -88,7 +88,7 @@ def run_directories() -> list[Case]:
         "a folder": (folder(VERDICTS), (VERDICTS,)),
     }
     records: dict[str, tuple[Spoil, tuple[str, ...]]] = {
-        "missing": (gone(RECORDS), ("runs/captions", "no scored runs")),
+        "missing": (gone(RECORDS), ("runs/captions", "records.jsonl is missing")),
         "a torn line": (line(RECORDS, 2, '{"id": "2", "sam'), (f"{RECORDS}:2",)),
         "a line that is a list": (line(RECORDS, 2, "[]"), (f"{RECORDS}:2",)),
         "a line without score": (row(RECORDS, 2, score=...), (f"{RECORDS}:2", "score")),

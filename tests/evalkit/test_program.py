@@ -409,6 +409,9 @@ def test_verdicts_of_other_responses_are_no_reference(folder: Path, capsys: pyte
     shutil.copytree(folder / "runs/base/mmhal", other)
     first, *rest = read_journal(other / "responses.jsonl")
     (other / "responses.jsonl").write_bytes(b"".join(map(sealed, [first | {"text": f"{first['text']}!"}, *rest])))
+    assert program("score other --judge rules") == 3
+    assert "remove records.jsonl to score what it holds now" in capsys.readouterr().err
+    (other / "records.jsonl").unlink()
     assert program("score other --judge rules") == 0
     assert program("calibrate-judge runs/base/mmhal other") == 3
     assert f"item {first['id']!r} has another response" in capsys.readouterr().err

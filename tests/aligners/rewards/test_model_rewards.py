@@ -1,8 +1,6 @@
 """Rewards that ask models: claims checked by a labeler, the reward model with facts; and all of them inside TRL."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -135,10 +133,11 @@ def test_the_reward_model_reads_facts_in_a_new_order_each_call(world, rater):
     runs = []
     for _ in range(2):
         reward = fact_reward(model, Spy(encoder))
-        runs.append([reward([sampled(world, "A dog.", facts=facts)])[0].total for _ in range(2)])
+        runs.append([reward([sampled(world, "A dog.", facts=facts)])[0].total for _ in range(4)])
     assert {frozenset(order) for order in read} == {frozenset(facts)}
-    assert read[0] != read[1]
-    assert read[:2] == read[2:]
+    half = len(read) // 2
+    assert len(set(read[:half])) > 1  # of 720 orders, four calls do not draw one and the same
+    assert read[:half] == read[half:]
     assert runs[0] == runs[1]
 
 
@@ -180,10 +179,8 @@ def test_verl_and_openrlhf_hand_over_no_picture_so_the_reference_names_it(world,
 
 
 @pytest.fixture
-def trl(monkeypatch):
-    """TRL takes tests/vllm for the package of that name, as pytest puts this folder on the path."""
+def trl():
     pytest.importorskip("trl")
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).name != "tests"])
     import trl
     import trl.trainer.grpo_trainer
     import trl.trainer.rloo_trainer

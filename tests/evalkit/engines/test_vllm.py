@@ -1,4 +1,4 @@
-"""The vLLM engine's own logic, on a stand-in for vLLM; the real one is tested in tests/vllm."""
+"""The vLLM engine's own logic, on a stand-in for vLLM; the real one is tested in tests/vllm_engine."""
 
 import json
 import math

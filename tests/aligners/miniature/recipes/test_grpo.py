@@ -1,7 +1,6 @@
 """GRPO with a reward read off the truth: what the truth earns, and a checkpoint that is not made twice."""
 
 import json
-import sys
 from itertools import islice
 from random import Random
 
@@ -38,7 +37,6 @@ def test_the_truth_earns_all_there_is_and_every_gap_costs(tmp_path):
 def test_the_recipe_ends_in_a_checkpoint_and_does_not_start_again(tmp_path, monkeypatch):
     pytest.importorskip("trl")
     monkeypatch.setattr(grpo, "SCENES", 3)
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if not place.endswith("/tests")])
     processor = build_processor()
     save_checkpoint(build_model(processor.tokenizer, 0), processor, tmp_path / "base")
     card = grpo.align_miniature_grpo(tmp_path / "base", tmp_path / "out", 5, keep_checkpoints=1, **TRAINING)
