@@ -24,7 +24,7 @@ from tests.results.corrections import ranking
 from tests.results.entry import Entry, Mark, Measured, Verdict, answer, at_equal_recall, measure, no_worse, read
 from tests.results.hacking import WITH, WITHOUT, verdicts
 from tests.results.labels import Labeler
-from tests.results.page import section, write_page
+from tests.results.page import arms_table, section, write_page
 from tests.results.picture import trail, write_picture
 from tests.results.registry import ENTRIES
 
@@ -253,7 +253,20 @@ def test_the_picture_has_a_line_from_the_base_to_what_an_arm_ends_with(bench: To
     assert "RLAIF" not in words
 
 
-def testrankings_follow_the_truth(bench: ToyBench) -> None:
+def test_an_arm_stands_below_the_base_on_the_same_bases(bench: ToyBench) -> None:
+    entry = replace(toy(bench, "both", "true"), name="alike")
+    first, second = bench.seeds
+    for seed in bench.seeds:
+        measure(entry, bench, seed, wanted=["both"])
+    measure(entry, bench, first, wanted=["true"])
+    measured = read(entry, bench)
+    assert measured is not None
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in arms_table(measured).splitlines()[2:]]
+    assert rows == [("base", "0, 1"), ("both", "0, 1"), ("base", "0"), ("true", "0")]
+    assert measured.on([second]).last("true") == {}
+
+
+def test_rankings_follow_the_truth(bench: ToyBench) -> None:
     image, scene = next(iter(read_scenes(bench.worlds[False]).items()))
     true, false = (texts(bench, kind)[f"COCO_mini_{image:012}.png"] for kind in ("true", "both"))
     first, second = Described(7, "Describe.", false, 0.7), Described(7, "Describe.", true, 1.0)

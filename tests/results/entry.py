@@ -136,6 +136,27 @@ class Measured:
         ends = {seed: steps[max(steps)] for seed, steps in self.runs[arm].items() if steps}
         return {seed: runs[task] for seed, runs in ends.items() if task in runs}
 
+    def on(self, seeds: Collection[int]) -> "Measured":
+        """The same on some bases alone."""
+        kept = {
+            arm: {seed: steps for seed, steps in by_seed.items() if seed in seeds} for arm, by_seed in self.runs.items()
+        }
+        return replace(self, runs=kept)
+
+    def alike(self) -> "list[Measured]":
+        """Parts whose arms are finished on the same bases, with the base there: what can stand side by side."""
+        sets = dict.fromkeys(tuple(self.runs[arm]) for arm in self.entry.arms if self.runs[arm])
+        return [
+            replace(
+                part,
+                runs={
+                    arm: part.runs[arm] if arm == BASE or tuple(self.runs[arm]) == seeds else {} for arm in self.runs
+                },
+            )
+            for seeds in sets
+            for part in [self.on(seeds)]
+        ]
+
     def home(self, seed: int, arm: str) -> Path:
         """Folder of an arm."""
         return self.bench.home(self.entry.name, seed, arm)

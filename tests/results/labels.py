@@ -14,6 +14,7 @@ from aligners.miniature.recipes.rlaif import RECIPE, align_miniature_rlaif, writ
 from aligners.presets import RLAIFV
 from aligners.settings import RlaifSettings
 from evalkit.engines.base import Choices, Engine, TokenLogprobs
+from evalkit.errors import EngineError
 from evalkit.images import ImageFile
 from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.scenes import Scene
@@ -27,7 +28,24 @@ ONE_ROUND = replace(RECIPE, name="rlaif-miniature-one-round", iterations=1)
 BLUR = 8.0  # pixels: what POPE's pictures are out of focus here
 
 
-class Labeler:
+class Chooser:
+    """The rest of an engine that does `choices` alone, which is all that a labeler is asked for."""
+
+    name: str
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+        """Refused."""
+        raise EngineError(f"{self.name}: a labeler writes no responses")
+
+    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
+        """Refused."""
+        raise EngineError(f"{self.name}: a labeler gives no log-probabilities of texts")
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+class Labeler(Chooser):
     """A labeler that knows the scenes and errs in a share of its answers; implements `choices` of an engine.
 
     Args:
@@ -53,19 +71,8 @@ class Labeler:
         said = truth != (random.Random(f"{image.name}:{prompt.text}").random() < self._wrong)
         return Choices((1.0, 0.0), "Yes") if said else Choices((0.0, 1.0), "No")
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """It does not write."""
-        raise NotImplementedError
 
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """It gives none."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Nothing runs."""
-
-
-class OutOfFocus:
+class OutOfFocus(Chooser):
     """An engine that is shown blurred copies of the images: a labeler that sees worse than the policy.
 
     Args:
@@ -91,17 +98,6 @@ class OutOfFocus:
             if not (self._folder / name).exists():
                 image.open().filter(ImageFilter.GaussianBlur(BLUR)).save(self._folder / name, compress_level=1)
         return replace(prompt, images=tuple(ImageFile(self._folder, name) for name in names))
-
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
-        """It does not write."""
-        raise NotImplementedError
-
-    def logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[TokenLogprobs]:
-        """It gives none."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Nothing runs."""
 
 
 def own(recipe: RlaifSettings) -> Train:

@@ -131,8 +131,8 @@ def tables(measured: Measured) -> str:
         "Hard scenes alone: those where the first thing that one expects of the place is absent, so that the base is\n"
         "tempted.",
         hard(measured),
-        "Abilities of the last checkpoints, over the bases that the first table names for each: F1 of\n"
-        "`List the objects.`, right answers to POPE (adversarial, out of focus) and to AMBER's questions by kind.",
+        "Abilities of the last checkpoints: F1 of `List the objects.`, right answers to POPE (adversarial, out of\n"
+        "focus) and to AMBER's questions by kind.",
         abilities(measured),
         "Labels of RLAIF: how often the policy's own answers prefer the truly better response, by iteration.",
         pair_precision(measured),
@@ -181,44 +181,49 @@ def share_fluent(run: Run) -> float:
 
 
 def hard(measured: Measured) -> str:
-    """CHAIR_s and recall on the scenes that tempt, all bases together."""
+    """CHAIR_s and recall on the scenes that tempt, the arms below the base on the bases that have them."""
     from evalkit.miniature.files import read_scenes
     from evalkit.miniature.lexicon import expected_nouns
 
     scenes = read_scenes(measured.bench.worlds[False])
     tempting = {str(image) for image, scene in scenes.items() if expected_nouns(scene.place)[0] not in scene.nouns}
-    lines = [f"| checkpoint | chair_s ↓ | recall ↑ | ({len(tempting)} of {len(scenes)} scenes) |", "|---|---|---|---|"]
-    for arm in (BASE, *measured.entry.arms):
-        if not measured.last(arm):
-            continue
-        run = pooled(measured.last(arm), arm)
-        few = Run(run.manifest, [row for row in run.rows if row["id"].partition("/")[2] in tempting]).intervals()
-        lines.append(f"| {arm} | {few['chair_s'].text()} | {few['recall'].text()} | |")
-    return "\n".join(lines)
+    lines = ["| checkpoint | bases | chair_s ↓ | recall ↑ |", "|---|---|---|---|"]
+    for part in measured.alike():
+        for arm in (BASE, *measured.entry.arms):
+            if runs := part.last(arm):
+                run, bases = pooled(runs, arm), ", ".join(map(str, runs))
+                few = Run(
+                    run.manifest, [row for row in run.rows if row["id"].partition("/")[2] in tempting]
+                ).intervals()
+                lines.append(f"| {arm} | {bases} | {few['chair_s'].text()} | {few['recall'].text()} |")
+    return "\n".join([*lines, "", f"({len(tempting)} of {len(scenes)} scenes)"])
 
 
 def abilities(measured: Measured) -> str:
-    """Lists, POPE and AMBER's questions, all bases together."""
+    """Lists, POPE and AMBER's questions, the arms below the base on the bases that have them."""
     from evalkit.metrics import Metric
     from evalkit.statistics.intervals import intervals
 
     kinds = ("number", "state", "action", "relation")
-    lines = ["| checkpoint | list F1 ↑ | POPE, right ↑ | " + " | ".join(f"AMBER {kind} ↑" for kind in kinds) + " |"]
-    lines.append("|---" * (3 + len(kinds)) + "|")
+    lines = [
+        "| checkpoint | bases | list F1 ↑ | POPE, right ↑ | " + " | ".join(f"AMBER {kind} ↑" for kind in kinds) + " |"
+    ]
+    lines.append("|---" * (4 + len(kinds)) + "|")
     right = Metric("right", "100 * right / n", True)
-    for arm in (BASE, *TRAINED):
-        if not measured.last(arm, LIST):
+    for part, arm in ((part, arm) for part in measured.alike() for arm in (BASE, *TRAINED)):
+        if not part.last(arm, LIST):
             continue
-        lists = pooled(measured.last(arm, LIST), arm)
+        lists = pooled(part.last(arm, LIST), arm)
         cells = [intervals([LIST_F1], lists.counts(), lists.clusters())["list_f1"].text()]
-        cells.append(pooled(measured.last(arm, "pope"), arm).intervals()["accuracy"].text())
-        amber = pooled(measured.last(arm, "amber"), arm)
+        cells.append(pooled(part.last(arm, "pope"), arm).intervals()["accuracy"].text())
+        amber = pooled(part.last(arm, "amber"), arm)
         for kind in kinds:
             rows = [row for row in amber.scored if row["groups"].get("type") == kind]
             said = [{"right": float(row["score"]["counts"].get("correct", 0.0)), "n": 1.0} for row in rows]
             clusters = [str(row.get("cluster") or row["id"]) for row in rows]
             cells.append(intervals([right], said, clusters)["right"].text() if rows else "-")
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
+        bases = ", ".join(map(str, part.last(arm, LIST)))
+        lines.append(f"| {arm} | {bases} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

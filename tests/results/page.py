@@ -82,13 +82,13 @@ def picture_name(entry: Entry) -> str:
 
 
 def arms_table(measured: Measured) -> str:
-    """Every arm at its end, the bases together that have it."""
+    """Every arm at its end, below the base on the bases that have the arm."""
     lines = [f"| arm | bases | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for arm in (BASE, *measured.entry.arms):
-        runs = measured.last(arm)
-        if runs:
-            bases = ", ".join(map(str, runs))
-            lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} |")
+    for part in measured.alike():
+        for arm in (BASE, *measured.entry.arms):
+            if runs := part.last(arm):
+                bases = ", ".join(map(str, runs))
+                lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} |")
     return "\n".join(lines)
 
 

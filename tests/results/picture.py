@@ -1,7 +1,8 @@
 """Pictures of the entry "methods": hallucination against recall, every method a line over its checkpoints.
 
 On the same axes the base cut after ever more sentences, the blind rules of `aligners.miniature.tells`, and what costs
-no training: a careful prompt, contrastive decoding, the best of eight responses. All bases together.
+no training: a careful prompt, contrastive decoding, the best of eight responses. The bases together that have every
+arm that is drawn: points of different bases do not belong on one pair of axes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,10 @@ LOWEST = 90.0  # recall; below it lie the first sentences alone
 
 def write_picture(measured: Measured, path: Path) -> None:
     """Draw it as SVG."""
+    drawn = [arm for arm in (*TRAINED, *UNTRAINED) if measured.last(arm)]
+    measured = measured.on(measured.shared(BASE, *drawn))
+    if not measured.seeds:
+        return
     canvas = SvgCanvas(WIDTH, HEIGHT)
     lines = {arm: trail(measured, arm) for arm in TRAINED if measured.last(arm)}
     dots = {arm: _rates(measured.last(arm)) for arm in UNTRAINED if measured.last(arm)}
@@ -52,6 +57,8 @@ def write_picture(measured: Measured, path: Path) -> None:
             canvas.dot(scale.at(point), 5.5, UNTRAINED[arm], filled=False)
     beyond = [arm for arm, point in dots.items() if point[0] < scale.left]
     legend(canvas, [*lines, *dots], beyond)
+    bases = f"base{'s' * (len(measured.seeds) > 1)} {', '.join(map(str, measured.seeds))}"
+    canvas.text((WIDTH - RIGHT + 6, HEIGHT - BOTTOM), bases, 12, GREY)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(canvas.content())
 
