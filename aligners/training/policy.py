@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from aligners.training.checkpoint import IDENTICAL, Card, folded, identical_share, merged, rename_for_vllm, write_card
+from aligners.training.checkpoint import (
+    IDENTICAL,
+    Card,
+    cast_weights,
+    folded,
+    identical_share,
+    merged,
+    rename_for_vllm,
+    write_card,
+)
 from aligners.training.response_logps import bare
 from aligners.training.settings import ModelSettings, TrainingSettings
 from evalkit.engines.model.families import first_line
@@ -57,7 +66,7 @@ def load_policy(
         raise UsageError(f"{start} is an adapter: merge it into a whole model before its base is quantised")
     model, stored = merged(checkpoint.model), checkpoint.model.dtype
     if training.quantize is None:
-        model = model.to(held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
+        cast_weights(model, held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
     if training.attention is not None:
         set_attention(model, training.attention)
     if training.max_pixels is not None:
@@ -184,7 +193,7 @@ def save_trained(model: Any, policy: Policy, out: Path, card: Card) -> None:
     if getattr(bare(model), "is_loaded_in_4bit", False):
         model.save_pretrained(out)  # the adapter alone; a quantised base takes no other type
     elif card.adapter or not hasattr(model, "merge_and_unload"):
-        model.to(policy.dtype).save_pretrained(out)
+        cast_weights(model, policy.dtype).save_pretrained(out)
     else:
         _, difference = folded(model, policy.processor, lambda: _fold(model, policy, out))
         card = replace(card, cost={**card.cost, **difference.as_cost()})
@@ -196,7 +205,7 @@ def _fold(model: Any, policy: Policy, out: Path) -> Any:
     if policy.parent != IN_MEMORY and bare(model).dtype != policy.stored:
         model.save_pretrained(out)
         return _fold_saved_adapter(policy, out)
-    whole = merged(model).to(policy.dtype)
+    whole = cast_weights(merged(model), policy.dtype)
     whole.save_pretrained(out)
     return whole
 
@@ -221,7 +230,7 @@ def _fold_saved_adapter(policy: Policy, out: Path) -> Any:
     whole = merged(PeftModel.from_pretrained(base, out, autocast_adapter_dtype=False))
     for name in _ADAPTER_FILES:
         (out / name).unlink(missing_ok=True)
-    whole.to(policy.dtype).save_pretrained(out)
+    cast_weights(whole, policy.dtype).save_pretrained(out)
     return whole
 
 

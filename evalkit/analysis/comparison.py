@@ -113,10 +113,10 @@ def compare(
     Raises:
         UsageError: if the runs cannot be compared; the message names the field that differs.
     """
-    counted = [_Counted.of(run if isinstance(run, Run) else load_scores(run)) for run in runs]
+    if len(runs) < 2:
+        raise UsageError(f"compare needs at least two runs, got {len(runs)}")
+    counted = _counted(runs, only_base=against == "base")
     loaded = [one.run for one in counted]
-    if len(loaded) < 2:
-        raise UsageError(f"compare needs at least two runs, got {len(loaded)}")
     labels = distinct_labels(loaded)
     chosen = _chosen_metrics(loaded, metrics)
     indices = list(combinations(range(len(loaded)), 2))
@@ -187,38 +187,54 @@ def _chosen_metrics(runs: Sequence[Run], names: Sequence[str] | None) -> list[Me
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """A run's counts of its scored items, shape (items, names), and the ids of all its items."""
+    """A run's counts of its scored items, shape (items, names), and the ids of all its items; see `_Counted`."""
 
     run: Run
     label: str
     items: list[str]
     counts: Array
     ids: frozenset[str]
+    flags: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """All that is read of a run's records, read before the next run is: later it takes twice as long."""
+    """All that is read of a run's records, read before the next run is: later it takes twice as long.
+
+    run    without its records where they are not read again: what they held serves the next run
+    names  of the counts, which all metrics of the first run read
+    flags  what the checks of the run say
+    """
 
     run: Run
     names: list[str]
     items: list[str]
     counts: Array
     ids: frozenset[str]
+    flags: list[str]
 
     @classmethod
-    def of(cls, run: Run) -> "_Counted":
-        run.checks  # noqa: B018
-        names = list(dict.fromkeys(name for metric in run.metrics for name in metric.counts))
-        return cls(run, names, *run.item_matrix(names), frozenset(row["id"] for row in run.rows))
+    def of(cls, run: Run, names: list[str], keep: bool) -> "_Counted":
+        ids = frozenset(row["id"] for row in run.rows)
+        flags = [flag["text"] for flag in run.checks["flags"]]
+        items, counts = run.item_matrix(names)
+        return cls(run if keep else replace(run, rows=()), names, items, counts, ids, flags)
 
     def scored(self, label: str, names: Sequence[str]) -> _Scored:
-        """The counts that the compared metrics read; one that no metric of this run reads is looked up."""
-        if set(names) <= set(self.names):
-            counts = self.counts[:, [self.names.index(name) for name in names]]
-        else:
-            counts = self.run.item_matrix(names)[1]
-        return _Scored(self.run, label, self.items, counts, self.ids)
+        """The counts that the compared metrics read."""
+        counts = self.counts[:, [self.names.index(name) for name in names]]
+        return _Scored(self.run, label, self.items, counts, self.ids, self.flags)
+
+
+def _counted(runs: Sequence[Run | Path | str], only_base: bool) -> list[_Counted]:
+    """The runs one after the other; of those that are no base the records are held for the base's fronts alone."""
+    base = runs[0] if isinstance(runs[0], Run) else load_scores(runs[0])
+    names = list(dict.fromkeys(name for metric in base.metrics for name in metric.counts))
+    counted = [_Counted.of(base, names, keep=True)]
+    keep = not only_base or bool(read_fronts(base))
+    for run in runs[1:]:
+        counted.append(_Counted.of(run if isinstance(run, Run) else load_scores(run), names, keep))
+    return counted
 
 
 def _pairs(
@@ -275,7 +291,7 @@ def _pair(
     effects: Sequence[Sequence[Effect]],
     settings: _Settings,
 ) -> Pair:
-    warnings = tuple(f"{one.label}: {flag['text']}" for one in (base, other) for flag in one.run.checks["flags"])
+    warnings = tuple(f"{one.label}: {text}" for one in (base, other) for text in one.flags)
     placed = tuple(
         placed
         for front in read_fronts(base.run)

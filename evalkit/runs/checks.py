@@ -54,6 +54,7 @@ _LANGUAGES_OF = {
     for word in " ".join(_FUNCTION_WORDS.values()).split()
 }
 _KNOWN_WORDS = frozenset(_LANGUAGES_OF)
+_LOWERED_LETTERS = {code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)}  # of ASCII
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,13 @@ def language_of(text: str) -> str | None:
         script = scripts.most_common(1)[0][0] if scripts else "LATIN"
         if script != "LATIN":
             return script.lower()
-    words = set(re.findall(r"[^\W\d_]+", text.lower()))
-    hits = Counter(language for word in words & _KNOWN_WORDS for language in _LANGUAGES_OF[word])
+        words = set(re.findall(r"[^\W\d_]+", text.lower()))
+    else:
+        words = set(text.translate(_LOWERED_LETTERS).split())
+    hits: dict[str, int] = {}
+    for word in words & _KNOWN_WORDS:
+        for language in _LANGUAGES_OF[word]:
+            hits[language] = hits.get(language, 0) + 1
     best = max(hits.values(), default=0)
     leading = [language for language, count in hits.items() if count == best]
     return leading[0] if best >= 2 and len(leading) == 1 else None

@@ -165,7 +165,7 @@ def _shared_swapped_moves(moves: Sequence[Array], resamples: int, seed: int) -> 
         if not len(distinct):
             sums[index] = np.zeros((resamples, matrix.shape[1]))
         elif len(distinct) * DISTINCT_SHARE <= multiplicity.sum():
-            weights = _binomial_weights(multiplicity, resamples, np.random.default_rng(seed))
+            weights = _swapped_counts(multiplicity, resamples, np.random.default_rng(seed))
             sums[index] = weighted_sums(distinct, weights, resamples, int(multiplicity.sum()))
         else:
             distinct = np.repeat(distinct, multiplicity, axis=0)
@@ -175,13 +175,19 @@ def _shared_swapped_moves(moves: Sequence[Array], resamples: int, seed: int) -> 
     return [sums[index] for index in range(len(moves))]
 
 
-def _binomial_weights(
+def _swapped_counts(
     multiplicity: NDArray[np.intp], resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[Any]]:
-    """How many of the rows that are alike are swapped, in blocks of resamples."""
-    step = max(1, BLOCK // len(multiplicity))
+) -> Iterator[NDArray[np.uint32]]:
+    """How many of the rows that are alike are swapped, in blocks of resamples: a coin for each row, eight to a byte."""
+    lengths = -(-multiplicity // 8)
+    ends = np.cumsum(lengths)
+    used = np.full(ends[-1], 0xFF, dtype=np.uint8)
+    used[ends - 1] >>= (-multiplicity % 8).astype(np.uint8)  # the last byte of a kind has coins that no row needs
+    step = max(1, BLOCK // len(used))
     for start in range(0, resamples, step):
-        yield rng.binomial(multiplicity, 0.5, size=(min(step, resamples - start), len(multiplicity)))
+        size = min(step, resamples - start)
+        coins = np.frombuffer(rng.bytes(size * len(used)), dtype=np.uint8).reshape(size, -1) & used
+        yield np.add.reduceat(np.bitwise_count(coins), ends - lengths, axis=1, dtype=np.uint32)
 
 
 def _coin_weights(width: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[Any]]:

@@ -11,6 +11,7 @@ from aligners.ddpo import dpo_settings
 from aligners.reward_model.fit import RewardModelSettings, reward_model_json
 from aligners.settings import dpo_json
 from aligners.training import policy as policies
+from aligners.training.checkpoint import cast_weights
 from aligners.training.policy import limit_pixels, load_policy, quantisation
 from aligners.training.settings import LOADING, ModelSettings
 from evalkit.engines.model import loading
@@ -30,6 +31,23 @@ def test_the_chosen_attention_is_used_and_an_absent_one_refused(tiny):
         load_policy(tiny, ModelSettings(attention="flash_attention_2"))
     with pytest.raises(UsageError, match="attention=quick"):
         load_policy(tiny, ModelSettings(attention="quick"))
+
+
+@pytest.mark.parametrize("family", ["llava", "gemma3"])
+def test_weights_held_in_bfloat16_leave_the_rotary_frequencies_as_they_were_computed(family):
+    model, _ = build_tiny(family)
+    frequencies = {name: one.clone() for name, one in model.named_buffers() if "inv_freq" in name}
+    places = {name: one.detach().clone() for name, one in model.named_parameters()}
+    assert frequencies
+    cast_weights(model, torch.bfloat16)
+    assert {one.dtype for one in model.parameters()} == {torch.bfloat16}
+    for name, one in model.named_buffers():
+        if name in frequencies:
+            assert one.dtype == torch.float32
+            assert torch.equal(one, frequencies[name])
+    cast_weights(model, torch.float32)
+    for name, one in model.named_parameters():
+        assert torch.equal(one, places[name].to(torch.bfloat16).float())
 
 
 def test_larger_images_are_scaled_down_where_a_model_takes_any_size():

@@ -14,6 +14,7 @@ from evalkit.metrics import Metric
 from evalkit.statistics import intervals as drawing
 from evalkit.statistics.paired import (
     McNemar,
+    _swapped_counts,
     difference_intervals,
     discordant_p,
     holm,
@@ -226,3 +227,20 @@ def test_pairs_of_as_many_clusters_share_their_draws(monkeypatch):
     pairs = [(mentions(rng, clusters), mentions(rng, clusters)) for clusters in (300, 200, 300, 300)]
     list(paired_tests([CHAIR_I], ["wrong", "mentions"], pairs, 0.95, 100, "expanded", 0))
     assert sorted(widths) == [200, 300]
+
+
+def test_rows_that_are_alike_are_swapped_by_fair_coins_and_no_others():
+    multiplicity = np.array([1, 7, 8, 9, 100, 16])
+    blocks = _swapped_counts(multiplicity, 20_000, np.random.default_rng(0))
+    counts = np.vstack(list(blocks)).astype(float)
+    assert counts.shape == (20_000, len(multiplicity))
+    assert (counts.min(axis=0)[:4] == 0).all()
+    assert (
+        counts.max(axis=0)[:4] == multiplicity[:4]
+    ).all()  # every coin is one of the row's, and each falls both ways
+    expected = np.array([[stats.binom(n, 0.5).pmf(k) for k in range(101)] for n in multiplicity])
+    for column, pmf in zip(counts.T, expected, strict=True):
+        observed = np.bincount(column.astype(int), minlength=101) / len(column)
+        assert np.abs(observed - pmf).max() < 0.015
+    correlations = np.corrcoef(counts.T) - np.eye(len(multiplicity))
+    assert np.abs(correlations).max() < 0.04
