@@ -1,4 +1,4 @@
-"""A benchmark of nothing but captions: one question about every image of a folder; counts words, scores nothing."""
+"""A benchmark that asks every image of a folder for a caption, or as POPE does; counts words, scores nothing."""
 
 from pathlib import Path
 
@@ -10,7 +10,11 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Item, Prompt, Score
 from tests.speed.peers.lmms_task import stamp
 
-QUESTION = "Describe the image."
+# what is asked about every image; POPE's questions are six yes/no questions of the same form
+QUESTIONS = {
+    "captions": ("Describe the image.",),
+    "pope": tuple(f"Is there a {noun} in the image?" for noun in ("dog", "car", "chair", "person", "bowl", "train")),
+}
 
 
 class StampedImage(ImageFile):
@@ -23,19 +27,24 @@ class StampedImage(ImageFile):
 
 
 class Captions:
-    """The benchmark; `images` is a folder of 0.png, 1.png, ..."""
+    """The benchmark; `images` is a folder of 0.png, 1.png, ..., `asked` a key of `QUESTIONS`."""
 
     name = "captions"
     metrics = (Metric("length", "words / responses", higher_is_better=None, unit="words", role="length"),)
     sampling = Sampling(max_new_tokens=32)
 
-    def __init__(self, images: Path) -> None:
-        self.images = images
+    def __init__(self, images: Path, asked: str = "captions") -> None:
+        self.images, self.asked = images, asked
 
     def items(self) -> list[Item]:
-        """One per image, in the order of their numbers."""
-        names = sorted((path.stem for path in self.images.glob("*.png")), key=int)
-        return [Item(name, QUESTION, StampedImage(self.images, f"{name}.png")) for name in names]
+        """In the order of the images' numbers, all questions about one after the other, numbered from 0."""
+        questions = QUESTIONS[self.asked]
+        names = sorted((path.name for path in self.images.glob("*.png")), key=lambda name: int(Path(name).stem))
+        asked = [(name, question) for name in names for question in questions]
+        return [
+            Item(str(number), question, StampedImage(self.images, name))
+            for number, (name, question) in enumerate(asked)
+        ]
 
     def prompt(self, item: Item) -> Prompt:
         """The question, with the image."""
@@ -47,5 +56,5 @@ class Captions:
         return Score({"words": len(response.split()), "responses": 1})
 
     def settings(self) -> dict[str, str]:
-        """Nothing to set."""
-        return {}
+        """What is asked."""
+        return {"asked": self.asked}

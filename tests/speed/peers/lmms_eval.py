@@ -1,9 +1,10 @@
-"""Side by side with lmms-eval 0.7.3 (its llava_hf class): one tiny LLaVA, 32 new tokens, greedy, one thread.
+"""Side by side with lmms-eval 0.7.3 (its llava_hf class): one tiny LLaVA, greedy, one thread.
 
     make speed-peers        SIZES="IMAGES TURNS BATCH_SIZE ..." make speed-peers for another amount of work
 
-Both are run as programs, in turns, with 8 images and with 512. Start-up is the run with 8, from start to end; the rate
-is that of the run with 512, from the first image opened to the first response scored (both tasks note these moments).
+Captions of 32 new tokens, one an image; and POPE's questions, six an image, of 2 new tokens: the word and the end. Both
+programs are run in turns, with 8 prompts and with some 500. Start-up is the run with 8, from start to end; the rate is
+that of the longer run, from the first image opened to the first response scored (both tasks note these moments).
 lmms-eval takes batch size 1 only. Of each run the best of the turns counts. Wall time depends on what else the machine
 does, the CPU time of a process hardly. Fails if a response is not lmms-eval's.
 """
@@ -22,7 +23,12 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PEER = ROOT / os.environ.get("LMMS_VENV", ".venv-lmms") / "bin" / "lmms-eval"
-IMAGES, FEW, NEW_TOKENS, TURNS, BATCH_SIZES = 512, 8, 32, 2, (1, 8, 32)
+IMAGES, FEW, TURNS, BATCH_SIZES = 512, 8, 2, (1, 8, 32)
+NEW_TOKENS = {"captions": 32, "pope": 2}
+LIMITS = {
+    "captions": "batch 1 at least 1.00, batch 32 at least 14",
+    "pope": "batch 1 at least 1.00, batch 32 at least 20",
+}
 SEED, STAMPS = 0, "stamps"
 TASK = """task: tinycap
 dataset_path: json
@@ -63,34 +69,46 @@ class Row(NamedTuple):
 
 
 def main(images: int = IMAGES, turns: int = TURNS, *batch_sizes: int) -> list[Row]:
-    """Measure and print; the first row is lmms-eval's."""
+    """Measure and print both tasks; of each the first row is lmms-eval's."""
     sys.path[:0] = [str(ROOT)]
-    from tests.speed.peers.captions import QUESTION
+    from tests.speed.peers.captions import QUESTIONS
     from tests.speed.peers.older_checkpoint import save_for_both
 
     if not PEER.exists():
         raise SystemExit("no lmms-eval: make speed-peers")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_for_both(folder / "model")
-        write_images(folder / "images", images)
-        write_task(folder, QUESTION, images)
-        runs: dict[str, Callable[[int, Path], dict[str, str]]] = {"lmms-eval, batch 1": peer(folder)}
-        for size in batch_sizes or BATCH_SIZES:
-            runs[f"evalkit, batch {size}"] = ours(folder, size)
-        costs: dict[tuple[str, int], list[Cost]] = {}
-        texts: dict[str, dict[str, str]] = {}
-        loads = []
-        for _ in range(turns):
-            for count in (FEW, images):
-                for what, run in runs.items():
-                    loads.append(os.getloadavg()[0])
-                    whole, part, texts[what] = timed(run, count, folder / f"out{len(loads)}")
-                    costs.setdefault((what, count), []).append(whole if count == FEW else part)
+    rows = []
+    for asked, questions in QUESTIONS.items():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            save_for_both(folder / "model")
+            count = -(-images // len(questions))
+            write_images(folder / "images", count)
+            write_task(folder, questions, count, NEW_TOKENS[asked])
+            rows += side_by_side(folder, asked, count * len(questions), turns, batch_sizes or BATCH_SIZES)
+    return rows
+
+
+def side_by_side(folder: Path, asked: str, prompts: int, turns: int, batch_sizes: Sequence[int]) -> list[Row]:
+    """The rows of one task.
+
+    Raises:
+        SystemExit: if a text is not lmms-eval's.
+    """
+    runs: dict[str, Callable[[int, Path], dict[str, str]]] = {"lmms-eval, batch 1": peer(folder)}
+    for size in batch_sizes:
+        runs[f"evalkit, batch {size}"] = ours(folder, asked, size)
+    costs: dict[tuple[str, int], list[Cost]] = {}
+    texts: dict[str, dict[str, str]] = {}
+    loads = []
+    for _ in range(turns):
+        for count in (FEW, prompts):
+            for what, run in runs.items():
+                loads.append(os.getloadavg()[0])
+                whole, part, texts[what] = timed(run, count, folder / f"out{len(loads)}")
+                costs.setdefault((what, count), []).append(whole if count == FEW else part)
     rows = [row(what, costs, texts) for what in runs]
-    show(rows, images, turns, loads)
-    different = explain(texts)
-    if different:
+    show(asked, rows, prompts, turns, loads)
+    if different := explain(texts):
         raise SystemExit(different)
     return rows
 
@@ -106,23 +124,24 @@ def write_images(folder: Path, images: int) -> None:
         Image.fromarray(random.integers(0, 256, (96, 128, 3), dtype=np.uint8)).save(folder / f"{i}.png")
 
 
-def write_task(folder: Path, question: str, images: int) -> None:
+def write_task(folder: Path, questions: Sequence[str], images: int, tokens: int) -> None:
     """The task folder of lmms-eval, with its rows."""
     (folder / "tasks").mkdir()
-    rows = [{"name": str(i), "path": str(folder / "images" / f"{i}.png"), "question": question} for i in range(images)]
+    paths = [str(folder / "images" / f"{i}.png") for i in range(images)]
+    rows = [{"path": path, "question": question} for path in paths for question in questions]
     (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
-    (folder / "tasks" / "tinycap.yaml").write_text(TASK.format(rows=folder / "rows.jsonl", tokens=NEW_TOKENS))
+    (folder / "tasks" / "tinycap.yaml").write_text(TASK.format(rows=folder / "rows.jsonl", tokens=tokens))
     (folder / "tasks" / "functions.py").write_text((HERE / "lmms_task.py").read_text())
 
 
 def peer(folder: Path) -> Callable[[int, Path], dict[str, str]]:
-    """Runs lmms-eval on so many images; returns id -> text."""
+    """Runs lmms-eval on so many prompts; returns id -> text."""
 
-    def run(images: int, out: Path) -> dict[str, str]:
+    def run(prompts: int, out: Path) -> dict[str, str]:
         model = f"pretrained={folder / 'model'},device=cpu,device_map=cpu"
         command = [str(PEER), "--model", "llava_hf", "--model_args", model, "--include_path", str(folder / "tasks")]
         command += ["--tasks", "tinycap", "--batch_size", "1", "--log_samples", "--output_path", str(out)]
-        log = call([*command, "--limit", str(images)], folder, folder)
+        log = call([*command, "--limit", str(prompts)], folder, folder)
         found = list(out.rglob("*samples_tinycap.jsonl"))
         if len(found) != 1:  # it exits with 0 after an error
             raise SystemExit(f"lmms-eval wrote no samples:\n{log}")
@@ -132,14 +151,15 @@ def peer(folder: Path) -> Callable[[int, Path], dict[str, str]]:
     return run
 
 
-def ours(folder: Path, batch_size: int) -> Callable[[int, Path], dict[str, str]]:
-    """Runs `evalkit run` on so many images at a batch size; returns id -> text."""
+def ours(folder: Path, asked: str, batch_size: int) -> Callable[[int, Path], dict[str, str]]:
+    """Runs `evalkit run` on so many prompts at a batch size; returns id -> text."""
     task = "tests.speed.peers.captions:Captions"
 
-    def run(images: int, out: Path) -> dict[str, str]:
+    def run(prompts: int, out: Path) -> dict[str, str]:
         command = [sys.executable, "-m", "evalkit", "run", "--model", str(folder / "model"), "--tasks", task]
         command += ["--set", f"{task}.images={folder / 'images'}", "--batch-size", str(batch_size), "--device", "cpu"]
-        command += ["--max-new-tokens", str(NEW_TOKENS), "--output-path", str(out), "--limit", str(images)]
+        command += ["--set", f"{task}.asked={asked}", "--max-new-tokens", str(NEW_TOKENS[asked])]
+        command += ["--output-path", str(out), "--limit", str(prompts)]
         call(command, ROOT, folder)
         rows = [json.loads(line) for line in (out / "model/captions/responses.jsonl").read_text().splitlines()]
         return {line["id"]: line["text"] for line in rows}
@@ -165,10 +185,10 @@ def call(command: Sequence[str], where: Path, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def timed(run: Callable[[int, Path], dict[str, str]], images: int, out: Path) -> tuple[Cost, Cost, dict[str, str]]:
+def timed(run: Callable[[int, Path], dict[str, str]], prompts: int, out: Path) -> tuple[Cost, Cost, dict[str, str]]:
     """Seconds of the process that `run` starts, seconds of its generation, and its texts."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    texts = run(images, out)
+    texts = run(prompts, out)
     after, end = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(end - begin, cpu), generation(out.parent / STAMPS), texts
@@ -191,16 +211,16 @@ def best(costs: Sequence[Cost]) -> Cost:
 
 def row(what: str, costs: Mapping[tuple[str, int], Sequence[Cost]], texts: Mapping[str, Mapping[str, str]]) -> Row:
     """The figures of one program."""
-    images = len(texts[what])
-    few, many = best(costs[what, FEW]), best(costs[what, images])
-    rate = Cost(images / many.wall, images / many.cpu)
+    prompts = len(texts[what])
+    few, many = best(costs[what, FEW]), best(costs[what, prompts])
+    rate = Cost(prompts / many.wall, prompts / many.cpu)
     theirs = texts["lmms-eval, batch 1"]
     return Row(what, few, rate, sum(theirs[name].strip() == text.strip() for name, text in texts[what].items()))
 
 
-def show(rows: Sequence[Row], images: int, turns: int, loads: Sequence[float]) -> None:
+def show(asked: str, rows: Sequence[Row], prompts: int, turns: int, loads: Sequence[float]) -> None:
     """Print the table, every row with its ratio to the first."""
-    print(f"{images} images, {NEW_TOKENS} new tokens, greedy, float32, one thread; best of {turns}\n")
+    print(f"{asked}: {prompts} prompts, {NEW_TOKENS[asked]} new tokens, greedy, float32, one thread; best of {turns}\n")
     head = ("start-up, wall s (CPU s)", "ratio", "samples/s, wall (CPU)", "ratio", "identical text")
     print(f"{'':<20}" + "".join(f"{word:>25}" if "wall" in word else f"{word:>16}" for word in head))
     first = rows[0]
@@ -209,9 +229,9 @@ def show(rows: Sequence[Row], images: int, turns: int, loads: Sequence[float]) -
         rate = f"{line.rate.wall:.1f} ({line.rate.cpu:.1f})"
         print(
             f"{line.what:<20}{start_up:>25}{ratio(line.start_up, first.start_up):>16}"
-            f"{rate:>25}{ratio(line.rate, first.rate):>16}{line.identical:>12}/{images}"
+            f"{rate:>25}{ratio(line.rate, first.rate):>16}{line.identical:>12}/{prompts}"
         )
-    print("limits: batch 1 at least 1.00, batch 32 at least 14 (captions); start-up at most 0.35")
+    print(f"limits: {LIMITS[asked]}; start-up at most 0.35")
     print(f"bound of batch {(size := max(BATCH_SIZES))}: {size}, the weights read once for all rows")
     print(f"load of the machine while measuring: {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
 
