@@ -40,17 +40,17 @@ class Recipe:
     prompt_scenes       scenes that PPO rolls out on
     """
 
-    comparison_scenes: int = 1400
-    samples: int = 4
+    comparison_scenes: int = 2800
+    samples: int = 2
     prompt_scenes: int = 1200
 
 
 SETTINGS: dict[str, Any] = {
     "lora": False,
     # the reward model
-    "reward_learning_rate": 1e-3,
-    "reward_epochs": 3,
-    "reward_batch_size": 16,
+    "reward_learning_rate": 5e-4,
+    "reward_epochs": 2,
+    "reward_batch_size": 4,
     "held_out": 300,
     # PPO
     "advantage": "rloo",
