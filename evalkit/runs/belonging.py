@@ -6,12 +6,11 @@ there are, how many are scored, the sums of their counts, and the signature.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from evalkit.errors import RecordError
 from evalkit.files.foreign import read_regular
-from evalkit.metrics import sum_counts
 from evalkit.runs.checksums import MADE_FROM, digest, fits_own_sum, manifest_digest, unsealed
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, RESPONSES
 from evalkit.runs.signature import Signature
@@ -73,6 +72,11 @@ def check_count(folder: Path, manifest: Mapping[str, Json], rows: int) -> None:
         raise RecordError(f"{folder / RECORDS}: {rows} of {items * n} samples, cut off or added to; {remedy(folder)}")
 
 
+def are_recorded(manifest: Mapping[str, Json], records: str) -> bool:
+    """Whether the manifest names this checksum as that of the records; one of 0.1.0 names none."""
+    return (manifest.get(MADE_FROM) or {}).get(RECORDS) == records
+
+
 def check_records(folder: Path, manifest: Mapping[str, Json], records: str) -> None:
     """Whether the records are those that the manifest was written with; `records` is the checksum of the file.
 
@@ -88,12 +92,14 @@ def check_results(
     folder: Path,
     manifest: Mapping[str, Json],
     results: Mapping[str, Json],
-    rows: Sequence[Mapping[str, Json]] | None = None,
+    counted: tuple[int, int] | None = None,
+    sums: Mapping[str, float] | None = None,
 ) -> None:
     """Whether metrics.json was computed from this manifest and these records.
 
     Args:
-        rows: the records; None where only the manifest is at hand.
+        counted: scored and all records; None where only the manifest is at hand.
+        sums: of the counts of the scored records.
     Raises:
         RecordError: if not.
     """
@@ -106,18 +112,15 @@ def check_results(
             raise RecordError(f"{folder / METRICS} was not computed from this {MANIFEST}; {remedy(folder)}")
     elif results.get("signature") not in (None, str(Signature.of(manifest)), manifest.get("signature")):
         raise RecordError(f"{folder / METRICS} has another signature than {MANIFEST}; {remedy(folder)}")
-    if rows is not None:
-        _check_sums(folder, results, rows)
-
-
-def _check_sums(folder: Path, results: Mapping[str, Json], rows: Sequence[Mapping[str, Json]]) -> None:
-    scored = [counts for row in rows if (counts := row["score"]["counts"]) is not None]
-    told_n, n = (results["n_scored"], results["n_total"]), (len(scored), len(rows))
-    if told_n != n:
-        both = f"{told_n[0]} of {told_n[1]} samples, {RECORDS} of {n[0]} of {n[1]}"
+    stored_n = (results["n_scored"], results["n_total"])
+    if counted is not None and counted != stored_n:
+        both = f"{stored_n[0]} of {stored_n[1]} samples, {RECORDS} of {counted[0]} of {counted[1]}"
         raise RecordError(f"{folder / METRICS} is of {both}; {remedy(folder)}")
-    stored = results.get("sums") or {}
-    sums = sum_counts(scored) if stored else {}
+    if sums is not None:
+        _check_sums(folder, results.get("sums") or {}, sums)
+
+
+def _check_sums(folder: Path, stored: Mapping[str, Json], sums: Mapping[str, float]) -> None:
     for name, value in stored.items():
         if type(value) not in (int, float) or not math.isclose(value, sums.get(name, 0.0), rel_tol=1e-9, abs_tol=1e-9):
             raise RecordError(

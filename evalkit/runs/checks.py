@@ -70,6 +70,7 @@ def check_samples(
     rows: Sequence[Mapping[str, Json]],
     metrics: Sequence[Metric] = (),
     baselines: Mapping[str, Mapping[str, float | None]] | None = None,
+    sums: Mapping[str, float] | None = None,
 ) -> dict[str, Json]:
     """All checks of a run, as JSON for `metrics.json`.
 
@@ -77,6 +78,7 @@ def check_samples(
         rows: samples as in records.jsonl: `question`, `prompt`, `response`, `score`.
         metrics: of the run; with them a run that is good because it is silent is found.
         baselines: what constant answers reach, name -> metric -> value.
+        sums: of the counts of the scored samples, where somebody has them already.
     Returns:
         shares    "empty", "repeated", "truncated", "refused", "off_language", "identical" -> 0..1, None without text
         answers   {"questions", "yes", "no", "other"} over yes/no questions, None without any
@@ -89,7 +91,7 @@ def check_samples(
     shares = _shares(spoken)
     answers = _answers(spoken)
     coverage = len(scored) / len(rows) if rows else None
-    sums = sum_counts(scored)
+    sums = sum_counts(scored) if sums is None else sums
     values = {metric.name: metric.value(sums) for metric in metrics}
     flags = [
         *_share_flags(shares),

@@ -1,7 +1,7 @@
 """Reading run directories: all that comparisons and reports need, without the code that made them."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +12,7 @@ import numpy as np
 
 from evalkit.errors import DataError, RecordError
 from evalkit.files.foreign import read_regular
-from evalkit.metrics import Array, Metric, count_matrix
+from evalkit.metrics import Array, Metric, count_matrix, sum_counts
 from evalkit.runs import belonging
 from evalkit.runs.checks import Flag, check_samples, flags_of
 from evalkit.runs.checksums import digest, fits_seal
@@ -168,7 +168,7 @@ class Run(RunSummary):
     @cached_property
     def checks(self) -> Mapping[str, Json]:
         """Checks of the run's text and counts (see `evalkit.runs.checks`)."""
-        return check_samples(self.rows, self.metrics, self.results.get("baselines"))
+        return check_samples(self.rows, self.metrics, self.results.get("baselines"), self.sums)
 
     @cached_property
     def counted(self) -> tuple[int, int]:
@@ -184,6 +184,11 @@ class Run(RunSummary):
             if stage is not None:
                 counted[stage] = counted.get(stage, 0) + 1
         return counted
+
+    @cached_property
+    def sums(self) -> Mapping[str, float]:
+        """Sum of each count over the scored samples."""
+        return sum_counts(self.counts())
 
     def counts(self) -> list[Mapping[str, float]]:
         """Counts of the scored samples."""
@@ -256,7 +261,7 @@ def load_run(path: Path | str) -> Run:
         RecordError: if it is not a run, is not scored yet, is of another schema version, a line cannot be read, or its
             files do not belong together; the message names the command that mends it.
     """
-    return _load(Path(path), _read_records)
+    return _load(Path(path))
 
 
 def load_scores(path: Path | str) -> Run:
@@ -265,21 +270,23 @@ def load_scores(path: Path | str) -> Run:
     Raises:
         RecordError: as `load_run`.
     """
-    return _load(Path(path), _read_scores)
+    return _load(Path(path), scores_only=True)
 
 
-def _load(folder: Path, read: Callable[[bytes, Path], list[dict[str, Any]]]) -> Run:
+def _load(folder: Path, scores_only: bool = False) -> Run:
     manifest = read_manifest(folder)
     if "metrics" not in manifest or not (folder / RECORDS).exists():
         raise RecordError(f"{folder} is not scored yet: {RECORDS} is missing; run `evalkit score {folder}`")
     data = _records_bytes(folder / RECORDS)
+    checksum = digest(data)
     with collector_resting():
-        rows = read(data, folder / RECORDS)
+        rows = _scores(data, belonging.are_recorded(manifest, checksum)) if scores_only else None
+        rows = _read_records(data, folder / RECORDS) if rows is None else rows
     run = Run(manifest, path=folder, rows=rows)
     belonging.check_count(folder, manifest, len(run.rows))
-    belonging.check_records(folder, manifest, digest(data))
+    belonging.check_records(folder, manifest, checksum)
     if run.results:
-        belonging.check_results(folder, manifest, run.results, run.rows)
+        belonging.check_results(folder, manifest, run.results, run.counted, run.sums)
     return run
 
 
@@ -334,14 +341,17 @@ def _read_records(data: bytes, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_scores(data: bytes, path: Path) -> list[dict[str, Any]]:
-    """All lines at once where each has a checksum that fits; else one by one, which says what is wrong."""
+def _scores(data: bytes, as_written: bool) -> list[dict[str, Any]] | None:
+    """All lines at once; None where something is wrong, which reading them one by one tells.
+
+    Args:
+        as_written: whether the file has the checksum that the manifest names: those of its lines say no more.
+    """
     *lines, torn = data.split(b"\n")
-    if not torn and all(map(fits_seal, lines)):
-        rows = score_records(data)
-        if rows is not None and len(rows) == len(lines):
-            return rows
-    return _read_records(data, path)
+    if torn or not (as_written or all(map(fits_seal, lines))):
+        return None
+    rows = score_records(data)
+    return rows if rows is not None and len(rows) == len(lines) else None
 
 
 MAX_GROUPS = 40  # a group name with more values than this (an id, say) is not a group worth a table

@@ -154,22 +154,23 @@ def _swapped_p(metric: Metric, names: Sequence[str], base: Array, other: Array, 
 def _shared_swapped_moves(moves: Sequence[Array], resamples: int, seed: int) -> list[Array]:
     """Sum of a random half of the rows of each matrix, shape (resamples, columns), each drawn with this seed.
 
-    Rows that are alike are drawn together; matrices with as many rows that move anything share their draws.
+    Rows that are alike are drawn together; matrices with as many rows share their draws. Rows that move nothing are
+    left out where they are the most: the draws for the others are fewer, though hardly ever shared.
     """
     sums: dict[int, Array] = {}
     alike: dict[int, list[tuple[int, Array]]] = {}
     for index, matrix in enumerate(moves):
         distinct, multiplicity = np.unique(matrix, axis=0, return_counts=True)
-        kept = np.any(distinct != 0, axis=1)
-        distinct, multiplicity = distinct[kept], multiplicity[kept]
-        if not len(distinct):
+        moving = np.any(distinct != 0, axis=1)
+        moved = int(multiplicity[moving].sum())
+        if not moved:
             sums[index] = np.zeros((resamples, matrix.shape[1]))
-        elif len(distinct) * DISTINCT_SHARE <= multiplicity.sum():
-            weights = _swapped_counts(multiplicity, resamples, np.random.default_rng(seed))
-            sums[index] = weighted_sums(distinct, weights, resamples, int(multiplicity.sum()))
+        elif moving.sum() * DISTINCT_SHARE <= moved:
+            weights = _swapped_counts(multiplicity[moving], resamples, np.random.default_rng(seed))
+            sums[index] = weighted_sums(distinct[moving], weights, resamples, moved)
         else:
-            distinct = np.repeat(distinct, multiplicity, axis=0)
-            alike.setdefault(len(distinct), []).append((index, distinct))
+            rows = np.repeat(distinct, multiplicity if 2 * moved > len(matrix) else multiplicity * moving, axis=0)
+            alike.setdefault(len(rows), []).append((index, rows))
     for width, members in alike.items():
         sums |= products(members, _coin_weights(width, resamples, np.random.default_rng(seed)), resamples)
     return [sums[index] for index in range(len(moves))]

@@ -26,9 +26,11 @@ from dashboard.reading.shown import ENVIRONMENT, Shown
 from evalkit.annotation.draw import draw_study
 from evalkit.annotation.journal import journal_path
 from evalkit.annotation.study import TYPES, Study, read_study, write_study
+from evalkit.metrics import sum_counts
 from evalkit.reports.pages.site import write_site
-from evalkit.runs.checksums import sealed
-from evalkit.runs.records import write_json
+from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed, with_own_sum
+from evalkit.runs.records import MANIFEST, RECORDS, write_json
+from evalkit.runs.records import METRICS as METRICS_FILE
 from evalkit.runs.run import load_run
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -230,30 +232,35 @@ def write_run(folder: Path, benchmark: str, seed: int, samples: int, generative:
     """A run directory as the harness leaves it."""
     folder.mkdir(parents=True)
     chance = Random(seed)
-    with (folder / "records.jsonl").open("wb") as file:
-        for index in range(samples):
-            row = _caption(index, chance) if index < generative else _answer(index, chance)
-            file.write(sealed(row))
+    rows = [_caption(index, chance) if index < generative else _answer(index, chance) for index in range(samples)]
+    lines = b"".join(map(sealed, rows))
+    (folder / "records.jsonl").write_bytes(lines)
     value = chance.uniform(5, 40)
     interval = {"value": value, "low": value - 3, "high": value + 3, "method": "expanded"}
-    common = {"schema": 1, "evalkit": "0.1.0", "benchmark": benchmark, "label": f"checkpoint{seed}", "items": samples}
-    write_json(
-        folder / "run.json",
-        common
-        | {"model": {"model": f"m{seed}"}, "sampling": {"temperature": 0.0, "n": 1}, "metrics": METRICS, "ids": "1"},
-    )
-    write_json(
-        folder / "metrics.json",
-        {
-            "n_scored": samples,
-            "n_total": samples,
-            "failures": {},
-            "metrics": {metric["name"]: interval for metric in METRICS},
-            "groups": {},
-            "baselines": None,
-            "checks": {"words": {"mean": 40.0}, "flags": []},
-        },
-    )
+    manifest = {
+        "schema": 1,
+        "benchmark": benchmark,
+        "label": f"checkpoint{seed}",
+        "items": samples,
+        "model": {"model": f"m{seed}"},
+        "sampling": {"temperature": 0.0, "n": 1},
+        "metrics": METRICS,
+        "ids": "1",
+        MADE_FROM: {RECORDS: digest(lines)},
+    }
+    write_json(folder / MANIFEST, manifest)
+    results = {
+        "n_scored": samples,
+        "n_total": samples,
+        "failures": {},
+        "sums": sum_counts(row["score"]["counts"] for row in rows),
+        "metrics": {metric["name"]: interval for metric in METRICS},
+        "groups": {},
+        "baselines": None,
+        "checks": {"words": {"mean": 40.0}, "flags": []},
+        MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: digest(lines)},
+    }
+    write_json(folder / METRICS_FILE, with_own_sum(results))
 
 
 def _caption(index: int, chance: Random) -> dict[str, Any]:

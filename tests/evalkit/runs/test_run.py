@@ -6,7 +6,7 @@ import pytest
 
 from evalkit.errors import RecordError
 from evalkit.metrics import Metric
-from evalkit.runs.checksums import sealed
+from evalkit.runs.checksums import digest, sealed
 from evalkit.runs.run import failed_stage, find_runs, load_run, load_scores
 
 ACCURACY = Metric("accuracy", "100 * correct / items", higher_is_better=True)
@@ -114,16 +114,20 @@ SEALED = [
 ]
 
 
-def write_sealed(folder, change=lambda lines: lines):
-    """Records as scoring writes them, then changed; the manifest says of how many samples."""
-    manifest = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**manifest, "items": len(SEALED)}))
+def write_sealed(folder, change=lambda lines: lines, named=False):
+    """Records as scoring writes them, then changed; the manifest says how many, and may name their checksum."""
+    manifest = json.loads((folder / "run.json").read_text()) | {"items": len(SEALED)}
+    lines = [sealed(row) for row in SEALED]
+    if named:
+        manifest |= {"made_from": {"records.jsonl": digest(b"".join(lines))}}
+    (folder / "run.json").write_text(json.dumps(manifest))
     (folder / "metrics.json").unlink(missing_ok=True)
-    (folder / "records.jsonl").write_bytes(b"".join(change([sealed(row) for row in SEALED])))
+    (folder / "records.jsonl").write_bytes(b"".join(change(lines)))
 
 
-def test_scores_alone_are_those_of_the_whole_run(folder):
-    write_sealed(folder)
+@pytest.mark.parametrize("named", [False, True])
+def test_scores_alone_are_those_of_the_whole_run(folder, named):
+    write_sealed(folder, named=named)
     run, scores = load_run(folder), load_scores(folder)
     assert run.rows[0]["reference"] == {"truth": ["dog"]} != scores.rows[0]["reference"], "not read at once"
     for name in ("id", "sample", "question", "prompt", "cluster", "groups"):
@@ -145,6 +149,13 @@ def resealed(number, **fields):
     return lambda lines: [*lines[:number], sealed({**SEALED[number], **fields}), *lines[number + 1 :]]
 
 
+def test_a_file_with_the_checksum_that_the_manifest_names_needs_none_of_its_lines(folder, monkeypatch):
+    monkeypatch.setattr("evalkit.runs.run.fits_seal", lambda line: pytest.fail("a line's checksum was computed"))
+    write_sealed(folder, named=True)
+    assert load_scores(folder).counts() == load_run(folder).counts()
+
+
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize(
     "change",
     [
@@ -165,8 +176,8 @@ def resealed(number, **fields):
         resealed(1, response={"failure": None}),
     ],
 )
-def test_what_is_damaged_is_refused_with_the_same_words_where_scores_alone_are_read(folder, change):
-    write_sealed(folder, change)
+def test_what_is_damaged_is_refused_with_the_same_words_where_scores_alone_are_read(folder, change, named):
+    write_sealed(folder, change, named)
     with pytest.raises(RecordError) as whole:
         load_run(folder)
     with pytest.raises(RecordError) as scores:
