@@ -17,6 +17,7 @@ from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
 from evalkit.cli.arguments import add_sampling_arguments, default_output, not_negative, positive
+from evalkit.cli.engines import add_engine_choice, open_engine
 from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
 from evalkit.process.libraries import quick_imports
@@ -184,14 +185,15 @@ def _add_compare(methods: Any) -> None:
         description=COMPARE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="the base first")
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="CHECKPOINT", help="the base first; with a server, names of its models"
+    )
     tasks_argument(parser)
     add_task_options(parser)
     add_item_arguments(parser)
     add_sampling_arguments(parser)
     add_judge_arguments(parser)
-    parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
-    parser.add_argument("--dtype", metavar="D")
+    add_engine_choice(parser.add_argument_group("engine of every checkpoint"))
     parser.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     parser.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
     parser.set_defaults(command=compare_checkpoints)
@@ -263,17 +265,21 @@ def align_rlaif(options: argparse.Namespace) -> int:
         f"{result.checkpoint}: iteration {result.chosen} of {len(result.iterations)}; "
         f"{result.pairs} pairs, {result.steps} steps, {result.seconds:.0f} s"
     )
+    _say_identical(*(result.checkpoint / f"iteration_{row['iteration']}" / "checkpoint" for row in result.iterations))
     return 0
 
 
-def _say_identical(checkpoint: Path) -> None:
-    """How much of what was saved is what training began with, where that is known."""
+def _say_identical(*checkpoints: Path) -> None:
+    """How much of what was saved is what each training began with, where that is known."""
     from aligners.training.checkpoint import IDENTICAL, read_card
 
-    card = read_card(checkpoint)
-    if card is not None and IDENTICAL in card.cost:
-        share = f"{100 * card.cost[IDENTICAL]:.1f} % of the saved weights are, bit by bit, those it started from"
-        print(f"{share} (--set save_dtype=float32 keeps smaller steps)")
+    cards = [card for card in map(read_card, checkpoints) if card is not None and IDENTICAL in card.cost]
+    if cards:
+        shares = ", ".join(f"{100 * card.cost[IDENTICAL]:.1f}" for card in cards)
+        print(
+            f"{shares} % of the saved weights are, bit by bit, those {'it' if len(cards) == 1 else 'each iteration'} "
+            "started from (--set save_dtype=float32 keeps smaller steps)"
+        )
 
 
 def align_fact_rlhf(options: argparse.Namespace) -> int:
@@ -301,6 +307,7 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
     for reason, count in result.skipped.items():
         print(f"left out: {count} {reason}")
     print(f"{result.checkpoint}: {result.rollouts} rollouts, {result.seconds:.0f} s")
+    _say_identical(result.checkpoint)
     accuracy, count = result.reward_model.accuracy, result.reward_model.held_out
     if accuracy.value is None:
         print("reward model: its accuracy is not known, no comparison was held out")
@@ -314,7 +321,6 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     """`evalkit align compare`: score every checkpoint on every task, then one table per benchmark."""
     with quick_imports():
         from aligners.compare import comparison_tables, imported_tasks, render_all
-        from evalkit.engines.transformers import TransformersEngine
     from benchmarks.cli.judging import judge_from
     from evalkit.harness.stages import generate, score
     from evalkit.process.progress import ProgressBar
@@ -323,16 +329,17 @@ def compare_checkpoints(options: argparse.Namespace) -> int:
     if len(set(labels)) < len(labels):
         raise UsageError(f"checkpoints need different folder names, got {', '.join(labels)}")
     plans, judge = plans_of(options), judge_from(options)
+    formats = [form for work in plans for form in work.benchmark.formats]
     for checkpoint, label in zip(options.checkpoints, labels, strict=True):
-        engine = TransformersEngine(
-            checkpoint, batch_size=options.batch_size, **({"dtype": options.dtype} if options.dtype else {})
-        )
-        with ProgressBar(label) as progress:
-            for work in plans:
-                run_dir = options.output_path / label / work.benchmark.name
-                generate(work, engine, run_dir, label, progress)
-                score(work, run_dir, judge, progress)
-        engine.close()
+        engine = open_engine(argparse.Namespace(**vars(options) | {"model": checkpoint}), formats)
+        try:
+            with ProgressBar(label) as progress:
+                for work in plans:
+                    run_dir = options.output_path / label / work.benchmark.name
+                    generate(work, engine, run_dir, label, progress)
+                    score(work, run_dir, judge, progress)
+        finally:
+            engine.close()
     folders = [options.output_path / label for label in labels]
     cards = {label: Path(checkpoint) for label, checkpoint in zip(labels, options.checkpoints, strict=True)}
     names = [work.benchmark.name for work in plans]

@@ -2,6 +2,7 @@
 
 python rlaif_world.py FOLDER STAGE N      continues the run in FOLDER and kills itself at the N-th piece of a stage
 python rlaif_world.py FOLDER alone STAGE [N]    the same for the stage alone; without N to its end
+python rlaif_world.py FOLDER together     the whole run; FOLDER/opened gets a line "role rank" for each model opened
 """
 
 import json
@@ -101,11 +102,44 @@ def deadly(stage: str, count: int) -> Any:
     return progress
 
 
+def die_before_pairs_are_noted() -> None:
+    """Pairs are made in one piece and report no progress: end this process once their file is there."""
+    from aligners.training.stages import Stages
+
+    finish: Any = Stages.finish
+
+    def dying(stages: Stages, name: str, *arguments: Any, **facts: Any) -> None:
+        if name == "pairs":
+            os.kill(os.getpid(), signal.SIGKILL)
+        finish(stages, name, *arguments, **facts)
+
+    Stages.finish = dying  # type: ignore[method-assign]
+
+
+def noted(folder: Path, role: str) -> Any:
+    """Opens an engine and notes in which of several processes."""
+    from evalkit.engines.transformers import TransformersEngine
+
+    def open_engine(checkpoint: Path | str = folder / "start") -> TransformersEngine:
+        with (folder / "opened").open("a") as file:
+            file.write(f"{role} {os.environ.get('RANK', '0')}\n")
+        return TransformersEngine(checkpoint, batch_size=4)
+
+    return open_engine
+
+
 if __name__ == "__main__":
     world, *words = sys.argv[1:]
-    if words[0] == "alone":
+    if words[0] == "together":
+        from aligners.feedback.roles import OnDemand
+
+        labeler = OnDemand(noted(Path(world), "labeler"), "labeler")
+        run(Path(world), Path(world) / "out", labeler=labeler, open_engine=noted(Path(world), "policy"))
+    elif words[0] == "alone":
         _, stage, *count = words
         progress = deadly(stage, int(count[0])) if count else None
+        if stage == "pairs" and count:
+            die_before_pairs_are_noted()
         prepared(Path(world), Path(world) / "out", progress=progress, overrides={"save_steps": 1}).stage(stage)
     else:
         where, times = words

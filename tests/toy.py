@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evalkit.benchmark import Benchmark
 from evalkit.engines import Choices, TokenLogprobs
+from evalkit.engines.replay import ScriptedEngine
 from evalkit.errors import EngineError
 from evalkit.metrics import Metric
 from evalkit.sampling import Sampling
@@ -91,3 +92,8 @@ class ToyEngine:
 
     def close(self) -> None:
         pass
+
+
+def always_yes(model: str) -> ScriptedEngine:
+    """An engine of one's own, for --engine toy:always_yes."""
+    return ScriptedEngine(lambda prompt, sample: "Yes.", model)

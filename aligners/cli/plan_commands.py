@@ -44,6 +44,7 @@ def stage_lines(options: argparse.Namespace, settings: Any, work: Any) -> list[s
     from aligners.plan.skeleton import skeleton
     from aligners.plan.table import GB, plan_lines
     from aligners.training.policy import wants_checkpointing, wants_lora
+    from aligners.training.settings import halved
 
     config = read_config(options.model)
     model = skeleton(config)
@@ -65,7 +66,7 @@ def stage_lines(options: argparse.Namespace, settings: Any, work: Any) -> list[s
         if micro == 1 or settings.micro_batch_size:
             need = f"does not fit: {plan.peak / GB:.1f} GB of {limit:g} GB"
             return [*plan_lines(plan, work, options.tokens_per_second), need]
-        micro = next(size for size in range(micro // 2, 0, -1) if micro % size == 0)
+        micro = halved(micro)
 
 
 def read_config(source: str) -> Any:

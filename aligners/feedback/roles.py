@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from evalkit.engines.base import Choices, Engine, StreamsChoices, TokenLogprobs
+from evalkit.engines.model.batching import free_memory
 from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
@@ -69,7 +70,7 @@ def rest(role: object) -> None:
     """Let go of what a role holds, if it can be opened again."""
     if isinstance(role, OnDemand):
         role.close()
-        _free_memory()
+        free_memory()
     elif (engine := getattr(role, "engine", None)) is not None:
         rest(engine)
 
@@ -103,14 +104,3 @@ def two_at_a_time(jobs: Iterator[T], work: Callable[[T], U]) -> Iterator[U]:
             running |= {pool.submit(work, job) for job in islice(jobs, len(ended))}
             for future in ended:
                 yield future.result()
-
-
-def _free_memory() -> None:
-    """Give the allocator's cache back, which another process or library could not use."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -27,7 +27,9 @@ from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPa
 from aligners.preference.layouts import agree, move, response_logps
 from aligners.training.checkpoint import weights_hash
 from aligners.training.response_logps import bare, measuring
+from evalkit.engines.model.batching import free_memory, is_out_of_memory
 from evalkit.engines.served.groups import together
+from evalkit.errors import TrainingError
 from evalkit.files.atomic import replaced
 from evalkit.process.progress import Progress
 
@@ -118,10 +120,7 @@ def _computed(
     reader = _Reader(model, encoder, layout)
     with measuring(model):
         for done, chunk in enumerate(mine, start=1):
-            logps, mask = reader.read([pairs[i] for i in chunk])
-            rows = [row[kept].float().cpu() for row, kept in zip(logps, mask, strict=True)]
-            for position, index in enumerate(chunk):
-                by_pair[index] = PairLogps(rows[position], rows[len(chunk) + position])
+            by_pair |= zip(chunk, reader.read_fitting([pairs[i] for i in chunk]), strict=True)
             if progress:
                 progress("reference", min(done * batch_size, len(pairs)), len(mine) * batch_size)
     model.train(was_training)
@@ -136,6 +135,25 @@ class _Reader:
         self._model, self._encoder, self._layout = model, encoder, layout
         exact = bare(model).dtype is torch.float32 and not torch.is_autocast_enabled(bare(model).device.type)
         self._shares: bool | None = None if layout is Layout.PACKED and exact else False  # None: not tried yet
+
+    def read_fitting(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
+        """Each pair's log-probabilities, on the CPU; in halves where memory does not suffice for all at once.
+
+        Raises:
+            TrainingError: if it does not suffice for one.
+        """
+        try:
+            logps, mask = self.read(pairs)
+            rows = [row[kept].float().cpu() for row, kept in zip(logps, mask, strict=True)]
+            return [PairLogps(*both) for both in zip(rows[: len(pairs)], rows[len(pairs) :], strict=True)]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(pairs) == 1:
+                raise TrainingError(f"out of memory with the reference of pair {pairs[0].id!r} alone") from error
+        free_memory()
+        half = len(pairs) // 2
+        return [*self.read_fitting(pairs[:half]), *self.read_fitting(pairs[half:])]
 
     def read(self, pairs: Sequence[TokenPair]) -> tuple[Tensor, Tensor]:
         """As `response_logps`."""

@@ -15,8 +15,9 @@ import math
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +37,15 @@ from aligners.rl.rollouts import (
 from aligners.settings import FactRlhfSettings
 from aligners.training.policy import autocast
 from aligners.training.run_folder import LOG, TrainingLog, claim_folder
+from aligners.training.settings import halved
+from evalkit.engines.model.batching import free_memory, is_out_of_memory
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 from evalkit.files.atomic import replaced
 from evalkit.process.progress import Progress
 from evalkit.schema import Json
+
+T = TypeVar("T")
 
 
 def train_ppo(
@@ -87,6 +92,7 @@ def train_ppo(
     journal = TrainingLog(out / LOG, done)
     encoder = PromptEncoder(processor)
     sampling = _sampling(settings, encoder, end_id)
+    memory = Fitting(settings.responses_at_once, given=settings.micro_batch_size is not None)
 
     def roll_out(number: int) -> dict[str, Json]:
         """One rollout with its updates; returns its line of the log."""
@@ -95,10 +101,17 @@ def train_ppo(
         rng = rollout_rng(settings.seed, number)
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
-        batches = rollout_batches(rollouts, encoder, settings.responses_at_once)
-        experience = experience_of(rollouts, batches, models, reference, reward, settings)
         rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
-        means = update(experience, models, optimizer, settings, rng)
+        drawn = rng.getstate()
+
+        def learn(at_once: int) -> tuple[Experience, dict[str, float]]:
+            rng.setstate(drawn)
+            cut = replace(settings, micro_batch_size=at_once)
+            batches = rollout_batches(rollouts, encoder, at_once)
+            experience = experience_of(rollouts, batches, models, reference, reward, cut)
+            return experience, update(experience, models, optimizer, cut, rng)
+
+        experience, means = memory.fit(learn, optimizer)
         return {
             "step": number + 1,
             "loss": means["policy_loss"] + settings.value_weight * means.get("value_loss", 0.0),
@@ -119,6 +132,38 @@ def train_ppo(
         if progress:
             progress("ppo", number + 1, total)
     return models.policy
+
+
+class Fitting:
+    """How many responses of a rollout lie in one forward pass: halved while memory runs out, unless it was given."""
+
+    def __init__(self, at_once: int, *, given: bool) -> None:
+        self.at_once, self._given = at_once, given
+
+    def fit(self, learn: Callable[[int], T], optimizer: Any) -> T:
+        """What `learn` returns with as many responses at once as fit; it is called anew with half as many.
+
+        Raises:
+            TrainingError: if fewer may not or cannot be, or a step of the rollout was taken before memory ran out.
+        """
+        while True:
+            before = _steps_taken(optimizer)
+            try:
+                return learn(self.at_once)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._given or self.at_once == 1 or _steps_taken(optimizer) != before:
+                    fewer = f"set micro_batch_size below {self.at_once}"
+                    remedy = fewer if self.at_once > 1 else "set gradient_checkpointing or lora"
+                    raise TrainingError(f"out of memory with {self.at_once} responses at once: {remedy}") from error
+            optimizer.zero_grad(set_to_none=True)
+            self.at_once = halved(self.at_once)
+            free_memory()
+
+
+def _steps_taken(optimizer: Any) -> int:
+    return max((int(state["step"]) for state in optimizer.state.values() if "step" in state), default=0)
 
 
 def kept_rollouts(total: int, count: int) -> tuple[int, ...]:

@@ -255,8 +255,8 @@ def rate_of(model: Any, settings: TrainingSettings) -> float:
 
 
 def parameter_count(model: Any) -> int:
-    """Parameters of a model, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Parameters of a model, shared ones once; those of which ZeRO-3 leaves a part here count whole."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
 
 
 def make_trainable(model: Any, settings: ModelSettings) -> Any:

@@ -26,7 +26,7 @@ from evalkit.schema import Json
 LOG = "training.jsonl"
 SETTINGS = Path("training") / "settings.json"
 KEPT = "checkpoints"
-_NOT_PUBLISHED = {"training", LOG, "card.json"}  # of one training of several, not part of its checkpoint
+_NOT_PUBLISHED = {LOG, "card.json"}  # of one training of several, not part of its checkpoint
 # how a step is cut up and noted, not what it is
 HOW = {
     *("micro_batch_size", "gradient_checkpointing", "training_gradient_checkpointing", "generation_batch", "workers"),
@@ -171,9 +171,12 @@ def finished_card(folder: Path, identity: Mapping[str, Json]) -> Card | None:
 
 
 def publish(checkpoint: Path, out: Path) -> None:
-    """Put a checkpoint's files into another folder, as hard links where the file system has them."""
+    """Put a checkpoint's files into another folder, as hard links where the file system has them.
+
+    Folders stay where they are: what training left, checkpoints along the way.
+    """
     for path in sorted(checkpoint.iterdir()):
-        if path.name in _NOT_PUBLISHED or path.name.startswith("."):
+        if path.name in _NOT_PUBLISHED or path.name.startswith(".") or path.is_dir():
             continue
         target = out / path.name
         target.unlink(missing_ok=True)

@@ -55,6 +55,15 @@ def _described(option: Any) -> str:
     return _WORDS.get(option) or str(option.__name__)
 
 
+def halved(rows: int) -> int:
+    """The largest number of rows, at most half as many, that divides them.
+
+    >>> halved(8), halved(6), halved(9), halved(7)
+    (4, 3, 3, 1)
+    """
+    return next(size for size in range(rows // 2, 0, -1) if rows % size == 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """What is trained of a model, in which precision, and how a step is cut up.

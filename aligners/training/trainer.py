@@ -4,7 +4,6 @@ A method gives `fit` its rows, a collate function and a loss; the trainer adds m
 checkpoints from which a killed run resumes (see `aligners.training.run_folder`).
 """
 
-import gc
 import logging
 import math
 import shutil
@@ -23,7 +22,8 @@ from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
 from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
 from aligners.training.response_logps import bare
 from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
-from aligners.training.settings import TrainingSettings
+from aligners.training.settings import TrainingSettings, halved
+from evalkit.engines.model.batching import free_memory, is_out_of_memory
 from evalkit.errors import TrainingError, UsageError
 from evalkit.process.progress import Progress
 from evalkit.schema import Json
@@ -103,8 +103,11 @@ def fit(
         try:
             trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
             break
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             _halve(arguments, settings, trainer.state.global_step, resumed, error)
+        free_memory()  # here, where the traceback no longer holds what the step had made
     if not trainer.is_deepspeed_enabled and not _changed(trainer, before):
         raise TrainingError(
             f"{trainer.state.global_step} steps changed no weight: the learning rate {arguments.learning_rate:g} is "
@@ -148,12 +151,8 @@ def _halve(
     if settings.micro_batch_size is not None or micro == 1 or arguments.world_size > 1 or lost:
         smaller = f"set micro_batch_size below {micro}" if micro > 1 else "set gradient_checkpointing or lora"
         raise TrainingError(f"out of memory with {micro} rows in a forward pass: {smaller}") from error
-    smaller_micro = next(size for size in range(micro // 2, 0, -1) if micro % size == 0)
-    arguments.gradient_accumulation_steps *= micro // smaller_micro
-    arguments.per_device_train_batch_size = smaller_micro
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    arguments.per_device_train_batch_size = halved(micro)
+    arguments.gradient_accumulation_steps *= micro // halved(micro)
 
 
 def fingerprint(model: Any) -> dict[str, tuple[float, float]]:
@@ -235,8 +234,9 @@ class OwnNames:
             super()._save(output_dir, state_dict)  # type: ignore[misc]
 
     def _issue_warnings_after_load(self: Any, load_result: Any) -> None:
-        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
-        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - tied)
+        known = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        known |= {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        lost = sorted({*load_result.missing_keys, *load_result.unexpected_keys} - known)
         if lost:
             raise TrainingError(f"the training checkpoint does not fit the model: {len(lost)} weights, e.g. {lost[0]}")
 

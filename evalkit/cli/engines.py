@@ -40,6 +40,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", required=True, metavar="M", help="checkpoint folder, hub id, or a server's model name"
     )
+    add_engine_choice(group)
+    group.add_argument("--adapter", type=Path, help="folder of a LoRA adapter to put on the model")
+    group.add_argument("--label", help="name of the model in tables (default: its folder or hub name)")
+
+
+def add_engine_choice(group: Any) -> None:
+    """--engine and what it can be told, whichever models it opens."""
     group.add_argument(
         "--engine",
         choices=ENGINES,
@@ -49,7 +56,6 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "aligners.best_of_n:best_of_n with --engine-args reference=BASE",
     )
     group.add_argument("--revision", help="branch, tag or commit of a hub model")
-    group.add_argument("--adapter", type=Path, help="folder of a LoRA adapter to put on the model")
     group.add_argument(
         "--base-url", action="append", metavar="URL", help="server of the openai engine; repeat for a fleet"
     )
@@ -69,7 +75,6 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         help="further fields of every request to a server, e.g. "
         """'{"chat_template_kwargs": {"enable_thinking": false}}'; they stand in the signature""",
     )
-    group.add_argument("--label", help="name of the model in tables (default: its folder or hub name)")
 
 
 def open_engine(options: argparse.Namespace, formats: "Sequence[Format]" = ()) -> "Engine":
@@ -79,7 +84,7 @@ def open_engine(options: argparse.Namespace, formats: "Sequence[Format]" = ()) -
         formats: formats of responses that the benchmarks at hand declare, for the replay engine.
     """
     texts = with_extra(key_values(options.engine_args, "--engine-args"), options, options.engine)
-    given = {name: getattr(options, name) for name in GIVEN_BY_FLAG if getattr(options, name)}
+    given = {name: value for name in GIVEN_BY_FLAG if (value := getattr(options, name, None))}
     if ":" in options.engine:
         return _engine_made_by(options, texts, given)
     if options.engine == "transformers":

@@ -1,6 +1,29 @@
-"""Property tests here run tensors: fewer examples, no deadline (the first call of an operation is slow)."""
+"""Property tests here run tensors: fewer examples, no deadline (the first call of an operation is slow).
 
+Fixtures: a small run of online feedback (see rlaif_world), once for all tests that look at it or compare with it.
+"""
+
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from rlaif_world import run, write_world
+
+from aligners.rlaif import RlaifResult
 
 settings.register_profile("aligners", deadline=None, max_examples=40)
 settings.load_profile("aligners")
+
+
+@pytest.fixture(scope="session")
+def feedback_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a start checkpoint and prompts; not to be written to."""
+    folder = tmp_path_factory.mktemp("feedback_world")
+    write_world(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def feedback_run(feedback_world: Path, tmp_path_factory: pytest.TempPathFactory) -> RlaifResult:
+    """The whole run by one command; not to be written to."""
+    return run(feedback_world, tmp_path_factory.mktemp("feedback_run"))

@@ -1,14 +1,23 @@
 """`evalkit align` as it is typed: exit codes and what is printed."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from preference_data import make_pairs
+from faulty_server import FaultyServer
+from preference_data import make_pairs, write_images
+from rlaif_world import OVERRIDES, letters
 from tiny_models import save_tiny
 
+from aligners.feedback.splitting import RuleSplitter
 from aligners.preference.pairs import read_pairs, write_pairs
+from aligners.training.checkpoint import read_card
+from aligners.training.run_folder import LOG, read_log
 from evalkit.__main__ import main
+from evalkit.miniature.files import write_world
+from evalkit.runs.records import read_manifest
 
 QUICK = ["--set", "batch_size=4", "--set", "max_steps=1", "--set", "learning_rate=1e-3"]
 
@@ -32,6 +41,36 @@ def test_a_training_says_what_it_left_out(start, tmp_path, capsys):
     assert out[1] == "3 pairs: no changed token in chosen (kept)"
     assert out[2].startswith(f"{tmp_path / 'out'}: 7 pairs, 1 steps, ")
     assert "% of the saved weights are, bit by bit, those it started from" in out[3]
+
+
+def test_rlaif_chooses_inside_its_rounds_and_says_how_much_of_the_weights_stayed(
+    feedback_world, tmp_path, monkeypatch, capsys
+):
+    """RLAIF-V took the best of 16 checkpoints of each round."""
+
+    class Letters(RuleSplitter):
+        def __init__(self):
+            super().__init__("letters", letters)
+
+    monkeypatch.setattr("aligners.rlaif.RuleSplitter", Letters)
+    write_images(tmp_path / "images", 8)
+    rows = [{"id": f"p{i}", "image": f"images/{i}.png", "prompt": "What is there?"} for i in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths = ["--model", str(feedback_world / "start"), "--prompts", str(tmp_path / "prompts.jsonl")]
+    changes = {**OVERRIDES, "prompts_per_round": 8, "held_out": 4, "select": "best", "batch_size": 8}
+    changes |= {"eval_steps": 1, "save_steps": 1, "keep_checkpoints": 2}
+    words = [
+        word for name, value in changes.items() for word in ("--set", f"{name}={json.dumps(value).strip(chr(34))}")
+    ]
+    assert main(["align", "rlaif", *paths, "--output-path", str(tmp_path / "out"), *words]) == 0
+    for number in (1, 2):
+        folder = tmp_path / "out" / f"iteration_{number}" / "checkpoint"
+        assert "held-out pairs" in read_card(folder).selection
+        assert len(list((folder / "checkpoints").glob("step-*"))) == 2
+        lines = read_log(folder / LOG)
+        assert all("held_out_loss" in line for line in lines)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"\d+\.\d, \d+\.\d % of the saved weights are, bit by bit, those each iteration started from", last)
 
 
 def test_a_plan_is_printed_and_nothing_is_trained(start, tmp_path, capsys):
@@ -86,3 +125,35 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(change, words, code, messa
     assert ddpo(start, tmp_path, [replace(pairs[0], **change), *pairs[1:]], *words) == code
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("evalkit: ")]
     assert message in line
+
+
+# --- compare ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp("scenes"), 4, 0)
+
+
+def compare(scenes: Path, out: Path, *words: str) -> int:
+    return main(["align", "compare", "--tasks", "pope", "--world", str(scenes), "--output-path", str(out), *words])
+
+
+def test_models_of_one_server_are_compared(scenes, tmp_path, capsys):
+    """As adapters are that vLLM serves beside their base."""
+    with FaultyServer(answer=lambda text: "Yes, there is.", keep=1000) as server:
+        words = ("base", "tuned", "--engine", "openai", "--base-url", server.url)
+        assert compare(scenes, tmp_path, *words) == 0
+        asked = {body["model"] for body in server.bodies}
+    assert asked == {"base", "tuned"}
+    for name in ("base", "tuned"):
+        model = read_manifest(tmp_path / name / "pope")["model"]
+        assert (model["engine"], model["model"]) == ("openai", name)
+    assert re.search(r"^tuned ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_an_engine_of_ones_own_compares_checkpoints_too(scenes, tmp_path, capsys):
+    assert compare(scenes, tmp_path, "one", "two", "--engine", "toy:always_yes") == 0
+    assert read_manifest(tmp_path / "two" / "pope")["model"]["model"] == "two"
+    assert compare(scenes, tmp_path / "b", "one", "two", "--engine", "toy:always_yes", "--dtype", "float32") == 1
+    assert "--dtype: not for the engine toy:always_yes" in capsys.readouterr().err

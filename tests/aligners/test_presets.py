@@ -1,6 +1,7 @@
 """Presets: the published numbers, and a source for each."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,37 @@ def test_dense_dpo_presets_hold_the_published_numbers(name, gamma, beta, average
 def test_the_release_preset_diffs_as_released():
     assert DPO_PRESETS["ddpo-release"].diff is REFERENCE_DIFF
     assert DPO_PRESETS["ddpo-paper"].diff.one_sided
+
+
+def test_what_the_release_had_in_force_without_naming_it_is_named():
+    """Sampling here has no top-k; transformers added one of 50 to the released script."""
+    assert "top_k" in SOURCES["rlaifv"]["top_p"]
+    assert "top-k of 50" in deviations()["online RLAIF"]
+
+
+def deviations():
+    """Method -> what differs here, of PAPERS.md."""
+    text = (Path(__file__).parents[2] / "PAPERS.md").read_text(encoding="utf-8")
+    table = text.split("## Alignment methods")[1].split("\n## ")[0]
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n") if line)
+    assert header[-1] == "differs here"
+    assert {len(row) for row in rows} == {len(header)}
+    return {row[0]: row[-1] for row in rows}
+
+
+def test_every_method_says_where_it_differs_from_its_paper():
+    named = deviations()
+    assert {"dense DPO", "DPO", "online RLAIF", "fact-augmented RLHF"} <= set(named)
+    assert [method for method, said in named.items() if not said] == []
+    for words, method in (
+        ("LoRA above 1e9 parameters", "dense DPO"),
+        ("without the Vicuna system sentence", "dense DPO"),
+        ("the policy labels and rules split", "online RLAIF"),
+        ("last step of each round", "online RLAIF"),
+        ("cosine schedule", "fact-augmented RLHF"),
+        ("RLOO", "fact-augmented RLHF"),
+    ):
+        assert words in named[method]
 
 
 def test_rlaifv_samples_ten_and_trains_plain_dpo_on_sums():

@@ -6,7 +6,11 @@ import pytest
 from PIL import Image
 from tiny_models import build_tiny
 
+from aligners.ddpo import dpo_settings
+from aligners.preference import dpo
+from aligners.preference.dpo import usable_pairs
 from aligners.preference.encoding import PairEncoder, PromptLengths
+from aligners.preference.pairs import Pair
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.images import ImageFile
 from evalkit.schema import Prompt
@@ -53,3 +57,40 @@ def test_where_the_sum_does_not_hold_every_prompt_is_encoded(tmp_path: Path) -> 
     lengths = PromptLengths(encode, lambda prompt: len(prompt.text))
     everything = prompts(tmp_path)
     assert [lengths.of(prompt) for prompt in everything] == [encode(prompt) for prompt in everything]
+
+
+def many_pairs(folder: Path) -> list[Pair]:
+    """Pairs about pictures of one size."""
+    for number in range(12):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
+    return [
+        Pair(f"{number}", f"{number}.png", f"What is in picture {number}?", "A dog.", "A cat.", folder=folder)
+        for number in range(12)
+    ]
+
+
+def test_pairs_are_checked_with_few_encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, encoded = PairEncoder(PromptEncoder(build_tiny("llava")[1]), end_id=0), []
+    whole = encoder.prompt_tokens
+    monkeypatch.setattr(encoder, "prompt_tokens", lambda prompt: (encoded.append(prompt.id), whole(prompt))[1])
+    assert len(usable_pairs(many_pairs(tmp_path), encoder, dpo_settings("dpo"))[0]) == 12
+    assert len(encoded) == 4  # once for the size, and three to see that the sum holds
+
+
+def test_a_process_that_is_not_the_first_opens_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once decoded every image, as every other process did."""
+    opened: list[str] = []
+    monkeypatch.setattr(ImageFile, "open", lambda self: opened.append(self.name))
+
+    def broadcast(box: list[object], src: int) -> None:
+        assert src == 0
+        box[0] = ([None] * 11 + ["image does not open"], None)  # what the first process has found
+
+    for name, value in (("is_initialized", True), ("get_world_size", 2), ("get_rank", 1)):
+        monkeypatch.setattr(dpo.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(dpo.distributed, "broadcast_object_list", broadcast)
+    encoder = PairEncoder(PromptEncoder(build_tiny("llava")[1]), end_id=0)
+    kept, counts = usable_pairs(many_pairs(tmp_path), encoder, dpo_settings("dpo"))
+    assert [pair.id for pair in kept] == [str(number) for number in range(11)]
+    assert counts == {"image does not open": 1}
+    assert opened == []

@@ -5,12 +5,14 @@ import torch
 from preference_data import make_pairs
 from tiny_models import build_tiny
 
+from aligners.preference import reference_logps as reference
 from aligners.preference.encoding import Layout, PairEncoder
 from aligners.preference.layouts import response_logps
 from aligners.preference.reference_logps import content_key, reference_logps
 from aligners.training.response_logps import end_token, measuring
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
+from evalkit.errors import TrainingError
 
 
 @pytest.fixture
@@ -31,6 +33,28 @@ def test_they_are_the_log_probabilities_of_the_engine(setting, tmp_path, batch_s
         wanted = engine.logprobs([p.prompt for p in pairs], [list(getattr(p, f"{side}_ids")) for p in pairs])
         for one, right in zip(found, wanted, strict=True):
             assert getattr(one, side).tolist() == pytest.approx(right.logprobs, abs=2e-4)
+
+
+def test_pairs_that_do_not_fit_into_memory_together_are_read_in_halves(setting, tmp_path, monkeypatch):
+    model, _, encoder, pairs = setting
+    whole = reference_logps(model, encoder, pairs, tmp_path / "whole", layout=Layout.SEPARATE).pairs
+    read, limit = [], 2
+
+    def scarce(model, batch, layout):
+        read.append(len(batch.lengths) // 2)
+        if read[-1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return response_logps(model, batch, layout)
+
+    monkeypatch.setattr(reference, "response_logps", scarce)
+    halves = reference_logps(model, encoder, pairs, tmp_path / "halves", layout=Layout.SEPARATE).pairs
+    assert read == [5, 2, 3, 1, 2]
+    for one, other in zip(whole, halves, strict=True):
+        assert one.chosen.tolist() == pytest.approx(other.chosen.tolist(), abs=1e-5)
+        assert one.rejected.tolist() == pytest.approx(other.rejected.tolist(), abs=1e-5)
+    limit = 0
+    with pytest.raises(TrainingError, match=r"out of memory with the reference of pair '.' alone"):
+        reference_logps(model, encoder, pairs, tmp_path / "none", layout=Layout.SEPARATE)
 
 
 def test_they_are_read_back_from_the_folder_without_the_model(setting, tmp_path):

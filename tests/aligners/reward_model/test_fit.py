@@ -27,7 +27,7 @@ from aligners.reward_model.comparisons import (
 from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import RewardModelSettings, load_reward_model, measure, rewards_of, train_reward_model
 from aligners.reward_model.model import Rating, RatingEncoder, RewardModel
-from aligners.training.run_folder import LOG, read_log
+from aligners.training.run_folder import LOG, last_complete_step, read_log
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import DataError, TrainingError, UsageError
 from evalkit.images import ImageFile
@@ -287,14 +287,18 @@ def test_training_learns_a_preference(tiny, world, tmp_path):
 ROOT = Path(__file__).parents[3]
 
 
-def rated_by(processes, tiny, world, out, *changes):
-    """(log, weights) of a training on several processes, see rate_here.py."""
-    script = [str(ROOT / "tests/aligners/reward_model/rate_here.py"), str(tiny), str(world), str(out), *changes]
+def rate_here(processes, tiny, world, out, die_at=0, *changes):
+    """A training on several processes, see rate_here.py; returns what torchrun left."""
+    script = [str(ROOT / "tests/aligners/reward_model/rate_here.py"), str(tiny), str(world), str(out), str(die_at)]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, *script], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, *launcher, *script, *changes]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def rated_by(processes, tiny, world, out, *changes):
+    """(log, weights, accuracies) of a training on several processes."""
+    done = rate_here(processes, tiny, world, out, 0, *changes)
     assert done.returncode == 0, done.stderr[-3000:]
     weights = load_file(out / "reward_head.safetensors") | load_file(out / "model.safetensors")
     return read_log(out / LOG), weights, json.loads((out / "accuracy.json").read_text())
@@ -309,6 +313,24 @@ def test_two_processes_train_the_reward_model_of_one(tiny, world, tmp_path, chan
     assert len(one[0]) == 2
     assert two[2] == one[2]
     assert all(torch.allclose(two[1][name], one[1][name], atol=1e-5) for name in one[1])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [(1, 2, ("lora=false",)), (2, 1, ("lora=true", "merge_adapter=true"))],
+    ids=["one, then two", "two, then one"],
+)
+def test_a_killed_training_continues_on_another_number_of_processes(tiny, world, tmp_path, before, after, changes):
+    changes = (*changes, "epochs=3", "save_steps=1")
+    whole = rated_by(1, tiny, world, tmp_path / "whole", *changes)
+    assert rate_here(before, tiny, world, tmp_path / "killed", 3, *changes).returncode != 0
+    assert last_complete_step(tmp_path / "killed")[0] == 2
+    killed = rated_by(after, tiny, world, tmp_path / "killed", *changes)
+    assert [line["step"] for line in killed[0]] == [1, 2, 3]
+    for ours, theirs in zip(killed[0], whole[0], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    assert killed[2] == whole[2]
+    assert all(torch.allclose(killed[1][name], whole[1][name], atol=1e-5) for name in whole[1])
 
 
 def test_sharded_weights_are_refused(tiny, world, tmp_path, monkeypatch):

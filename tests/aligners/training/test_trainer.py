@@ -23,9 +23,11 @@ from evalkit.errors import TrainingError, UsageError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def train_here(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """One training in a process of its own, see train_here.py."""
-    command = [sys.executable, str(ROOT / "tests" / "aligners" / "train_here.py"), *map(str, arguments)]
+def train_here(*arguments: object, processes: int = 0) -> subprocess.CompletedProcess[str]:
+    """One training in a process of its own, or in several that torchrun starts; see train_here.py."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
+    script = str(ROOT / "tests" / "aligners" / "train_here.py")
+    command = [sys.executable, *launcher, script, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
 
@@ -54,6 +56,30 @@ def test_a_killed_training_continues_and_ends_like_an_uninterrupted_one(settings
     first, second = (load_file(tmp_path / name / weights) for name in ("whole", "killed"))
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
     assert not (tmp_path / "killed" / "training" / "steps").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "settings", "weights"),
+    [
+        (1, 2, (), "model.safetensors"),
+        (2, 1, ("lora=true", "lora_rank=4"), "adapter_model.safetensors"),
+    ],
+    ids=["one, then two", "two, then one"],
+)
+def test_a_killed_training_continues_on_another_number_of_processes(before, after, settings, weights, tmp_path):
+    start, pairs = save_tiny("llava", tmp_path / "model"), tmp_path / "images" / "pairs.jsonl"
+    write_pairs(pairs, make_pairs(tmp_path / "images"))
+    whole = train_here(start, pairs, tmp_path / "whole", 0, *settings)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    assert train_here(start, pairs, tmp_path / "killed", 3, *settings, processes=before).returncode != 0
+    assert last_complete_step(tmp_path / "killed")[0] == 2
+    resumed = train_here(start, pairs, tmp_path / "killed", 0, *settings, processes=after)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    lines = [read_log(tmp_path / name / "training.jsonl") for name in ("whole", "killed")]
+    assert [line["step"] for line in lines[1]] == [1, 2, 3, 4]
+    assert [line["loss"] for line in lines[1]] == pytest.approx([line["loss"] for line in lines[0]], abs=1e-5)
+    first, second = (load_file(tmp_path / name / weights) for name in ("whole", "killed"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
 
 
 def test_a_torn_training_checkpoint_is_not_continued(tmp_path):
