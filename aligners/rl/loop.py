@@ -101,7 +101,7 @@ def train_ppo(
         rng = rollout_rng(settings.seed, number)
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
-        rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts)
+        rate = set_learning_rate(optimizer, number, total, settings.warmup_rollouts) * settings.learning_rate
         drawn = rng.getstate()
 
         def learn(at_once: int) -> tuple[Experience, dict[str, float]]:
@@ -112,15 +112,9 @@ def train_ppo(
             return experience, update(experience, models, optimizer, cut, rng)
 
         experience, means = memory.fit(learn, optimizer)
-        return {
-            "step": number + 1,
-            "loss": means["policy_loss"] + settings.value_weight * means.get("value_loss", 0.0),
-            **experience.log,
-            **means,
-            "learning_rate": rate * settings.learning_rate,
-            "responses": len(rollouts.prompts),
-            "failed_prompts": rollouts.failed,
-        }
+        sampled = {"responses": len(rollouts.prompts), "failed_prompts": rollouts.failed}
+        loss = means["policy_loss"] + settings.value_weight * means.get("value_loss", 0.0)
+        return {"step": number + 1, "loss": loss, **experience.log, **means, "learning_rate": rate, **sampled}
 
     kept = kept_rollouts(total, settings.keep_checkpoints) if keep is not None else ()
     for number in range(done, total):
