@@ -22,9 +22,19 @@ from aligners.preference.reference_logps import reference_logps
 from aligners.presets import DPO_PRESETS, find_preset
 from aligners.quick import QuickEvaluation
 from aligners.settings import DpoSettings, changed, dpo_json
-from aligners.training.checkpoint import Card, rename_for_vllm, weights_hash
+from aligners.training.checkpoint import Card, rename_for_vllm
 from aligners.training.evaluation import HeldOut, Probe, split_rows
-from aligners.training.policy import Policy, load_policy, make_trainable, save_policy, trains_adapter, wants_bf16
+from aligners.training.policy import (
+    Policy,
+    hash_of_start,
+    load_policy,
+    make_trainable,
+    save_policy,
+    sharded,
+    trains_adapter,
+    wants_bf16,
+)
+from aligners.training.processes.sharding import sharding_accelerator
 from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import KEPT, LOG, finished_card, read_log
 from aligners.training.trainer import fit, training_arguments
@@ -95,11 +105,11 @@ def train_dpo(
     """
     out = Path(out)
     arguments = training_arguments(settings, out, len(pairs), report_to)  # also joins the other processes
-    policy = load_policy(start, settings, arguments.device)
+    policy = load_policy(start, settings, arguments.device, sharding_accelerator(arguments))
     prompts = PromptEncoder(policy.processor, settings.chat_template)
     encoder = PairEncoder(prompts, end_token(prompts, policy.model))
     usable, skipped = usable_pairs(pairs, encoder, settings)
-    start_hash = weights_hash(policy.model)
+    start_hash = hash_of_start(policy, settings)
     identity = _identity(settings, start_hash, usable)
     finished = finished_run(out, identity)
     if finished is not None:
@@ -138,6 +148,7 @@ def _fit_pairs(
     probe: Probe | None,
 ) -> None:
     """Reference log-probabilities, training, and the checkpoint with its card, costs filled in."""
+    policy = sharded(policy, settings)
     layout = find_layout(policy.model, encoder, pairs[:2])
     logps = reference_logps(
         policy.model,
@@ -156,7 +167,7 @@ def _fit_pairs(
         cost = _cost(trainer.state, pairs, logps.seconds, read_log(out / LOG))
         save_policy(trainer, policy, out, replace(card, cost=cost))
 
-    model = make_trainable(policy.model, settings)
+    model = make_trainable(policy.model, settings) if policy.sharding is None else policy.model
     rows = weighted_rows(pairs, logps.pairs, settings)
     groups = [pair.prompt.images[0].name if pair.prompt.images else pair.prompt.text for pair in pairs]
     training, held = split_rows(rows, groups, settings.held_out, settings.seed)

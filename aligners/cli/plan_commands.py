@@ -168,7 +168,7 @@ def _fact_rlhf(options: argparse.Namespace, overrides: Mapping[str, Any]) -> lis
     others = "reward model and value model" if settings.rl == "ppo" else "the reward model"
     print(f"  {settings.rl.upper()} holds policy and reference in one set of weights and {others} in another where")
     print("  adapters are trained, each in its own otherwise: the figures below are of the policy alone")
-    one = _work(options, rows, [(_DEFAULT_TOKENS[0], _DEFAULT_TOKENS[1])], sequences=2)
+    one = replace(_work(options, rows, [_DEFAULT_TOKENS], sequences=2), loads_whole=True)
     policy = replace(one, rows=prompts, sequences=1)
     return [
         ("reward model", reward_model_settings(settings), one),

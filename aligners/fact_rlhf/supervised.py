@@ -12,9 +12,10 @@ from torch import Tensor
 
 from aligners.fact_rlhf.files import read_rollout_prompts
 from aligners.rl.rollouts import RolloutPrompt, as_prompt
-from aligners.training.checkpoint import Card, weights_hash
+from aligners.training.checkpoint import Card
 from aligners.training.logprobs import IGNORE
-from aligners.training.policy import load_policy, make_trainable, save_policy
+from aligners.training.policy import hash_of_start, load_policy, make_trainable, save_policy, sharded
+from aligners.training.processes.sharding import sharding_accelerator
 from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import LOG, finished_card, read_log
 from aligners.training.settings import LOADING, TrainingSettings
@@ -71,8 +72,8 @@ def supervised_start(
     """
     rows, progress = read_answered(conversations, image_folder), as_stage("supervised start", progress)
     arguments = training_arguments(settings, out, len(rows))  # also joins the other processes
-    policy = load_policy(start, settings, arguments.device)
-    start_hash = weights_hash(policy.model)
+    policy = load_policy(start, settings, arguments.device, sharding_accelerator(arguments))
+    start_hash = hash_of_start(policy, settings)
     data = hashlib.sha256(json.dumps([[p.image.name, p.text, answer] for p, answer in rows]).encode()).hexdigest()[:16]
     chosen = {name: value for name, value in asdict(settings).items() if name not in LOADING or value is not None}
     identity = {"model": start_hash, "conversations": data, **chosen}
@@ -80,7 +81,8 @@ def supervised_start(
         return out
     encoder = PromptEncoder(policy.processor)
     end_id = end_token(encoder, policy.model)
-    model = make_trainable(policy.model, settings)
+    policy = sharded(policy, settings)
+    model = make_trainable(policy.model, settings) if policy.sharding is None else policy.model
 
     def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
         return labelled_batch(some, encoder, end_id)

@@ -6,8 +6,10 @@
     activations  of one micro-batch, traced (see `aligners.plan.skeleton`)
 
 The peak of a step is at the start of its backward pass (activations), or at its end (gradients); with accumulated
-micro-batches the gradients are there all the time. Sharding divides what the strategy shards. Not counted: what CUDA
-and its libraries take for themselves (about 1 GB a device), fragmentation, and the images of the batch.
+micro-batches the gradients are there all the time. Sharding divides what the strategy shards. With FSDP a device takes
+its part of the weights and one tensor after another as it is stored, from the first process's host memory; otherwise
+every process loads the whole model (`aligners.training.processes.sharding`). Not counted: what CUDA and its libraries
+take for themselves (about 1 GB a device), fragmentation, and the images of the batch.
 """
 
 import math
@@ -42,6 +44,7 @@ class Workload:
     mean_tokens      of all sequences; None: they are as long as the longest
     sequences        sequences a row puts into a forward pass: 1 for packed pairs, 2 otherwise
     devices          processes, one a device
+    loads_whole      every process loads the whole model, whatever the strategy
     """
 
     rows: int
@@ -51,6 +54,7 @@ class Workload:
     sequences: int = 1
     devices: int = 1
     strategy: Strategy = "ddp"
+    loads_whole: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
@@ -70,6 +74,8 @@ class Estimate:
     loading          the most that one device holds before the first step
     step             the most that one device holds during a step
     tokens           of all steps together
+    host             what the host memory of a process that loads weights holds
+    loads_once       only the first process loads them
     """
 
     parameters: Parameters
@@ -85,6 +91,8 @@ class Estimate:
     step: int
     steps: int
     tokens: int
+    host: int = 0
+    loads_once: bool = False
 
     @property
     def peak(self) -> int:
@@ -114,7 +122,7 @@ def estimate(
         settings: how it is trained.
         work: on what.
         lora, checkpointing, bf16, micro_batch: what the settings come to for this model.
-        stored: type in which an adapter's base is held.
+        stored: type in which the checkpoint is stored, and an adapter's base held.
     """
     held = stored if lora else torch.float32
     parameters = count_parameters(config, settings)
@@ -130,6 +138,7 @@ def estimate(
     )
     shards_weights, shards_gradients, shards_optimizer = SHARDED[work.strategy]
     n = work.devices
+    once = work.strategy == "fsdp" and n > 1 and not work.loads_whole
     base = parameters.total * held.itemsize + (parameters.trained * FLOAT32 if lora else 0)
     weights = base // (n if shards_weights else 1)
     gradients = parameters.trained * FLOAT32 // (n if shards_gradients else 1)
@@ -151,8 +160,10 @@ def estimate(
         gradients,
         optimizer,
         activations,
-        loading=base,
+        loading=weights + parameters.largest * stored.itemsize if once else base,
         step=step,
         steps=steps,
         tokens=round(steps * settings.batch_size * (work.mean_tokens or work.tokens) * work.sequences),
+        host=parameters.total * stored.itemsize,
+        loads_once=once,
     )

@@ -24,11 +24,15 @@ from evalkit.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Parameters of a model: all, those of its language model (head included), and those that a run trains."""
+    """Parameters of a model: all, those of its language model (head included), those that a run trains.
+
+    largest  those of its largest tensor
+    """
 
     total: int
     language: int
     trained: int
+    largest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,13 @@ def skeleton(config: Any, layers: int | None = None, dtype: torch.dtype = torch.
 def count_parameters(config: Any, settings: TrainingSettings) -> Parameters:
     """Parameters of the whole model, counted and not estimated."""
     model = skeleton(config)
-    total = sum(p.numel() for p in model.parameters())
+    sizes = [p.numel() for p in model.parameters()]
     parts = [model.get_decoder(), model.get_output_embeddings()]
     language = {id(p): p.numel() for part in parts if part is not None for p in part.parameters()}
     with torch.device("meta"):
         trained = make_trainable(model, settings)
-    return Parameters(total, sum(language.values()), sum(p.numel() for p in trained.parameters() if p.requires_grad))
+    count = sum(p.numel() for p in trained.parameters() if p.requires_grad)
+    return Parameters(sum(sizes), sum(language.values()), count, max(sizes))
 
 
 def step_memory(

@@ -16,6 +16,7 @@ def plan_lines(plan: Estimate, work: Workload, tokens_per_second: float | None =
         tokens_per_second: throughput of all devices together, measured or known; None: hours are not told.
     """
     kind = "LoRA adapter" if plan.lora else "full training"
+    loading = "the first process" if plan.loads_once else "every process"
     recomputed = "with" if plan.checkpointing else "without"
     lines = [
         f"parameters      {plan.parameters.total / 1e9:.2f}e9, "
@@ -24,6 +25,7 @@ def plan_lines(plan: Estimate, work: Workload, tokens_per_second: float | None =
         f"micro-batch     {plan.micro_batch} a device, {plan.accumulation} accumulated, "
         f"{recomputed} gradient checkpointing",
         *(f"{name:15} {bytes_ / GB:6.1f} GB" for name, bytes_ in _parts(plan)),
+        f"host memory     {plan.host / GB:6.1f} GB in {loading}, while loading",
         f"steps           {plan.steps:,} over {work.rows:,} rows",
         f"tokens          {plan.tokens:,}",
     ]

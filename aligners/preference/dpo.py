@@ -6,10 +6,10 @@ RLHF-V (Yu et al. 2024, arXiv:2312.00849): the tokens that a correction changed 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from aligners.changed import changed_spans, token_weights
 from aligners.losses import dpo_loss, sequence_logps, with_nll
@@ -19,7 +19,8 @@ from aligners.preference.pairs import Pair, told
 from aligners.preference.reference_logps import PairLogps
 from aligners.settings import DpoSettings
 from aligners.training.logprobs import spread_rows
-from evalkit.errors import DataError, EvalkitError, TrainingError
+from aligners.training.processes.shared import computed_once as computed_once
+from evalkit.errors import DataError, TrainingError
 
 UNCHANGED_CHOSEN = "no changed token in chosen (kept)"
 WITHOUT_IMAGES = "no image at all: this trains on text alone (kept)"
@@ -184,28 +185,3 @@ def dpo_objective(
         return with_nll(loss.losses, mean_chosen, settings.nll_weight), metrics
 
     return objective
-
-
-T = TypeVar("T")
-
-
-def computed_once(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, sent to the others.
-
-    Raises:
-        EvalkitError: what it raised there, in every process.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
-        return work()
-    box: list[Any] = [None]
-    if distributed.get_rank() == 0:
-        try:
-            box[0] = (work(), None)
-        except EvalkitError as error:
-            box[0] = (None, error)
-    distributed.broadcast_object_list(box, src=0)
-    result, failure = box[0]
-    if failure is not None:
-        raise failure
-    outcome: T = result
-    return outcome

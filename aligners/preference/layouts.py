@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
+from aligners.training.processes.sharding import reshard
 from aligners.training.response_logps import bare, measuring, pad_responses
 from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.running import on_device
@@ -57,6 +58,7 @@ def find_layout(model: Any, encoder: PairEncoder, pairs: list[TokenPair]) -> Lay
                     return layout
             return Layout.SEPARATE
     finally:
+        reshard(model)
         model.train(was_training)
 
 
@@ -64,7 +66,7 @@ def _prove_causal(model: Any, encoder: PairEncoder, pair: TokenPair) -> None:
     """A response's tokens must not see later ones: the model would be trained on its own future."""
     encoded = encoder.encoder.encode([pair.prompt], None, [pair.chosen_ids], padding_side="right")
     try:
-        check_causality(bare(model), on_device(bare(model), encoded), encoded.starts[0])
+        check_causality(model, on_device(bare(model), encoded), encoded.starts[0])
     except EngineError as error:
         raise TrainingError(str(error)) from error
     except torch.OutOfMemoryError:

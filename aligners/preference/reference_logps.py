@@ -26,6 +26,8 @@ from torch import Tensor
 from aligners.preference.encoding import Layout, PairBatch, PairEncoder, TokenPair
 from aligners.preference.layouts import agree, move, response_logps
 from aligners.training.checkpoint import weights_hash
+from aligners.training.processes.sharding import is_sharded, reshard
+from aligners.training.processes.shared import process_count, process_rank
 from aligners.training.response_logps import bare, measuring
 from evalkit.engines.model.batching import free_memory, is_out_of_memory
 from evalkit.engines.served.groups import together
@@ -64,7 +66,8 @@ def reference_logps(
 ) -> ReferenceLogps:
     """Per-token log-probabilities of every pair under `model`, from `folder` if they have been computed before.
 
-    With torch.distributed running, every process computes its share and the first one writes.
+    With torch.distributed running, every process computes its share and the first one writes. The weights may be
+    sharded: an adapter is then on them, which as it begins changes nothing.
 
     Args:
         folder: holds `reference-<hash>.safetensors`.
@@ -82,7 +85,7 @@ def reference_logps(
     with torch.autocast(bare(model).device.type, torch.bfloat16, enabled=bf16):
         computed = _computed(model, encoder, pairs, layout, batch_size, progress)
     result = ReferenceLogps(tuple(computed), time.perf_counter() - begin)
-    if _rank() == 0:
+    if process_rank() == 0:
         _write(path, result)
     return result
 
@@ -113,7 +116,7 @@ def _computed(
 ) -> list[PairLogps]:
     ordered = together([pair.prompt for pair in pairs])
     chunks = [ordered[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
-    mine = chunks[_rank() :: _world()]
+    mine = _own_chunks(chunks, in_step=is_sharded(model))
     was_training = model.training
     model.eval()
     by_pair: dict[int, PairLogps] = {}
@@ -123,9 +126,17 @@ def _computed(
             by_pair |= zip(chunk, reader.read_fitting([pairs[i] for i in chunk]), strict=True)
             if progress:
                 progress("reference", min(done * batch_size, len(pairs)), len(mine) * batch_size)
+    reshard(model)
     model.train(was_training)
     whole = _gathered(by_pair)
     return [whole[index] for index in range(len(pairs))]
+
+
+def _own_chunks(chunks: list[list[int]], *, in_step: bool) -> list[list[int]]:
+    """The chunks that this process reads; in step, every process reads as many: one that has fewer reads one again."""
+    own = chunks[process_rank() :: process_count()]
+    missing = -(-len(chunks) // process_count()) - len(own) if in_step else 0
+    return own + chunks[:1] * missing
 
 
 class _Reader:
@@ -134,13 +145,15 @@ class _Reader:
     def __init__(self, model: Any, encoder: PairEncoder, layout: Layout) -> None:
         self._model, self._encoder, self._layout = model, encoder, layout
         exact = bare(model).dtype is torch.float32 and not torch.is_autocast_enabled(bare(model).device.type)
-        self._shares: bool | None = None if layout is Layout.PACKED and exact else False  # None: not tried yet
+        # None: not tried yet. Of sharded weights every process must read as many batches, so nothing is tried
+        tries = layout is Layout.PACKED and exact and not is_sharded(model)
+        self._shares: bool | None = None if tries else False
 
     def read_fitting(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         """Each pair's log-probabilities, on the CPU; in halves where memory does not suffice for all at once.
 
         Raises:
-            TrainingError: if it does not suffice for one.
+            TrainingError: if it does not suffice for one, or the weights are sharded: the other processes would wait.
         """
         try:
             logps, mask = self.read(pairs)
@@ -151,6 +164,9 @@ class _Reader:
                 raise
             if len(pairs) == 1:
                 raise TrainingError(f"out of memory with the reference of pair {pairs[0].id!r} alone") from error
+            if is_sharded(self._model):
+                smaller = f"set micro_batch_size below {len(pairs)}"
+                raise TrainingError(f"out of memory with {len(pairs)} pairs in a forward pass: {smaller}") from error
         free_memory()
         half = len(pairs) // 2
         return [*self.read_fitting(pairs[:half]), *self.read_fitting(pairs[half:])]
@@ -172,19 +188,11 @@ class _Reader:
 
 
 def _gathered(own: dict[int, PairLogps]) -> dict[int, PairLogps]:
-    if _world() == 1:
+    if process_count() == 1:
         return own
-    shares: list[Any] = [None] * _world()
+    shares: list[Any] = [None] * process_count()
     torch.distributed.all_gather_object(shares, own)
     return {index: logps for share in shares for index, logps in share.items()}
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def _world() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def _write(path: Path, logps: ReferenceLogps) -> None:

@@ -121,10 +121,16 @@ def software() -> dict[str, str]:
     return {name: version for name in _SOFTWARE if (version := library_version(name)) is not None}
 
 
-def weights_hash(model: Any) -> str:
-    """Hash over every weight's name and bytes, 16 hex digits: models of one size and family differ in it."""
+def weights_hash(model: Any, dtype: torch.dtype | None = None) -> str:
+    """Hash over every weight's name and bytes, 16 hex digits: models of one size and family differ in it.
+
+    Args:
+        model: whole.
+        dtype: hash the weights as `cast_weights` would leave them, one at a time; None: as they are.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, held in sorted(model.state_dict().items()):
+        tensor = held.to(dtype) if dtype is not None and held.is_floating_point() else held
         digest.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\n".encode())
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(data.numpy().data)

@@ -4,6 +4,7 @@ Which parameters of a vision-language model a run trains: all of its language mo
 """
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from aligners.training.checkpoint import (
     identical_share,
     merged,
     rename_for_vllm,
+    weights_hash,
     write_card,
 )
+from aligners.training.processes.sharding import constructed, shard, skeleton_of
+from aligners.training.processes.shared import computed_once, process_rank
 from aligners.training.response_logps import bare
 from aligners.training.settings import ModelSettings, TrainingSettings
 from evalkit.engines.model.families import first_line
@@ -42,6 +46,8 @@ class Policy:
     parent  for the card
     dtype   in which the trained weights will be saved: as the start's are stored, unless the settings say otherwise
     stored  in which the start's weights are stored; the model in memory may hold another, see `held_dtype`
+    sharding  the Accelerator that is going to shard the model (`sharded`): until then the first process holds it on the
+            CPU as it is stored, the others hold a skeleton on "meta"
     """
 
     model: Any
@@ -50,29 +56,90 @@ class Policy:
     parent: str
     dtype: torch.dtype
     stored: torch.dtype
+    sharding: Any | None = None
 
 
 def load_policy(
-    start: Path | str | tuple[Any, Any], training: ModelSettings, device: torch.device | None = None
+    start: Path | str | tuple[Any, Any],
+    training: ModelSettings,
+    device: torch.device | None = None,
+    sharding: Any | None = None,
 ) -> Policy:
-    """Load what is to be trained, in the type of `held_dtype`; a model in memory stays in its own."""
-    saved = getattr(torch, training.save_dtype) if training.save_dtype else None
+    """Load what is to be trained, in the type of `held_dtype`; a model in memory stays in its own.
+
+    Args:
+        start: checkpoint folder or hub name, or (model, processor) in memory.
+        training: which part of it is trained, and how it is held.
+        device: where it is loaded to.
+        sharding: of `sharding_accelerator`; then every process must call this, and the first one alone reads weights.
+            A model in memory, and one that is quantised, is in every process as before.
+    """
+    if sharding is not None and not isinstance(start, tuple) and training.quantize is None:
+        return _load_once(start, training, sharding)
     if isinstance(start, tuple):
         model, processor = start
-        return Policy(model, processor, None, IN_MEMORY, saved or model.dtype, model.dtype)
+        saved = getattr(torch, training.save_dtype) if training.save_dtype else model.dtype
+        return Policy(model, processor, None, IN_MEMORY, saved, model.dtype)
+    policy = _stored_policy(start, training, device)
+    if training.quantize is None:
+        cast_weights(policy.model, _held(policy, training))
+    return policy
+
+
+def _stored_policy(start: Path | str, training: ModelSettings, device: torch.device | None) -> Policy:
+    """The policy with its weights as they are stored."""
+    saved = getattr(torch, training.save_dtype) if training.save_dtype else None
     place = None if device is None else str(device)
     checkpoint = load_checkpoint(start, dtype="auto", device=place, quantization=quantisation(training))
     if training.quantize and checkpoint.adapter:
         raise UsageError(f"{start} is an adapter: merge it into a whole model before its base is quantised")
     model, stored = merged(checkpoint.model), checkpoint.model.dtype
-    if training.quantize is None:
-        cast_weights(model, held_dtype(stored, lora=wants_lora(model, training), bf16=wants_bf16(training)))
     if training.attention is not None:
         set_attention(model, training.attention)
     if training.max_pixels is not None:
         limit_pixels(checkpoint.processor, training.max_pixels)
     source = str(start) if checkpoint.adapter is None else None
     return Policy(model, checkpoint.processor, source, str(start), saved or stored, stored)
+
+
+def _load_once(start: Path | str, training: ModelSettings, sharding: Any) -> Policy:
+    """The policy with its weights in the first process and a skeleton of it in the others; see `sharded`."""
+    whole: list[Any] = []
+
+    def load() -> Policy:
+        policy = _stored_policy(start, training, torch.device("cpu"))
+        if wants_lora(policy.model, training):  # full training floats one weight after another, see `shard`
+            cast_weights(policy.model, _held(policy, training))
+        whole.append(policy.model)
+        return replace(policy, model=skeleton_of(policy.model))
+
+    policy = computed_once(load)
+    model = whole[0] if whole else constructed(policy.model)
+    return replace(policy, model=model, sharding=sharding)
+
+
+def hash_of_start(policy: Policy, training: ModelSettings) -> str:
+    """`weights_hash` of the start as it is held in training, wherever its weights are."""
+    if policy.sharding is None:
+        return weights_hash(policy.model)
+    return computed_once(lambda: weights_hash(policy.model, _held(policy, training)))
+
+
+def sharded(policy: Policy, training: ModelSettings) -> Policy:
+    """The policy made trainable and sharded, if it was loaded for that, else as it is; every process must call this."""
+    if policy.sharding is None:
+        return policy
+    held = _held(policy, training)
+    with nullcontext() if process_rank() == 0 else torch.device("meta"):
+        model = make_trainable(policy.model, training)
+    skeleton = skeleton_of(model)
+    if held is torch.float32:
+        cast_weights(skeleton, held)
+    return replace(policy, model=shard(model, skeleton, policy.sharding))
+
+
+def _held(policy: Policy, training: ModelSettings) -> torch.dtype:
+    return held_dtype(policy.stored, lora=wants_lora(policy.model, training), bf16=wants_bf16(training))
 
 
 def quantisation(settings: ModelSettings) -> Any:

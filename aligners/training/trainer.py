@@ -20,7 +20,11 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
 from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
-from aligners.training.response_logps import bare
+from aligners.training.processes.changes import Fingerprint, changed_since
+from aligners.training.processes.changes import fingerprint as fingerprint
+from aligners.training.processes.sharding import is_sharded
+from aligners.training.processes.sharding import layers_to_shard as layers_to_shard
+from aligners.training.processes.shared import process_share as process_share
 from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
 from aligners.training.settings import TrainingSettings, halved
 from evalkit.engines.model.batching import free_memory, is_out_of_memory
@@ -38,7 +42,6 @@ class Fitted:
     losses: tuple[float, ...]
 
 
-_TRACE = 1e-12  # a parameter whose sum and norm moved less has not been trained
 # (model, batch on the model's device) -> (scalar loss, name -> one number per row of the batch)
 LossFunction = Callable[[Any, Any], tuple[Tensor, Mapping[str, Tensor]]]
 
@@ -108,13 +111,14 @@ def fit(
                 raise
             _halve(arguments, settings, trainer.state.global_step, resumed, error)
         free_memory()  # here, where the traceback no longer holds what the step had made
-    if not trainer.is_deepspeed_enabled and not _changed(trainer, before):
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    if not trainer.is_deepspeed_enabled and not changed_since(trainer.in_shards or before, trained, arguments.device):
         raise TrainingError(
             f"{trainer.state.global_step} steps changed no weight: the learning rate {arguments.learning_rate:g} is "
             "too small for them, or every gradient is zero"
         )
     if trainer.watch is not None:
-        trainer.watch.restore_best(trainer.accelerator.unwrap_model(trainer.model))
+        trainer.watch.restore_best(trained)
     if save is not None:
         save(trainer)
     if arguments.should_save:
@@ -153,26 +157,6 @@ def _halve(
         raise TrainingError(f"out of memory with {micro} rows in a forward pass: {smaller}") from error
     arguments.per_device_train_batch_size = halved(micro)
     arguments.gradient_accumulation_steps *= micro // halved(micro)
-
-
-def fingerprint(model: Any) -> dict[str, tuple[float, float]]:
-    """Sum and norm of each trained parameter, or of this process's part of it."""
-    sums = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            value = parameter.detach()
-            value = value.to_local() if hasattr(value, "to_local") else value
-            norm = torch.linalg.vector_norm(value, dtype=torch.float64)
-            sums[name] = (value.sum(dtype=torch.float64).item(), norm.item())
-    return sums
-
-
-def _changed(trainer: Any, before: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether any process holds a trained parameter that is not what it was."""
-    if trainer.is_fsdp_enabled:  # parameters were whole before they were sharded: nothing to compare with
-        return True
-    after = fingerprint(trainer.accelerator.unwrap_model(trainer.model))
-    return any(abs(x - y) > _TRACE for name, value in before.items() for x, y in zip(value, after[name], strict=True))
 
 
 def training_arguments(
@@ -270,6 +254,8 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
         self._loss, self._journal, self._folder = loss, journal, folder
         self.watch: Watch | None = None
         self.probe: Probe | None = None
+        self.in_shards: Fingerprint | None = None  # of the start, once FSDP has sharded it
+        self._own: list[list[Any]] = []
         self._sums: dict[str, float] = {}
         self._rows_seen = 0
 
@@ -324,8 +310,24 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
         self.control.should_training_stop = True
         return {"stopped": reason}
 
+    def create_optimizer(self, *arguments: Any) -> Any:
+        """As usual; the parameters of a model that is sharded already are remembered, see `create_scheduler`."""
+        optimizer = super().create_optimizer(*arguments)
+        if is_sharded(self.model):
+            self._own = [list(group["params"]) for group in optimizer.param_groups]
+        return optimizer
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """See `rate_share`; transformers' own begins with a step at 0."""
+        """See `rate_share`; transformers' own begins with a step at 0.
+
+        It is called when model and optimiser are ready and no training checkpoint is read yet. accelerate (1.15) has
+        then replaced the optimiser's parameters by those at the same address, which parameters without a row in this
+        process share; here they come back, each one itself.
+        """
+        for group, parameters in zip(self.optimizer.param_groups, self._own, strict=False):
+            group["params"] = parameters
+        if self.is_fsdp_enabled:
+            self.in_shards = fingerprint(self.accelerator.unwrap_model(self.model))
         if getattr(self, "lr_scheduler", None) is None:
             warmup = math.ceil(num_training_steps * self._warmup_ratio)
 
@@ -355,15 +357,6 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
         raise TrainingError(f"{what}; {kept}. A lower learning rate or shorter training usually helps.")
 
 
-def process_share(count: int, device: torch.device) -> float:
-    """What a mean over `count` things of this process weighs in the mean over all processes; 1 where there is one."""
-    if not torch.distributed.is_initialized():
-        return 1.0
-    total = torch.tensor(float(count), device=device)
-    torch.distributed.all_reduce(total)
-    return count * torch.distributed.get_world_size() / total.item()
-
-
 def rate_share(step: int, steps: int, warmup: int) -> float:
     """Share of the peak learning rate at a step (from 0): linear over the first `warmup` steps, then a cosine.
 
@@ -373,16 +366,6 @@ def rate_share(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
-
-
-def layers_to_shard(model: Any) -> list[str]:
-    """Classes of the layers that FSDP shards one by one.
-
-    A model names them itself, but those of its unused parts too (the text half of CLIP), and accelerate 1.15 refuses a
-    class that does not occur.
-    """
-    present = {type(module).__name__ for module in model.modules()}
-    return sorted(present.intersection(bare(model)._no_split_modules or ()))
 
 
 class _LogBeforeSaving(TrainerCallback):  # type: ignore[misc]

@@ -7,10 +7,8 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from accelerate import DistributedType, PartialState
-from transformers import Trainer
+from shard_on_cpus import shard_on_cpus
 
 from aligners.ddpo import align_ddpo
 from evalkit.cli.options import key_values, literal
@@ -24,17 +22,6 @@ def progress(what: str, done: int, total: int) -> None:
     """Die like a machine does."""
     if what == "training" and done == DIE_AT:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def shard_on_cpus() -> None:
-    """Let accelerate start FSDP here: torch shards over CPUs too, but accelerate asks for a kind of accelerator."""
-    create: Any = Trainer.create_accelerator_and_postprocess
-
-    def create_sharding(trainer: Trainer) -> None:
-        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
-        create(trainer)
-
-    Trainer.create_accelerator_and_postprocess = create_sharding
 
 
 if os.environ.get("ACCELERATE_USE_FSDP") == "true":

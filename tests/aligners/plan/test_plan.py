@@ -6,7 +6,7 @@ from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaCon
 
 from aligners.plan.estimate import Estimate, Workload, estimate
 from aligners.plan.peak import PeakMemory, tensors_of
-from aligners.plan.skeleton import Parameters, count_parameters
+from aligners.plan.skeleton import Parameters, count_parameters, skeleton
 from aligners.plan.table import plan_lines
 from aligners.training.logprobs import IGNORE
 from aligners.training.policy import make_trainable
@@ -84,8 +84,8 @@ def test_parameters_are_counted_without_storage():
 def test_sharding_divides_what_the_strategy_shards():
     config, settings = shape(192, 2), TrainingSettings(learning_rate=1e-5, lora=False, batch_size=8)
 
-    def on(devices, strategy):
-        work = Workload(rows=80, tokens=64, response_tokens=16, devices=devices, strategy=strategy)
+    def on(devices, strategy, **how):
+        work = Workload(rows=80, tokens=64, response_tokens=16, devices=devices, strategy=strategy, **how)
         return estimate(config, settings, work, lora=False, checkpointing=False, bf16=False, micro_batch=1)
 
     one, fsdp, zero2 = on(1, "ddp"), on(4, "fsdp"), on(4, "zero2")
@@ -95,7 +95,11 @@ def test_sharding_divides_what_the_strategy_shards():
         one.optimizer // 4,
     )
     assert (zero2.weights, zero2.optimizer) == (one.weights, one.optimizer // 4)
-    assert fsdp.loading == one.weights  # every process holds the whole model once
+    largest = fsdp.parameters.largest
+    assert largest == max(p.numel() for p in skeleton(config).parameters())
+    assert fsdp.loading == fsdp.weights + 2 * largest  # its part, and one tensor as it is stored
+    assert (zero2.loading, on(4, "fsdp", loads_whole=True).loading) == (one.weights, one.weights)
+    assert (fsdp.host, fsdp.loads_once, zero2.loads_once) == (2 * one.parameters.total, True, False)
     assert one.steps == 10
     assert one.tokens == 10 * 8 * 64
 

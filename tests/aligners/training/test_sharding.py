@@ -1,0 +1,136 @@
+"""Weights in shards from the start (FSDP 2), on two CPU processes: what a process holds, and the run of one process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from preference_data import make_pairs
+from safetensors.torch import load_file
+from tiny_models import FAMILIES, build_tiny, save_tiny
+
+from aligners.ddpo import align_ddpo
+from aligners.preference.pairs import write_pairs
+from aligners.preference.reference_logps import _own_chunks
+from aligners.training.processes.sharding import constructed, skeleton_of
+from aligners.training.run_folder import last_complete_step, read_log
+
+TESTS = Path(__file__).resolve().parents[1]
+SETTINGS = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 1, "lora": False, "lora_dropout": 0.0}
+ADAPTER = {"lora": True, "lora_rank": 1}
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+LINE = ("loss", "chosen_reward", "rejected_reward", "margin", "log_ratio")
+
+
+def started(*words):
+    """A script of the tests in two processes."""
+    sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+    wrapping = {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
+    environment = os.environ | sharding | wrapping | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *TORCHRUN, *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(checkpoint folder, file of pairs)"""
+    folder = tmp_path_factory.mktemp("sharding")
+    write_pairs(folder / "images" / "pairs.jsonl", make_pairs(folder / "images", 12))
+    return save_tiny("llava", folder / "model"), folder / "images" / "pairs.jsonl"
+
+
+@pytest.fixture(scope="module")
+def runs(world, tmp_path_factory):
+    """(folder of the sharded runs, what each of the two processes noted)"""
+    out = tmp_path_factory.mktemp("runs")
+    done = started(TESTS / "shard_here.py", *world, out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, [json.loads((out / f"process-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def agree(sharded, whole, weights):
+    """Lines of the log and saved weights are those of one process that held the whole model."""
+    lines = [read_log(folder / "training.jsonl") for folder in (sharded, whole)]
+    assert len(lines[0]) == len(lines[1]) > 1
+    for name in LINE:
+        assert [line[name] for line in lines[0]] == pytest.approx([line[name] for line in lines[1]], abs=1e-5), name
+    first, second = (load_file(folder / weights) for folder in (sharded, whole))
+    assert set(first) == set(second)
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("run", "changes", "weights"),
+    [("full", {}, "model.safetensors"), ("adapter", ADAPTER, "adapter_model.safetensors")],
+)
+def test_a_sharded_run_is_that_of_one_process(run, changes, weights, runs, world, tmp_path):
+    model, pairs = world
+    align_ddpo(str(model), pairs, tmp_path, "ddpo-paper", SETTINGS | changes)
+    agree(runs[0] / run, tmp_path, weights)
+    cards = [json.loads((folder / "card.json").read_text()) for folder in (runs[0] / run, tmp_path)]
+    assert cards[0]["parent_hash"] == cards[1]["parent_hash"]
+
+
+def test_only_the_first_process_ever_holds_the_whole_model(runs):
+    first, second = (process["held"] for process in runs[1])
+    slack = second["whole"] // 100  # buffers, uneven parts
+    assert first["before"] >= first["whole"]
+    assert second["before"] < slack
+    assert second["during"] <= second["whole"] // 2 + second["largest"] + slack
+    assert second["whole"] // 2 - slack <= second["after"] <= second["whole"] // 2 + slack
+    assert first["after"] <= first["whole"] // 2 + slack  # its copy is given up
+
+
+def test_a_sharded_run_that_changes_no_weight_is_an_error_in_every_process(runs):
+    for process in runs[1]:
+        assert list(process["errors"]) == ["unchanged"]
+        assert "3 steps changed no weight: the learning rate 1e-30" in process["errors"]["unchanged"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [((), "model.safetensors"), (("lora=true", "lora_rank=1"), "adapter_model.safetensors")],
+    ids=["full", "adapter"],
+)
+def test_a_sharded_run_that_was_killed_continues_and_ends_like_one_process(settings, weights, world, tmp_path):
+    script = TESTS / "train_here.py"
+    killed = started(script, *world, tmp_path / "sharded", 3, *settings)
+    assert "SIGKILL" in killed.stderr or killed.returncode in (1, -signal.SIGKILL)
+    assert last_complete_step(tmp_path / "sharded")[0] == 2
+    resumed = started(script, *world, tmp_path / "sharded", 0, *settings)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    changes = {"epochs": 2, "save_steps": 2} | (ADAPTER if settings else {})
+    align_ddpo(str(world[0]), world[1], tmp_path / "whole", "ddpo-paper", SETTINGS | changes)
+    agree(tmp_path / "sharded", tmp_path / "whole", weights)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_skeleton_has_every_name_type_and_tie_and_no_storage(family):
+    model, _ = build_tiny(family)
+    skeleton = constructed(skeleton_of(model))
+
+    def form(one):
+        named = [*one.named_parameters(remove_duplicate=False), *one.named_buffers(remove_duplicate=False)]
+        first = {}
+        return [(name, t.shape, t.dtype, t.requires_grad, first.setdefault(id(t), name)) for name, t in named]
+
+    assert form(skeleton) == form(model)
+    assert all(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers()))
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert skeleton.generation_config == model.generation_config
+
+
+@pytest.mark.parametrize(("chunks", "count"), [(5, 2), (1, 4), (4, 2), (7, 3)])
+def test_every_process_reads_as_many_batches_of_a_sharded_reference(chunks, count, monkeypatch):
+    every = [[i] for i in range(chunks)]
+    monkeypatch.setattr("aligners.preference.reference_logps.process_count", lambda: count)
+    read = []
+    for rank in range(count):
+        monkeypatch.setattr("aligners.preference.reference_logps.process_rank", lambda rank=rank: rank)
+        read.append(_own_chunks(every, in_step=True))
+    assert len({len(own) for own in read}) == 1
+    assert {chunk[0] for own in read for chunk in own} == set(range(chunks))
