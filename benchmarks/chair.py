@@ -85,21 +85,19 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
     reading = finder.find(response)
     named = {mention.object for mention in reading.mentions}
     wrong = named.difference(reference_objects)
-    hallucinated = sum(mention.object in wrong for mention in reading.mentions)
+    labels = {name: "hallucinated" if name in wrong else "correct" for name in named}
+    findings = [Finding(m.start, m.end, labels[m.object], m.object) for m in reading.mentions]
     return Score(
         counts={
             "responses": 1,
             "hallucinated_responses": int(bool(wrong)),
-            "mentions": len(reading.mentions),
-            "hallucinated_mentions": hallucinated,
+            "mentions": len(findings),
+            "hallucinated_mentions": [finding.label for finding in findings].count("hallucinated") if wrong else 0,
             "covered_objects": len(named) - len(wrong),
             "reference_objects": len(set(reference_objects)),
             "words": reading.words,
         },
-        findings=tuple(
-            Finding(m.start, m.end, "hallucinated" if m.object in wrong else "correct", m.object)
-            for m in reading.mentions
-        ),
+        findings=tuple(findings),
         details={
             "mentions": [[mention.word, mention.object] for mention in reading.mentions],
             "missed_objects": sorted(set(reference_objects) - named),

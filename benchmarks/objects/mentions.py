@@ -25,9 +25,8 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, cast, get_args
 
 from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedWords, sift
 from benchmarks.objects.singularise import singularise
@@ -37,6 +36,10 @@ from evalkit.text.tokens import Words, answers_at, lemma, lemmas, read_words, ta
 
 Variant = Literal["pos_lemma", "singularize", "lemma_noun"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+Settled = tuple[int, str, int, int, int]  # an entry (see sifting.py) whose form is decided
+_NOBODY: Settled = (-1, "", -1, 0, 0)
+_Joined = tuple[str, int, Settled, Settled]  # a word after joining: the index the script reports, first and last token
 
 _JOINED = """motor bike, motor cycle, air plane, traffic light, street light, traffic signal, stop light, fire hydrant,
 stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove, tennis racket, wine glass, hot dog,
@@ -181,7 +184,7 @@ class MentionFinder:
         spans = _response_spans(response, sifted, named)
         mentions = [
             Mention(start, end, word, categories[word], reported)
-            for (word, _, _, reported), (start, end) in zip(named, spans, strict=True)
+            for (word, reported, _, _), (start, end) in zip(named, spans, strict=True)
         ]
         return Reading(tuple(mentions), sifted.count - joins)
 
@@ -189,21 +192,24 @@ class MentionFinder:
         """All words after normalising and joining, as the authors' script returns them."""
         return join_words(normalise(self.read(response).texts, self.variant), self.vocabulary)
 
-    def _settle(self, sifted: Sifted | SiftedWords) -> list[tuple[int, str]]:
+    def _settle(self, sifted: Sifted | SiftedWords) -> list[Settled]:
         """Tag the tokens whose form depends on their part of speech, and only those."""
-        unsettled = [(position, form) for position, form in sifted.forms if not isinstance(form, str)]
+        unsettled = [(entry[0], entry[1]) for entry in sifted.entries if not isinstance(entry[1], str)]
         if not unsettled:
-            return cast("list[tuple[int, str]]", sifted.forms)
+            return cast("list[Settled]", sifted.entries)
         answers = iter(answers_at(sifted.texts(), unsettled))
-        settled = [(position, form if isinstance(form, str) else next(answers)) for position, form in sifted.forms]
-        return [entry for entry in settled if entry[1]]
+        settled: list[Settled] = []
+        for position, form, *place in sifted.entries:
+            if decided := form if isinstance(form, str) else next(answers):
+                settled.append((position, decided, place[0], place[1], place[2]))
+        return settled
 
-    def _named(self, joined: "list[_Joined]") -> "list[_Joined]":
+    def _named(self, joined: list[_Joined]) -> list[_Joined]:
         """The words of the synonyms table; no seat counts where there is a toilet."""
-        if seats_are_of_toilets({entry.word for entry in joined}):
+        if seats_are_of_toilets([word for word, *_ in joined]):
             joined = _without_seats(joined)
         categories = self.vocabulary.categories
-        return [entry for entry in joined if entry.word in categories]
+        return [entry for entry in joined if entry[0] in categories]
 
 
 def normalise(words: Sequence[str], variant: Variant) -> list[str]:
@@ -215,12 +221,16 @@ def normalise(words: Sequence[str], variant: Variant) -> list[str]:
 
 def join_words(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """Normalised words with double words joined."""
-    return [entry.word for entry in _join(list(enumerate(words)), vocabulary.pairs)[0]]
+    return [word for word, *_ in _join(_all(words), vocabulary.pairs)[0]]
 
 
 def double_words_in(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """The double words among normalised words, and nothing else."""
-    return [entry.word for entry in _join(list(enumerate(words)), vocabulary.pairs)[0] if entry.last > entry.first]
+    return [word for word, _, first, last in _join(_all(words), vocabulary.pairs)[0] if last is not first]
+
+
+def _all(words: Sequence[str]) -> list[Settled]:
+    return [(position, word, position, 0, 0) for position, word in enumerate(words)]
 
 
 def seats_are_of_toilets(words: Collection[str]) -> bool:
@@ -235,34 +245,25 @@ _FORMS: Mapping[Variant, Callable[[str], Mapping[str, str]]] = {
 }
 
 
-class _Joined(NamedTuple):
-    """A word after joining: the positions of its first and last token, and the index that the script reports."""
-
-    word: str
-    first: int
-    last: int
-    reported: int
-
-
-def _join(forms: Sequence[tuple[int, str]], pairs: Mapping[tuple[str, str], str]) -> tuple[list[_Joined], int]:
+def _join(entries: Sequence[Settled], pairs: Mapping[tuple[str, str], str]) -> tuple[list[_Joined], int]:
     """Join neighbours to double words, greedily from the left; also how many pairs were joined.
 
     Args:
-        forms: (position, normalised token), ascending; tokens that can neither join nor count may be left out.
+        entries: tokens with their normalised form, ascending; those that can neither join nor count may be left out.
     """
     joined: list[_Joined] = []
     joins = 0
-    taken = -1
-    for (position, form), following in zip_longest(forms, forms[1:]):
-        if position == taken:
+    taken = None
+    for entry, following in zip(entries, (*entries[1:], _NOBODY), strict=False):
+        if entry is taken:
             continue
-        word = pairs.get((form, following[1])) if following and following[0] == position + 1 else None
-        if word is None:
-            joined.append(_Joined(form, position, position, position))
-        else:
-            taken = position + 1
+        position, form, *_ = entry
+        if following[0] == position + 1 and (word := pairs.get((form, following[1]))) is not None:
+            taken = following
             joins += 1
-            joined.append(_Joined(word, position, taken, position))
+            joined.append((word, position, entry, following))
+        else:
+            joined.append((form, position, entry, entry))
     return joined, joins
 
 
@@ -274,12 +275,12 @@ def _without_seats(joined: Sequence[_Joined]) -> list[_Joined]:
     """
     kept: list[_Joined] = []
     dropped = 0
-    doubles = [entry.last for entry in joined if entry.last > entry.first]
-    for entry in joined:
-        if entry.word == "seat":
+    doubles = [last[0] for _, _, first, last in joined if last is not first]
+    for word, position, first, last in joined:
+        if word == "seat":
             dropped += 1
         else:
-            kept.append(entry._replace(reported=_back(entry.first, dropped, doubles)))
+            kept.append((word, _back(position, dropped, doubles), first, last))
     return kept
 
 
@@ -292,11 +293,11 @@ def _back(position: int, places: int, doubles: Sequence[int]) -> int:
     return position
 
 
-def _response_spans(response: str, sifted: Sifted | SiftedWords, entries: Sequence[_Joined]) -> list[Span]:
+def _response_spans(response: str, sifted: Sifted | SiftedWords, joined: Sequence[_Joined]) -> list[Span]:
     """Spans of joined words in the response itself; lower() makes one letter longer, "İ"."""
-    if not entries:
+    if not joined:
         return []
-    spans = sifted.spans([(entry.first, entry.last) for entry in entries])
+    spans = sifted.spans([(first, last) for _, _, first, last in joined])
     if "İ" not in response:
         return spans
     lengths = [len(letter.lower()) for letter in response]

@@ -10,9 +10,11 @@ from typing import NamedTuple, cast
 
 from evalkit.text.chunks import CACHE_LIMIT, Chunk, Cut, Span, is_word
 from evalkit.text.tagger import Answers
-from evalkit.text.tokens import Tokenizer, Words, chunk_starts
+from evalkit.text.tokens import ChunkStarts, Tokenizer, Words
 
 Form = str | Answers  # the normalised token, or that by the tag's first letter ("" where it is irrelevant)
+# A relevant token: its position among all tokens, its form, its chunk, and its span in that.
+Entry = tuple[int, Form, int, int, int]
 _LETTERS = (("J", "a"), ("V", "v"), ("R", "r"), ("", "n"))  # as wordnet_pos reads tags
 
 
@@ -34,23 +36,25 @@ class Forms(dict[str, Form | None]):
 
 
 class _Sieve(NamedTuple):
-    """What one way to cut a chunk leaves: how many tokens beyond the first, (place, form, span) of relevant ones."""
+    """One way to cut a chunk: how many tokens beyond the first, (place, form, low, high) of the relevant ones, all."""
 
     extra: int
-    kept: tuple[tuple[int, Form, Span], ...]
+    kept: tuple[tuple[int, Form, int, int], ...]
     texts: tuple[str, ...]
 
 
 class _Mark(NamedTuple):
-    """A chunk that needs a look. `last` is how it is cut at the end of a sentence, None where that is the same."""
+    """A chunk that needs a look: its sieve, and that at the end of a sentence, None where that is the same."""
 
+    extra: int
+    kept: tuple[tuple[int, Form, int, int], ...]
+    texts: tuple[str, ...]
     ends: bool | None
-    inner: _Sieve
     last: _Sieve | None
 
 
 _NOTHING = _Sieve(0, (), ())
-_UNSURE = _Mark(None, _NOTHING, None)  # cut in its surroundings only
+_UNSURE = _Mark(*_NOTHING, None, None)  # cut in its surroundings only
 
 
 class Marks(dict[str, _Mark | None]):
@@ -65,7 +69,7 @@ class Marks(dict[str, _Mark | None]):
             self.clear()
         if is_word(chunk):
             form = self.forms[chunk]
-            mark = None if form is None else _Mark(False, _Sieve(0, ((0, form, (0, len(chunk))),), (chunk,)), None)
+            mark = None if form is None else _Mark(0, ((0, form, 0, len(chunk)),), (chunk,), False, None)
         else:
             entry = self.reader.chunks[chunk]
             mark = _UNSURE if entry is None else self._mark(entry)
@@ -77,28 +81,24 @@ class Marks(dict[str, _Mark | None]):
         last = None if entry.breaks or entry.last is entry.inner else self._sieve(entry.last)
         if last is None and inner is _NOTHING:
             return None
-        return _Mark(entry.breaks, inner, last)
+        return _Mark(*inner, entry.breaks, last)
 
     def _sieve(self, cut: Cut) -> _Sieve:
         texts, spans = cut
-        if len(texts) == 1:
-            form = self.forms[texts[0]]
-            return _NOTHING if form is None else _Sieve(0, ((0, form, spans[0]),), texts)
-        forms = [self.forms[text] for text in texts]
-        kept = tuple((place, form, spans[place]) for place, form in enumerate(forms) if form is not None)
-        return _Sieve(len(texts) - 1, kept, texts)
+        forms = map(self.forms.__getitem__, texts)
+        kept = tuple([(place, form, *spans[place]) for place, form in enumerate(forms) if form is not None])
+        return _Sieve(len(texts) - 1, kept, texts) if kept or len(texts) > 1 else _NOTHING
 
 
 class Sifted:
-    """The relevant tokens of a text: `forms`, each with its position among all `count` tokens."""
+    """The relevant tokens of a text among all its `count` tokens."""
 
-    __slots__ = ("_parts", "_places", "_text", "_wide", "count", "forms")
+    __slots__ = ("_parts", "_text", "_wide", "count", "entries")
 
     def __init__(self, text: str, parts: Sequence[str]) -> None:
         self._text, self._parts = text, parts
         self.count = len(parts)
-        self.forms: list[tuple[int, Form]] = []
-        self._places: dict[int, tuple[int, Span]] = {}  # position -> index of its chunk, span in the chunk
+        self.entries: list[Entry] = []
         self._wide: list[tuple[int, tuple[str, ...]]] = []  # index of a chunk of several tokens, the tokens
 
     def texts(self) -> list[str]:
@@ -108,25 +108,10 @@ class Sifted:
             texts[index : index + 1] = tokens
         return texts
 
-    def spans(self, words: Iterable[tuple[int, int]]) -> list[Span]:
-        """Spans (start, end), of words given by the positions of their first and last token, ascending."""
-        parts, places = self._parts, self._places
-        if sum(map(len, parts)) + len(parts) - 1 != len(self._text):  # gaps wider than a blank
-            starts = chunk_starts(self._text, parts)
-            ends = [(places[first], places[last]) for first, last in words]
-            return [(starts[index] + low, starts[stop] + high) for (index, (low, _)), (stop, (_, high)) in ends]
-        spans = []
-        start = before = 0
-        for first, last in words:
-            index, (low, high) = places[first]
-            start += sum(map(len, parts[before:index])) + index - before
-            before = index
-            end = start + high
-            if last != first:
-                stop, (_, high) = places[last]
-                end = start + sum(map(len, parts[index:stop])) + stop - index + high
-            spans.append((start + low, end))
-        return spans
+    def spans(self, words: Iterable[tuple[Entry, Entry]]) -> list[Span]:
+        """Spans (start, end) of words given by their first and last token, ascending."""
+        starts = ChunkStarts(self._text, self._parts)
+        return [(starts[first[2]] + first[3], starts[last[2]] + last[4]) for first, last in words]
 
 
 class SiftedWords:
@@ -136,15 +121,15 @@ class SiftedWords:
         self._words = words
         self.count = len(words.texts)
         all_forms = map(forms.__getitem__, words.texts)
-        self.forms = [(position, form) for position, form in enumerate(all_forms) if form is not None]
+        self.entries: list[Entry] = [(at, form, at, 0, 0) for at, form in enumerate(all_forms) if form is not None]
 
     def texts(self) -> list[str]:
         """All tokens of the text."""
         return self._words.texts
 
-    def spans(self, words: Iterable[tuple[int, int]]) -> list[Span]:
-        """Spans of words given by the positions of their first and last token."""
-        ends = self._words.spans([position for word in words for position in word])
+    def spans(self, words: Iterable[tuple[Entry, Entry]]) -> list[Span]:
+        """Spans of words given by their first and last token."""
+        ends = self._words.spans([position for word in words for position, *_ in word])
         return [(start, end) for (start, _), (_, end) in zip(ends[::2], ends[1::2], strict=True)]
 
 
@@ -156,21 +141,19 @@ def sift(text: str, marks: Marks) -> Sifted | None:
         return None
     marked = list(map(marks.__getitem__, parts))
     sifted = Sifted(text, parts)
+    entries = sifted.entries
     stop = len(parts) - 1
     shift = 0  # tokens before the chunk, beyond one per chunk
     for index, mark in cast("Iterable[tuple[int, _Mark]]", compress(enumerate(marked), marked)):
-        if mark is _UNSURE:
-            return None
-        ends, sieve, last = mark
+        extra, kept, texts, ends, last = mark
         if last is not None and (index == stop or (ends is None and reader.breaks_behind(parts, index))):
-            sieve = last
-        extra, kept, texts = sieve
-        for place, form, span in kept:
-            position = index + shift + place
-            sifted.forms.append((position, form))
-            sifted._places[position] = (index, span)
+            extra, kept, texts = last
+        for place, form, low, high in kept:
+            entries.append((index + shift + place, form, index, low, high))
         if extra:
             sifted._wide.append((index, texts))
             shift += extra
+        elif mark is _UNSURE:
+            return None
     sifted.count += shift
     return sifted

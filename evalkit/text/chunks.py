@@ -13,7 +13,12 @@ CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memo
 
 # Characters whose treatment by Python's str.split, `re` and NLTK's `regex` is known to agree.
 ODD = re.compile(r"[^ \t\n\r\f\v!-~À-ÖØ-öø-ÿ\u2012-\u2015\u2018\u2019\u201c\u201d]")
-# A chunk that is cut differently in different surroundings: quotes (unless inside a word), leading or lone closers.
+OPENED_BEHIND_NO_BLANK = re.compile(
+    r"[\t\n\r\f\v]\""
+)  # NLTK takes such a quote for a closing one, but at a sentence's start
+# A chunk that is cut differently in different surroundings: quotes (unless inside a word), leading or lone closers. A
+# double quote that opens a word behind a blank, or closes one, is cut alike everywhere.
+_OUTER_QUOTE = re.compile(r"(?:^|(?<=^\())\"(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[,;:]?\"(?=\)?[,;:.?!]?$)")
 _CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-9])[’']|^[)\]}]|^[\])}>]+$")
 _PLAIN = re.compile(r"(\(?)([A-Za-z0-9]+(?:[-/][A-Za-z0-9]+)*)('[sS]?)?(\)?)([,;:.?!]?)")
 _PARTS = re.compile("[-/]")
@@ -64,7 +69,7 @@ class Chunks(dict[str, "Chunk | None"]):
             # NLTK sees no possessive before a full stop, and a bare apostrophe only before a blank
             if not contracted and not (clitic and sign == ".") and not (clitic == "'" and (closing or sign)):
                 return self._plain(chunk, (opening, word, clitic, closing), sign)
-        if _CONTEXTUAL.search(chunk) or ODD.search(chunk):
+        if _CONTEXTUAL.search(_OUTER_QUOTE.sub("", chunk)) or ODD.search(chunk):
             return None
         candidates = [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]
         if candidates not in ([], [len(chunk) - 1]):

@@ -23,13 +23,13 @@ from functools import cache, lru_cache
 from itertools import accumulate, chain
 from typing import Any, cast
 
-from evalkit.text.chunks import CACHE_LIMIT, ODD, Chunk, Chunks, Cut, Span, align
+from evalkit.text.chunks import CACHE_LIMIT, ODD, OPENED_BEHIND_NO_BLANK, Chunk, Chunks, Cut, Span, align
 from evalkit.text.data import PACKAGES, find_data, missing, use_named_folders
 from evalkit.text.lemmas import Lemmatizer
 from evalkit.text.tagger import Answers, PerceptronTagger
 
 _END = re.compile("[.?!]")
-_WIDE_GAP = re.compile(r"\s{2,}")
+_WIDE_GAP = re.compile(r"\s\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,10 @@ class Words:
         if self._spans is not None:
             return self._spans if positions is None else [self._spans[position] for position in positions]
         cuts = [cut.spans for cut in self._cuts]
-        starts = chunk_starts(self._text, self._parts)
+        starts = ChunkStarts(self._text, self._parts)
         if positions is None:
-            return [(start + low, start + high) for start, cut in zip(starts, cuts, strict=True) for low, high in cut]
+            placed = [(starts[chunk], cut) for chunk, cut in enumerate(cuts)]
+            return [(start + low, start + high) for start, cut in placed for low, high in cut]
         ends = list(accumulate(map(len, cuts)))  # how many tokens the chunks up to each hold
         spans = []
         for position in positions:
@@ -81,17 +82,28 @@ class Words:
         return spans
 
 
-def chunk_starts(text: str, parts: Sequence[str]) -> list[int]:
+class ChunkStarts:
     """Where each chunk of a text begins: one blank behind the one before, but for wider gaps."""
-    lengths = list(map(len, parts))
-    lead = len(text) - len(text.lstrip())
-    starts = [lead + end + blanks for blanks, end in enumerate(accumulate(lengths[:-1], initial=0))]
-    if lengths and len(text) > starts[-1] + lengths[-1]:
-        for gap in _WIDE_GAP.finditer(text, lead):
-            behind = bisect_right(starts, gap.start())
-            wider = gap.end() - gap.start() - 1
-            starts[behind:] = [start + wider for start in starts[behind:]]
-    return starts[: len(lengths)]
+
+    __slots__ = ("_behind", "_lengths", "_shifts")
+
+    def __init__(self, text: str, parts: Sequence[str]) -> None:
+        self._lengths = list(accumulate(map(len, parts), initial=0))  # of all chunks before each
+        self._behind: list[int] = []  # where a chunk would begin behind each wider gap, were all one blank wide
+        self._shifts = [0]  # how much wider the gaps before it are in all
+        if parts and self._lengths[-1] + len(parts) - 1 != len(text):
+            lead = len(text) - len(text.lstrip())
+            self._widen(0, lead)
+            for gap in _WIDE_GAP.finditer(text, lead):
+                self._widen(gap.start() + 1 - self._shifts[-1], gap.end() - gap.start() - 1)
+
+    def _widen(self, behind: int, wider: int) -> None:
+        self._behind.append(behind)
+        self._shifts.append(self._shifts[-1] + wider)
+
+    def __getitem__(self, chunk: int) -> int:
+        start = self._lengths[chunk] + chunk
+        return start + self._shifts[bisect_right(self._behind, start)] if self._behind else start
 
 
 class Tokenizer:
@@ -116,7 +128,9 @@ class Tokenizer:
     def split(self, text: str) -> list[str] | None:
         """The chunks of a text; None where NLTK may see other blanks than str.split does."""
         parts = text.split()
-        return parts if " ".join(parts) == text or ODD.search(text) is None else None
+        if " ".join(parts) == text:
+            return parts
+        return None if ODD.search(text) or ('"' in text and OPENED_BEHIND_NO_BLANK.search(text)) else parts
 
     def _lasts(self, parts: list[str], entries: list[Chunk]) -> set[int]:
         """Indices of the chunks that end a sentence."""
@@ -151,23 +165,24 @@ class Tokenizer:
 
         Such an end stands between two chunks that are cut alike everywhere, so nothing reaches over it.
         """
-        starts = chunk_starts(text, parts)
-        starts[0], stop = 0, len(parts) - 1  # the text's own margins belong to its first and last part
+        starts = ChunkStarts(text, parts)
+        stop = len(parts) - 1
         words = Words(text, [], [])
-        begin = 0
+        begin = start = 0  # the text's own margins belong to its first and last part
         for index, entry in enumerate(entries):
             if index < stop and not (entry is not None and entry.breaks is True and entries[index + 1] is not None):
                 continue
             end = starts[index] + len(parts[index]) if index < stop else len(text)
-            part, own, chunks = text[starts[begin] : end], entries[begin : index + 1], parts[begin : index + 1]
+            part, own, chunks = text[start:end], entries[begin : index + 1], parts[begin : index + 1]
             if None in own:
                 ended = _END.search("".join(chunks[:-1] if own[-1] else chunks)) is not None  # Punkt looks behind these
                 cut = self._by_sentences(part) if ended else self._sentence(part.rstrip())
-                _append(words, cut, starts[begin])
+                _append(words, cut, start)
             else:
                 whole = cast("list[Chunk]", own)
-                _append(words, Words.of_chunks(part, chunks, whole, self._lasts(chunks, whole)), starts[begin])
-            begin = index + 1
+                _append(words, Words.of_chunks(part, chunks, whole, self._lasts(chunks, whole)), start)
+            if index < stop:
+                begin, start = index + 1, starts[index + 1]
         return words
 
     def _by_sentences(self, text: str) -> Words:
