@@ -67,6 +67,13 @@ class _Uncut:
         return None
 
 
+class _Everything(frozenset):
+    """Words that nothing is known of: each may be among them."""
+
+    def __contains__(self, word: object) -> bool:
+        return True
+
+
 def read_as_then(monkeypatch) -> None:
     """Let the scorer read by the old rules."""
     monkeypatch.setattr("benchmarks.objects.mentions.read_words", read_words_then)
@@ -76,6 +83,7 @@ def read_as_then(monkeypatch) -> None:
 def lemmatise_as_then(monkeypatch) -> None:
     """Let the scorer take lemmas by the old rule."""
     monkeypatch.setattr("benchmarks.objects.mentions.lemma", lemma_then)
+    monkeypatch.setattr("benchmarks.objects.mentions.lemma_sources", lambda forms: _Everything())
     monkeypatch.setattr(
         "benchmarks.objects.mentions.lemmas", lambda word: {pos: lemma_then(word, pos) for pos in ENDINGS}
     )

@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedWords, sift
-from benchmarks.objects.singularise import singularise
+from benchmarks.objects.singularise import may_become, singularise
 from evalkit.errors import DataError, UsageError
 from evalkit.text.chunks import Span
-from evalkit.text.tokens import Words, answers_at, lemma, lemmas, read_words, tag, tokenizer, wordnet_pos
+from evalkit.text.tokens import Words, answers_at, lemma, lemma_sources, lemmas, read_words, tag, tokenizer, wordnet_pos
 
 Variant = Literal["pos_lemma", "singularize", "lemma_noun"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -160,7 +160,7 @@ class MentionFinder:
     def __init__(self, vocabulary: Vocabulary, variant: Variant = "pos_lemma") -> None:
         self.vocabulary = vocabulary
         self.variant = check_variant(variant)
-        self._forms = Forms(vocabulary.relevant, _FORMS[variant])
+        self._forms = Forms(vocabulary.relevant, _FORMS[variant], _SOURCES[variant])
         self._plain = variant == "singularize"
 
     @cached_property
@@ -242,6 +242,11 @@ _FORMS: Mapping[Variant, Callable[[str], Mapping[str, str]]] = {
     "pos_lemma": lambda word: lemmas(word),
     "singularize": lambda word: {"n": singularise(word)},
     "lemma_noun": lambda word: {"n": lemma(word, "n")},
+}
+_SOURCES: Mapping[Variant, Callable[[frozenset[str]], Callable[[str], bool]]] = {
+    "pos_lemma": lambda forms: lemma_sources(forms).__contains__,
+    "singularize": lambda forms: may_become(forms),
+    "lemma_noun": lambda forms: lemma_sources(forms).__contains__,
 }
 
 

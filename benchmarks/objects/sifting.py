@@ -5,6 +5,7 @@ per chunk, so that a text costs one look-up per chunk and a little work for each
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import compress
 from typing import NamedTuple, cast
 
@@ -19,20 +20,38 @@ _LETTERS = (("J", "a"), ("V", "v"), ("R", "r"), ("", "n"))  # as wordnet_pos rea
 
 
 class Forms(dict[str, Form | None]):
-    """Token -> its form if that is relevant, else None; forms by tag where the part of speech decides."""
+    """Token -> its form if that is relevant, else None; forms by tag where the part of speech decides.
 
-    def __init__(self, relevant: frozenset[str], forms: Callable[[str], Mapping[str, str]]) -> None:
+    Args:
+        forms: the normalised forms of a token by part of speech.
+        sources: from the relevant forms to a quick look whether a token can have one of them.
+    """
+
+    def __init__(
+        self,
+        relevant: frozenset[str],
+        forms: Callable[[str], Mapping[str, str]],
+        sources: Callable[[frozenset[str]], Callable[[str], bool]],
+    ) -> None:
         super().__init__()
-        self.relevant, self.forms = relevant, forms
+        self.relevant, self.forms, self._sources = relevant, forms, sources
+
+    @cached_property
+    def may_be_relevant(self) -> Callable[[str], bool]:
+        """Whether a token can have a relevant form."""
+        return self._sources(self.relevant)
 
     def __missing__(self, word: str) -> Form | None:
         if len(self) >= CACHE_LIMIT:
             self.clear()
+        self[word] = form = self._form(word) if self.may_be_relevant(word) else None
+        return form
+
+    def _form(self, word: str) -> Form | None:
         forms = {pos: form if form in self.relevant else "" for pos, form in self.forms(word).items()}
         distinct = set(forms.values())
         by_tag = tuple((letter, forms[pos]) for letter, pos in _LETTERS) if len(distinct) > 1 else None
-        self[word] = form = by_tag or distinct.pop() or None
-        return form
+        return by_tag or distinct.pop() or None
 
 
 class _Sieve(NamedTuple):

@@ -12,6 +12,7 @@ CHAIR puts every token through it, verbs and signs too, and its scores hold what
 """
 
 import re
+from collections.abc import Callable, Collection
 from functools import lru_cache
 
 _PREPOSITIONS = """about above across after among around at athwart before behind below beneath beside besides between
@@ -140,9 +141,29 @@ def singularise(word: str) -> str:
         return word[: -len(plural)] + IRREGULAR[plural]
     if lowered.startswith("oxen"):  # a rule without an end: "oxen-drawn" -> "ox-drawn"
         return word[:2] + word[4:]
-    folded = lowered.replace("ſ", "s").replace("ı", "i")  # as a pattern does that ignores case
+    folded = _fold(word)
     if folded.endswith(_ENDINGS):
         for pattern, ending, new in _RULES:
             if folded.endswith(ending) and (match := pattern.search(word)):
                 return word[: match.end(1)] + new
     return word
+
+
+def may_become(singulars: Collection[str]) -> Callable[[str], bool]:
+    """Whether the singular of a word can be one of these; quicker than to make it, and never wrong in saying no.
+
+    >>> may_dog = may_become(["dog"])
+    >>> may_dog("dogs"), may_dog("cats")
+    (True, False)
+    """
+    folded = {_fold(singular) for singular in singulars}
+    changes = {*IRREGULAR.items(), *((ending, new) for _, ending, new in RULES)}
+    sources = {word[: len(word) - len(new)] + old for old, new in changes for word in folded if word.endswith(new)}
+    sources |= folded | {f"oxen{word[2:]}" for word in folded if word.startswith("ox")}
+    return lambda word: _fold(word) in sources or "-" in word or word.endswith("'")
+
+
+def _fold(word: str) -> str:
+    """A word as a pattern reads it that ignores case."""
+    folded = word.lower()
+    return folded if folded.isascii() else folded.replace("ſ", "s").replace("ı", "i").replace("ς", "σ")

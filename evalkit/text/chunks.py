@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memory
 
+STOP = re.compile("[.?!]")  # what can end a sentence
 # Characters whose treatment by Python's str.split, `re` and NLTK's `regex` is known to agree.
 ODD = re.compile(r"[^ \t\n\r\f\v!-~À-ÖØ-öø-ÿ\u2012-\u2015\u2018\u2019\u201c\u201d]")
 OPENED_BEHIND_NO_BLANK = re.compile(
@@ -62,6 +63,8 @@ class Chunks(dict[str, "Chunk | None"]):
         return entry
 
     def _read(self, chunk: str) -> Chunk | None:
+        if chunk[-1] in ",.;:?!" and is_word(chunk[:-1]):  # as `_plain` below, for nearly all chunks that are no word
+            return self._signed(chunk, chunk[:-1], chunk[-1])
         plain = _PLAIN.fullmatch(chunk)
         if plain is not None:
             opening, word, clitic, closing, sign = plain.groups()
@@ -71,7 +74,7 @@ class Chunks(dict[str, "Chunk | None"]):
                 return self._plain(chunk, (opening, word, clitic, closing), sign)
         if _CONTEXTUAL.search(_OUTER_QUOTE.sub("", chunk)) or ODD.search(chunk):
             return None
-        candidates = [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]
+        candidates = self._candidates(chunk) if STOP.search(chunk) else []
         if candidates not in ([], [len(chunk) - 1]):
             return None
         texts = tuple(self.cut(f"x {chunk} x")[1:-1])
@@ -80,6 +83,18 @@ class Chunks(dict[str, "Chunk | None"]):
             texts = tuple(self.cut(f"x {chunk}")[1:])
             last = Cut(texts, tuple(align(texts, chunk)))
         return Chunk(self._always_breaks(chunk) if candidates else False, inner, last)
+
+    def _candidates(self, chunk: str) -> list[int]:
+        """Where Punkt looks for an end of a sentence in a chunk with another behind it."""
+        return [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]
+
+    def _signed(self, chunk: str, word: str, sign: str) -> Chunk:
+        """A word and a sign behind it: two tokens, but for a full stop inside a sentence."""
+        stop = len(word)
+        apart = Cut((word, sign), ((0, stop), (stop, stop + 1)))
+        if sign == ".":
+            return Chunk(self._always_breaks(chunk), Cut((chunk,), ((0, stop + 1),)), apart)
+        return Chunk(self._always_breaks(chunk) if sign in "?!" else False, apart, apart)
 
     def _plain(self, chunk: str, parts: Sequence[str | None], sign: str) -> Chunk:
         """A word with brackets, a possessive and a sign around it, each a token.

@@ -5,7 +5,7 @@ exception lists suffice. Rules: morphy(7WN), https://wordnet.princeton.edu/docum
 that WordNet knows, the shortest is taken, the first of equally short ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
@@ -76,3 +76,11 @@ class Lemmatizer:
         if not word.endswith(_ANY_ENDING) and word not in self._exceptional:
             return dict.fromkeys(FILES, word)
         return {pos: self.lemma(word, pos) for pos in FILES}
+
+    def sources(self, lemmas: Collection[str]) -> frozenset[str]:
+        """All words whose lemma, for any part of speech, can be one of these; more may be among them."""
+        changes = {change for endings in ENDINGS.values() for change in endings}
+        formed = {
+            lemma[: len(lemma) - len(new)] + old for old, new in changes for lemma in lemmas if lemma.endswith(new)
+        }
+        return self._exceptional.union(lemmas, formed)

@@ -11,7 +11,8 @@ two tags before are: `answers_at` bounds what these tags can add to any class an
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,18 @@ class PerceptronTagger:
         self.classes = sorted(classes, reverse=True)
         self.weights = weights
         self.tagdict = tagdict
+        self._tags = (*self.classes, *START)  # what can stand before
         self._column = {label: index for index, label in enumerate(self.classes)}
+        self._nothing: Row = np.zeros(len(self.classes))  # of features that the model does not know
         self._rows = {kind: _Rows(features, self._sum) for kind, features in _GROUPS.items()}
         self._weights = _FeatureRows(self._row)
-        self._answers: dict[Answers, tuple[str, ...]] = {}
-        self._margins: dict[tuple[str | None, str, int, Answers], Row] = {}
+        self._rivals = cache(partial(_rivals, self.classes))
+        self._questions: dict[Answers, _Question] = {}
+        self._gains: dict[tuple[str | None, str, int], Row] = {}
         self._lead: dict[tuple[str, int], Row] = {}
-        self._before: dict[str, Row] = {}  # tag -> what it and every tag before it add, shape (tags, classes)
+        self._before: dict[
+            str, Row
+        ] = {}  # tag -> what it and every tag before it add; "": these alone; (tags, classes)
         self._normal = _NormalForms()
 
     @classmethod
@@ -88,52 +94,55 @@ class PerceptronTagger:
             asked: position, and the answers to its question: pairs (first letter of the tag, answer), then one pair
                 ("", answer) for all other tags.
         """
-        answers = [self._by_words(words, position, question) for position, question in asked]
-        open_ = [index for index, answer in enumerate(answers) if answer is None]
-        tags = self.tag_at(words, [asked[index][0] for index in open_])
-        for index, tag in zip(open_, tags, strict=True):
-            answers[index] = _answer(asked[index][1], tag)
-        return [answer for answer in answers if answer is not None]
+        questions = [self._question(answers) for _, answers in asked]
+        answered = [self._by_words(words, at, question) for (at, _), question in zip(asked, questions, strict=True)]
+        if None in answered:
+            open_ = [index for index, answer in enumerate(answered) if answer is None]
+            tags = self.tag_at(words, [asked[index][0] for index in open_])
+            for index, tag in zip(open_, tags, strict=True):
+                answered[index] = questions[index][tag]
+        return cast("list[str]", answered)
 
-    def _by_words(self, words: Sequence[str], index: int, question: Answers) -> str | None:
+    def _question(self, answers: Answers) -> "_Question":
+        question = self._questions.get(answers)
+        if question is None:
+            question = self._questions[answers] = _Question(answers, self._rivals)
+        return question
+
+    def _by_words(self, words: Sequence[str], index: int, question: "_Question") -> str | None:
         """The answer that holds whatever stands before; None if the tags before may change it."""
-        if words[index] in self.tagdict:
-            return _answer(question, self.tagdict[words[index]])
-        here, scores = self._word_scores(words, index)
-        if scores is _NO_ROW:
-            return None
-        best = int(scores.argmax())
+        fixed = self.tagdict.get(words[index])
+        if fixed is not None:
+            return question[fixed]
         previous = self._fixed(words, index - 1) if self._is_fixed(words, index - 1) else None
-        margin = self._margins.get((previous, here, best, question))
-        if margin is None:
-            if len(self._margins) >= CACHE_LIMIT:
-                self._margins.clear()
-            margin = self._margin(previous, here, best, question)
-            self._margins[previous, here, best, question] = margin
-        return self._answers[question][best] if (scores + margin).max() < scores[best] - NEAR_TIE else None
+        if previous is not None and self._is_fixed(words, index - 2):
+            return question[self._predict(words, index, previous, self._fixed(words, index - 2))]
+        here, scores = self._word_scores(words, index)
+        best = int(scores.argmax())
+        rivals = scores + self._most(previous, here, best)
+        rivals += question.rivals[best]
+        return question[self.classes[best]] if rivals[rivals.argmax()] < scores[best] - NEAR_TIE else None
 
-    def _margin(self, previous: str | None, here: str, best: int, question: Answers) -> Row:
-        """The most that the tags before add to each class more than to `best`; -inf where the answer is the same."""
-        answers = self._answers.get(question)
-        if answers is None:
-            answers = self._answers[question] = tuple(_answer(question, label) for label in self.classes)
-        tags = (*self.classes, *START) if previous is None else (previous,)
-        gains = [self._leads(tag, best) for tag in tags] if previous is not None else [self._any_lead(best)]
-        for tag in tags:
-            feature = f"i-1 tag+i word {tag} {here}"
-            if feature in self.weights:
-                pair = self._weights[feature]
-                gains.append(self._leads(tag, best) + (pair - pair[best]))
-        if previous is not None:
-            gains = gains[-1:]
-        same = np.array([answer == answers[best] for answer in answers])
-        return np.where(same, -np.inf, np.max(gains, axis=0) if len(gains) > 1 else gains[0])
+    def _most(self, previous: str | None, here: str, best: int) -> Row:
+        """The most that the tags before a word can add to each class more than to `best`."""
+        most = self._gains.get((previous, here, best))
+        if most is None:
+            if len(self._gains) >= CACHE_LIMIT:
+                self._gains.clear()
+            most = self._any_lead(best) if previous is None else self._leads(previous, best)
+            for tag in self._tags if previous is None else (previous,):
+                if (feature := f"i-1 tag+i word {tag} {here}") in self.weights:
+                    pair = self._row(feature)
+                    with_pair = self._leads(tag, best) + (pair - pair[best])
+                    most = np.maximum(most, with_pair) if previous is None else with_pair
+            self._gains[previous, here, best] = most
+        return most
 
     def _any_lead(self, best: int) -> Row:
         """The most that any two tags before add to each class more than to `best`, without the word's own part."""
         lead = self._lead.get(("", best))
         if lead is None:
-            lead = np.max([self._leads(tag, best) for tag in (*self.classes, *START)], axis=0)
+            lead = np.max([self._leads(tag, best) for tag in self._tags], axis=0)
             self._lead["", best] = lead
         return lead
 
@@ -143,10 +152,24 @@ class PerceptronTagger:
         if lead is None:
             sums = self._before.get(previous)
             if sums is None:
-                rows = [self._sum(_tag_features(previous, before)) for before in (*self.classes, *START)]
-                sums = self._before[previous] = np.stack([np.broadcast_to(row, len(self.classes)) for row in rows])
+                sums = self._before[previous] = self._tag_sums(previous)
             lead = self._lead[previous, best] = (sums - sums[:, best : best + 1]).max(0)
         return lead
+
+    def _tag_sums(self, previous: str) -> Row:
+        """What a tag before and each tag before it add to every class, shape (tags, classes)."""
+        if "" not in self._before:
+            self._before[""] = self._table([f"i-2 tag {before}" for before in self._tags])
+        both = self._table([f"i tag+i-2 tag {previous} {before}" for before in self._tags])
+        return both + self._before[""] + self._table([f"i-1 tag {previous}"])
+
+    def _table(self, features: Sequence[str]) -> Row:
+        """The weights of some features, one row each; zeros for a feature that the model does not know."""
+        table = np.zeros((len(features), len(self.classes)))
+        for index, feature in enumerate(features):
+            for label, weight in self.weights.get(feature, {}).items():
+                table[index, self._column[label]] = weight
+        return table
 
     def _start(self, words: Sequence[str], position: int, done: int) -> int:
         """The last place at or before `position` from which tagging depends on nothing before it, at least `done`."""
@@ -177,10 +200,12 @@ class PerceptronTagger:
         rows = self._rows
         scores = scores + rows["tags"][previous, before]
         pair = rows["tag word"][previous, here]
-        if pair is not _NO_ROW:
+        if pair is not self._nothing:
             scores += pair
         best = int(scores.argmax())
-        if np.count_nonzero(scores > scores[best] - NEAR_TIE) > 1:
+        score = scores[best] - NEAR_TIE
+        scores[best] = -np.inf
+        if scores[scores.argmax()] > score:
             return self._exact(features_of(words[index], *self._context(words, index), previous, before))
         return self.classes[best]
 
@@ -188,6 +213,9 @@ class PerceptronTagger:
         """Normal forms of a word, of the two to its left, nearest first, and of the two to its right."""
         count = len(words)
         normal = self._normal
+        if 2 <= index < count - 2:
+            left2, left, here, right, right2 = words[index - 2 : index + 3]
+            return normal[here], normal[left], normal[left2], normal[right], normal[right2]
         return (
             normal[words[index]],
             normal[words[index - 1]] if index >= 1 else START[index - 1],
@@ -210,7 +238,7 @@ class PerceptronTagger:
         """Sum of the weights of some features, one entry per class."""
         known = [self._weights[feature] for feature in features if feature in self.weights]
         if not known:
-            return _NO_ROW
+            return self._nothing
         total = known[0]
         for row in known[1:]:
             total = total + row
@@ -232,11 +260,25 @@ class PerceptronTagger:
         return max(self.classes, key=lambda label: (scores[label], label))
 
 
-def _answer(question: Answers, tag: str) -> str:
-    return next(answer for letter, answer in question if tag.startswith(letter))
+def _rivals(classes: Sequence[str], answers: Answers) -> Row:
+    """For each class, 0 for the classes with another answer and -inf for those with the same; (classes, classes)."""
+    by_letter = dict(answers)
+    own = np.array([by_letter.get(label[:1], by_letter[""]) for label in classes])
+    return np.where(own[:, None] == own, -np.inf, 0.0)
 
 
-_NO_ROW: Row = np.zeros(1)  # adds nothing to any class
+class _Question(dict[str, str]):
+    """Tag -> answer, for one question; filled on demand. `rivals` is what `_rivals` says of its answers."""
+
+    def __init__(self, answers: Answers, rivals: Callable[[Answers], Row]) -> None:
+        super().__init__()
+        self.by_letter = dict(answers)
+        alike = {answer: str(place) for place, (_, answer) in enumerate(answers)}
+        self.rivals = rivals(tuple((letter, alike[answer]) for letter, answer in answers))
+
+    def __missing__(self, tag: str) -> str:
+        self[tag] = answer = self.by_letter.get(tag[:1], self.by_letter[""])
+        return answer
 
 
 class _FeatureRows(dict[str, Row]):

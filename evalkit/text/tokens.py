@@ -23,12 +23,11 @@ from functools import cache, lru_cache
 from itertools import accumulate, chain
 from typing import Any, cast
 
-from evalkit.text.chunks import CACHE_LIMIT, ODD, OPENED_BEHIND_NO_BLANK, Chunk, Chunks, Cut, Span, align
+from evalkit.text.chunks import CACHE_LIMIT, ODD, OPENED_BEHIND_NO_BLANK, STOP, Chunk, Chunks, Cut, Span, align
 from evalkit.text.data import PACKAGES, find_data, missing, use_named_folders
 from evalkit.text.lemmas import Lemmatizer
 from evalkit.text.tagger import Answers, PerceptronTagger
 
-_END = re.compile("[.?!]")
 _WIDE_GAP = re.compile(r"\s\s+")
 
 
@@ -175,7 +174,7 @@ class Tokenizer:
             end = starts[index] + len(parts[index]) if index < stop else len(text)
             part, own, chunks = text[start:end], entries[begin : index + 1], parts[begin : index + 1]
             if None in own:
-                ended = _END.search("".join(chunks[:-1] if own[-1] else chunks)) is not None  # Punkt looks behind these
+                ended = STOP.search("".join(chunks[:-1] if own[-1] else chunks)) is not None  # Punkt looks behind these
                 cut = self._by_sentences(part) if ended else self._sentence(part.rstrip())
                 _append(words, cut, start)
             else:
@@ -328,6 +327,11 @@ def lemma(word: str, pos: str = "n") -> str:
 def lemmas(word: str) -> dict[str, str]:
     """`lemma` for every part of speech, not remembered."""
     return _lemmatizer().lemmas(word)
+
+
+def lemma_sources(lemmas: Collection[str]) -> frozenset[str]:
+    """All words whose lemma can be one of these (see Lemmatizer.sources)."""
+    return _lemmatizer().sources(lemmas)
 
 
 _WORDNET_POS = {"J": "a", "V": "v", "N": "n", "R": "r"}

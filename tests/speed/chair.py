@@ -111,7 +111,7 @@ def forget() -> None:
     for rows in text._tagger()._rows.values():
         rows.clear()
     tagger = text._tagger()
-    for memory in (tagger._weights, tagger._margins, tagger._lead, tagger._before):
+    for memory in (tagger._weights, tagger._questions, tagger._gains, tagger._lead, tagger._before):
         memory.clear()
     text.lemma.cache_clear()
     singularise.singularise.cache_clear()

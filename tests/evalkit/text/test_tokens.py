@@ -23,6 +23,9 @@ TEXTS = [
     "1. A dog\n2. A cat\n\n3. nothing",
     'The sign reads "STOP." The bus waits.',
     '"No entrance." "Really?" he said. (It is.) Done.',
+    'He said "dog" and "the cat," then ("hot dog"); a "bus". Done: "no". "Yes',
+    'dogs\n"cat" and\t"dog" but "bird"\n("bus")',  # NLTK opens no quote behind a line break
+    '"dog""cat" "\'tis "-- "...so `"dog" ""dog" dog"" "(dog" (""dog "dog"x',
     "a cat’s toy and the cats’ toys; a dog's bone, dogs' bones.",
     "dogs'\nbones, dogs' bones, 'tis, 'twas, d'ye, gimme, wanna go, I wanna",
     "can't cannot won't it's gonna rock 'n' roll, more'n that",
@@ -34,7 +37,7 @@ TEXTS = [
     "inc.. well.. ok. . . . dots . more .",
     "A. B. C. met J. Bach in Highway 395. the end",
 ]
-SIGNS = """dog
+SIGNS = """dog "dog cat" cat," dog". ("a e.g."
 Cat e.g. u.s Mr 5 12.5 cannot wanna dog's n't 's ’ ' " `` '' . .. ... ! ? , ; : - -- – ( ) [ ] > & etc. a.
 'S / dogs' (dog é “ ” The he st."""
 PIECES = st.sampled_from(SIGNS.split() + [" "] * 5 + ["\n", "\n\n", "\t", "\xa0"])
@@ -156,6 +159,18 @@ def test_lemmas_are_those_of_nltk(word, pos):
     from nltk.stem import WordNetLemmatizer
 
     assert text.lemma(word, pos) == WordNetLemmatizer().lemmatize(word, pos)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.sampled_from(["us", "men", "women", "axes", "leaves", "buses", "better", "glasses", "oxen", "mice", "s"]),
+        st.text("abcdefghilmnorstuvwxyz'-", max_size=8),
+    )
+)
+def test_a_word_is_among_the_sources_of_its_lemmas(word):
+    for lemma in text.lemmas(word).values():
+        assert word in text.lemma_sources([lemma])
 
 
 @pytest.mark.parametrize(
