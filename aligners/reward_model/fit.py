@@ -285,8 +285,7 @@ def measure(
 ) -> Interval:
     """Share of comparisons whose preferred response earns strictly more, percent; images are resampled."""
     pairs = [ratings_of(row, facts, seed=seed, use="measured") for row in comparisons]
-    first = rewards_of(model, encoder, [pair[0] for pair in pairs])
-    second = rewards_of(model, encoder, [pair[1] for pair in pairs])
+    first, second = rewards_of(model, encoder, [rating for pair in pairs for rating in pair]).view(-1, 2).T
     choice = torch.tensor([row.preference for row in comparisons], dtype=torch.bool)
     right = torch.where(choice, second > first, first > second)
     rows = [{"right": float(value), "pairs": 1.0} for value in right.tolist()]

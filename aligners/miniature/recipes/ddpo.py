@@ -26,6 +26,7 @@ SETTINGS = dpo_settings(
     max_length=512,
     lora=False,
     log_steps=1,
+    workers=1,
 )
 
 
