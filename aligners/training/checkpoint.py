@@ -91,6 +91,14 @@ def cast_weights(model: Any, dtype: torch.dtype) -> Any:
     return model
 
 
+def note_dtype(folder: Path, dtype: torch.dtype) -> None:
+    """Let the configuration of a saved model, if one is there, name the type of its weights."""
+    path = folder / "config.json"
+    if path.is_file():
+        config = json_value(path.read_text(encoding="utf-8"))
+        replace_text(path, json.dumps({**config, "dtype": str(dtype).removeprefix("torch.")}, indent=2) + "\n")
+
+
 def merged(model: Any) -> Any:
     """The transformers model with a PEFT adapter folded into its weights; other models as they are."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

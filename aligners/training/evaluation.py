@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from aligners.training.processes.sharding import gathered, keep_part, reshard
+from aligners.training.processes.shared import computed_once
 from evalkit.errors import TrainingError
 from evalkit.files.atomic import replaced
 
@@ -108,8 +110,8 @@ class Watch:
         model.train(was_training)
         means = {f"{PREFIX}{name}": value / len(rows) for name, value in sums.items()}
         self._losses.append(means[f"{PREFIX}loss"])
-        if self._held_out.select == "best" and first and self._losses[-1] <= min(self._losses):
-            self._keep(unwrapped)
+        if self._held_out.select == "best" and computed_once(lambda: self._losses[-1] <= min(self._losses)):
+            self._keep(unwrapped, first)
         return means
 
     def reason_to_stop(self) -> str | None:
@@ -132,17 +134,23 @@ class Watch:
         if not self._path.is_file():
             raise TrainingError(f"{self._path}: the weights of the best step are gone; remove the folder and run again")
         kept = load_file(self._path)
+        reshard(unwrapped)
         with torch.no_grad():
             for name, parameter in unwrapped.named_parameters():
                 if parameter.requires_grad:
-                    parameter.copy_(kept[name])
+                    keep_part(parameter, kept[name])
 
-    def _keep(self, unwrapped: Any) -> None:
-        trained = {
-            name: parameter.detach().cpu().contiguous()
-            for name, parameter in unwrapped.named_parameters()
-            if parameter.requires_grad
-        }
+    def _keep(self, unwrapped: Any, write: bool) -> None:
+        """Write the trained parameters; what is sharded is gathered, one after another, by every process."""
+        reshard(unwrapped)
+        trained = {}
+        for name, parameter in unwrapped.named_parameters():
+            if parameter.requires_grad:
+                whole = gathered(parameter)
+                if write:
+                    trained[name] = whole.cpu().contiguous()
+        if not write:
+            return
         with replaced(self._path) as beside:
             save_file(trained, beside)
 

@@ -19,6 +19,7 @@ from aligners.training.checkpoint import (
     folded,
     identical_share,
     merged,
+    note_dtype,
     rename_for_vllm,
     weights_hash,
     write_card,
@@ -241,8 +242,11 @@ def save_policy(trainer: Any, policy: Policy, out: Path, card: Card) -> None:
             adapter is left in `out`.
     """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        folds = not card.adapter and hasattr(trainer.accelerator.unwrap_model(trainer.model), "merge_and_unload")
+        trainer.saved_dtype = None if folds else policy.dtype
         trainer.save_model(str(out))
         if trainer.args.should_save:
+            note_dtype(out, policy.dtype)
             if not card.adapter and (out / _ADAPTER_FILES[0]).is_file():
                 _fold_saved_adapter(policy, out)
             _finish(policy, out, card)

@@ -207,15 +207,24 @@ class OwnNames:
 
     The Trainer writes the names of the original release ("language_model.model..."), looks for the modules' names when
     it continues, finds none of them and goes on with the start model, silently (transformers 5.19).
+
+    saved_dtype  type of the weights of a finished run that are gathered from shards; None: as they are trained
     """
+
+    saved_dtype: torch.dtype | None = None
 
     def _save(self: Any, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         model = self.accelerator.unwrap_model(self.model)
         inside = output_dir is not None and Path(output_dir).is_relative_to(self.args.output_dir)
         if isinstance(model, PreTrainedModel) and inside:
             model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
-        else:
-            super()._save(output_dir, state_dict)  # type: ignore[misc]
+            return
+        if state_dict is not None and self.saved_dtype is not None:
+            state_dict = {
+                name: tensor.to(self.saved_dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in state_dict.items()
+            }
+        super()._save(output_dir, state_dict)  # type: ignore[misc]
 
     def _issue_warnings_after_load(self: Any, load_result: Any) -> None:
         known = set(getattr(self.model, "_tied_weights_keys", None) or ())

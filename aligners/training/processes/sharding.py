@@ -109,12 +109,18 @@ def _fill(sharded: nn.Module, whole: Mapping[str, Tensor], device: torch.device)
     for name, (shape, dtype) in stored.items():
         sent = whole[name].detach().to(device).contiguous() if whole else torch.empty(shape, dtype=dtype, device=device)
         distributed.broadcast(sent.reshape(-1).view(torch.uint8), src=0)
-        _keep_part(own[name], sent)
+        keep_part(own[name], sent)
         if whole:
             whole[name].data = torch.empty(0, dtype=dtype)  # whoever still holds the model holds nothing
 
 
-def _keep_part(part: Any, tensor: Tensor) -> None:
+def gathered(tensor: Any) -> Tensor:
+    """A whole tensor of which each process may hold a part; if so, every process must ask."""
+    whole: Tensor = tensor.detach()
+    return whole.full_tensor() if hasattr(whole, "full_tensor") else whole
+
+
+def keep_part(part: Any, tensor: Tensor) -> None:
     """Copy what is this process's of a whole tensor; all of it where it is not sharded (buffers)."""
     if not hasattr(part, "to_local"):
         part.copy_(tensor)
@@ -122,7 +128,7 @@ def _keep_part(part: Any, tensor: Tensor) -> None:
     from torch.distributed.tensor import distribute_tensor
 
     # every process holds the tensor already: nothing is sent again
-    own = distribute_tensor(tensor, part.device_mesh, part.placements, src_data_rank=None)
+    own = distribute_tensor(tensor.to(part.device), part.device_mesh, part.placements, src_data_rank=None)
     part.to_local().copy_(own.to_local())
 
 

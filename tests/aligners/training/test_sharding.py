@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from preference_data import make_pairs
+from preference_data import make_pairs, write_images
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
@@ -18,10 +19,12 @@ from aligners.preference.pairs import write_pairs
 from aligners.preference.reference_logps import _own_chunks
 from aligners.training.processes.sharding import constructed, skeleton_of
 from aligners.training.run_folder import last_complete_step, read_log
+from evalkit.engines.model.loading import load_checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 1, "lora": False, "lora_dropout": 0.0}
 ADAPTER = {"lora": True, "lora_rank": 1}
+BEST = {"select": "best", "held_out": 2, "eval_steps": 1, "batch_size": 2}
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 LINE = ("loss", "chosen_reward", "rejected_reward", "margin", "log_ratio")
 
@@ -39,7 +42,12 @@ def started(*words):
 def world(tmp_path_factory):
     """(checkpoint folder, file of pairs)"""
     folder = tmp_path_factory.mktemp("sharding")
-    write_pairs(folder / "images" / "pairs.jsonl", make_pairs(folder / "images", 12))
+    write_images(folder / "images", 6)
+    pairs = [replace(pair, image=f"{number % 6}.png") for number, pair in enumerate(make_pairs(folder / "images", 12))]
+    others = [replace(p, chosen=p.rejected, rejected=p.chosen) if p.image == "4.png" else p for p in pairs]
+    write_pairs(
+        folder / "images" / "pairs.jsonl", others
+    )  # what training learns is wrong there: the best step is early
     return save_tiny("llava", folder / "model"), folder / "images" / "pairs.jsonl"
 
 
@@ -65,7 +73,11 @@ def agree(sharded, whole, weights):
 
 @pytest.mark.parametrize(
     ("run", "changes", "weights"),
-    [("full", {}, "model.safetensors"), ("adapter", ADAPTER, "adapter_model.safetensors")],
+    [
+        ("full", {}, "model.safetensors"),
+        ("adapter", ADAPTER, "adapter_model.safetensors"),
+        ("best", BEST, "model.safetensors"),
+    ],
 )
 def test_a_sharded_run_is_that_of_one_process(run, changes, weights, runs, world, tmp_path):
     model, pairs = world
@@ -87,8 +99,22 @@ def test_only_the_first_process_ever_holds_the_whole_model(runs):
 
 def test_a_sharded_run_that_changes_no_weight_is_an_error_in_every_process(runs):
     for process in runs[1]:
-        assert list(process["errors"]) == ["unchanged"]
-        assert "3 steps changed no weight: the learning rate 1e-30" in process["errors"]["unchanged"]
+        assert list(process["errors"]) == ["unchanged", "unchanged in memory"]
+        for error in process["errors"].values():
+            assert "3 steps changed no weight: the learning rate 1e-30" in error
+
+
+def test_the_best_of_the_sharded_steps_was_not_the_last(runs):
+    losses = [line["held_out_loss"] for line in read_log(runs[0] / "best" / "training.jsonl")]
+    assert min(losses) < losses[-1]
+
+
+@pytest.mark.parametrize(("run", "weights"), [("half", "model"), ("half adapter", "adapter_model")])
+def test_weights_that_were_sharded_are_saved_in_the_type_that_was_asked_for(run, weights, runs):
+    assert {t.dtype for t in load_file(runs[0] / run / f"{weights}.safetensors").values()} == {torch.bfloat16}
+    assert load_checkpoint(runs[0] / run, device="cpu").model.dtype is (
+        torch.bfloat16 if run == "half" else torch.float32
+    )
 
 
 @pytest.mark.parametrize(
