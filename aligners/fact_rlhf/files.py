@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from aligners.preference.pairs import MARKER, refuse_several_images
 from aligners.reward_model.comparisons import Comparison
 from aligners.reward_model.facts import AnswerKind
 from aligners.rl.rollouts import RolloutPrompt
@@ -47,6 +48,7 @@ def _rows(path: Path, image_folder: Path, read: Callable[[Mapping[str, Json], in
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(f"{path}: row {number}: expected an object, got {row!r:.60}")
+        refuse_several_images(row, f"{path}: row {number}", ["\n".join(_asked(row))], what="row")
         try:
             rows_read.append(read(row, number, image_folder))
         except KeyError as error:
@@ -54,6 +56,13 @@ def _rows(path: Path, image_folder: Path, read: Callable[[Mapping[str, Json], in
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError(f"{path}: row {number}: {error}") from error
     return rows_read
+
+
+def _asked(row: Mapping[str, Json]) -> list[str]:
+    """What the user says."""
+    turns = row.get("conversations")
+    dicts = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    return [str(turn.get("value")) for turn in dicts if turn.get("from") == "human"]
 
 
 def _comparison(row: Mapping[str, Json], number: int, image_folder: Path) -> Comparison:
@@ -98,7 +107,7 @@ def _turns(row: Mapping[str, Json]) -> tuple[Turn, ...]:
     for turn in row["conversations"]:
         if turn["from"] not in ("human", "gpt"):
             raise ValueError(f"turns come from 'human' or 'gpt', got {turn['from']!r}")
-        text = _text(turn["value"]).replace("<image>", "").strip()
+        text = _text(turn["value"]).replace(MARKER, "").strip()
         turns.append(Turn("user" if turn["from"] == "human" else "assistant", text))
     return tuple(turns)
 

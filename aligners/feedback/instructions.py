@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aligners.preference.pairs import refuse_several_images
 from evalkit.errors import DataError
 from evalkit.files.json_values import json_value
 from evalkit.images import ImageFile
@@ -67,6 +68,7 @@ def _instruction(line: str, path: Path, number: int) -> Instruction:
         raise DataError(f"{path}:{number}: not JSON ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"{path}:{number}: expected an object with id, image, prompt")
+    refuse_several_images(row, f"{path}:{number}", what="prompt")
     identifier, image, prompt = row.get("id"), row.get("image"), row.get("prompt")
     identifier = str(identifier) if isinstance(identifier, int) else identifier
     if not isinstance(identifier, str) or not isinstance(prompt, str) or not prompt.strip():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aligners.preference.exchange import form_of, pair_from
-from aligners.preference.pairs import Pair, read_pairs, without_thoughts
+from aligners.preference.pairs import IMAGE_COLUMNS, MARKER, Pair, read_pairs, refuse_several_images, without_thoughts
 from aligners.preference.published import is_povid, is_vlfeedback, povid_texts, vlfeedback_texts
 from aligners.preference.saved_folders import is_saved_folder, saved_rows
 from evalkit.annotation.exports import pairs as pairs_of
@@ -29,7 +29,6 @@ from evalkit.files.rows import Row, parse_json, read_rows
 
 _TEXTS = ("question", "chosen", "rejected")
 _META = ("ds_name", "origin_dataset", "origin_split", "idx")
-IMAGE_COLUMNS = ("image", "images", "image_path", "image_file", "img_path")
 
 
 def read_preferences(source: Path | str, image_folder: Path, omissions: int = 0) -> list[Pair]:
@@ -78,6 +77,7 @@ def _read(source: Path | str, path: Path, image_folder: Path, omissions: int) ->
 
 def _pairs_of(row: Row, number: int, image_folder: Path, relative_to: Path) -> list[Pair]:
     """The pairs of a row in any form; several for rated completions."""
+    refuse_several_images(row.fields, row.where, _asked(row.fields))
     if is_vlfeedback(row.fields):
         image = _image(row, image_folder, relative_to)
         rated = vlfeedback_texts(row)
@@ -173,6 +173,28 @@ def _texts(row: Row) -> dict[str, str]:
     return {name: fields[name] for name in _TEXTS}
 
 
+def _asked(fields: Mapping[str, Any]) -> list[str]:
+    """What a user asks in each column of a row that holds it, with "<image>" where a message shows one."""
+    asked = [fields[name] for name in ("question", "prompt") if isinstance(fields.get(name), str)]
+    for name in ("prompt", "messages", "conversations"):
+        turns = fields[name] if isinstance(fields.get(name), list) else []
+        said = [_shown(turn) for turn in turns if isinstance(turn, dict) and _speaker(turn) in ("user", "human")]
+        asked.append("\n".join(said))
+    return asked
+
+
+def _speaker(turn: Mapping[str, Any]) -> Any:
+    return turn.get("role", turn.get("from"))
+
+
+def _shown(turn: Mapping[str, Any]) -> str:
+    """The text of a message, with "<image>" in the place of its images."""
+    content = turn.get("content", turn.get("value"))
+    parts = content if isinstance(content, list) else [{"text": content}]
+    blocks = [part for part in parts if isinstance(part, dict)]
+    return "\n".join(MARKER if block.get("type") == "image" else str(block.get("text") or "") for block in blocks)
+
+
 def _spoken(value: Any) -> Any:
     """The text of chat messages, as TRL keeps prompts and responses; anything else as it is."""
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
@@ -187,7 +209,7 @@ def _spoken(value: Any) -> Any:
 
 def _without_marker(question: str) -> str:
     """LLaVA's data writes "<image>\\n" before or after a question; the chat template places the image itself."""
-    return question.replace("<image>", "").strip()
+    return question.replace(MARKER, "").strip()
 
 
 def _id(row: Row, texts: Mapping[str, str]) -> str:
@@ -206,15 +228,13 @@ def _image(row: Row, image_folder: Path, relative_to: Path) -> str | None:
     """The image of a row as a path: an embedded one is written out first; None where the row has none.
 
     Raises:
-        DataError: if the row names several, or something that is no image and no path.
+        DataError: if the row names something that is no image and no path.
     """
     name = next((name for name in IMAGE_COLUMNS if row.fields.get(name) is not None), None)
     if name is None:
         return None
     where, value = f"{row.where}: column {name}", row.fields[name]
     if isinstance(value, list | tuple):
-        if len(value) > 1:
-            raise DataError(f"{where} holds {len(value)} images; a pair has one")
         value = value[0] if value else None
     if isinstance(value, dict) and not (value.get("bytes") or value.get("path") or value.get("url")):
         if all(part is None for part in value.values()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from aligners.preference.builders import conversations
-from aligners.preference.pairs import Pair, write_pairs
+from aligners.preference.pairs import MARKER, Pair, refuse_several_images, write_pairs
 from evalkit.errors import DataError, UsageError
 from evalkit.files.atomic import replace_text
 from evalkit.files.json_values import json_value
@@ -23,7 +23,6 @@ from evalkit.schema import Json
 
 Form = Literal["trl", "llama-factory", "ms-swift"]
 FORMS: tuple[str, ...] = get_args(Form)
-MARKER = "<image>"
 DATASET_INFO = "dataset_info.json"
 
 
@@ -91,8 +90,7 @@ def pair_from(row: Mapping[str, Json], where: str, number: int) -> Pair | None:
     images = row.get("images") or ([row["image"]] if row.get("image") else [])
     if isinstance(images, str):
         images = [images]
-    if len(images) > 1:
-        raise DataError(f"{where}: {len(images)} images; a pair is about one image or none")
+    refuse_several_images({"images": images}, where)
     image = images[0] if images else None
     if isinstance(image, Mapping):
         image = image.get("path")

@@ -8,6 +8,7 @@ of one prompt with a score gap (`enumerate_pairs`), drop those with unjudged cla
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from evalkit.images import ImageFile
 from evalkit.schema import Json
 from evalkit.text.thoughts import REMOVED, STANDARD
 
+IMAGE_COLUMNS = ("image", "images", "image_path", "image_file", "img_path")
+MARKER = "<image>"  # where an image stands in the texts of other trainers' files
+_NUMBERED = re.compile(r"image_?[0-9]+")
 UNOPENED = "image does not open (training stops there, or leaves it out with --set bad_images=skip)"
 
 
@@ -89,6 +93,27 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
     return count
 
 
+def refuse_several_images(
+    fields: Mapping[str, Json], where: str, questions: Iterable[str] = (), *, what: str = "pair"
+) -> None:
+    """Refuse a row about several images: by a list, by two columns of images, or by what its question shows.
+
+    Args:
+        fields: of the row, as it stands in its file.
+        where: file and row.
+        questions: the question in each form that the row has it in, where "<image>" stands for each image.
+        what: the row is, for the message.
+    Raises:
+        DataError: if it is; a pair that lost an image would be about another picture than its responses.
+    """
+    lists = [value for name in IMAGE_COLUMNS if isinstance(value := fields.get(name), list)]
+    numbered = [name for name, value in fields.items() if _NUMBERED.fullmatch(name) and value is not None]
+    columns = len(numbered) + (fields.get("image") is not None) if numbered else 0
+    count = max([*map(len, lists), columns, *(question.count(MARKER) for question in questions)])
+    if count > 1:
+        raise DataError(f"{where}: {count} images; a {what} has one or none")
+
+
 def read_pairs(path: Path) -> Iterator[Pair]:
     """Pairs of a file, in order; their relative image paths begin at its folder.
 
@@ -107,6 +132,7 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
 
 def _pair(line: Row, folder: Path) -> Pair:
+    refuse_several_images(line.fields, line.where)
     row = dict(line.fields)
     if isinstance(row.get("image"), list) and len(row["image"]) == 1:
         row["image"] = row["image"][0]

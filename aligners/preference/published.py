@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from aligners.preference.pairs import MARKER
 from evalkit.errors import DataError
 from evalkit.files.rows import Row
-
-MARKER = "<image>"
 
 
 def is_povid(fields: Mapping[str, Any]) -> bool:
