@@ -27,8 +27,8 @@ from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
-from evalkit.engines.model.prefixes.check import sharing_problem
-from evalkit.engines.model.prefixes.decoding import decode
+from evalkit.engines.model.prefixes.check import quickest_step, sharing_problem
+from evalkit.engines.model.prefixes.decoding import Advance, decode
 from evalkit.engines.model.prefixes.prefill import read_whole, repeat
 from evalkit.engines.model.prefixes.ready import Ready, prepared
 from evalkit.engines.model.prefixes.sharing import Rows, Sharing
@@ -119,6 +119,7 @@ class TransformersEngine:
         self._stopping = False
         self._causal = False
         self._problem: tuple[str | None] | None = None
+        self._advance: Advance | None = None
         self.prompt_tokens = PromptTokens()
 
     @property
@@ -165,6 +166,13 @@ class TransformersEngine:
         if self._problem is None:
             self._problem = (sharing_problem(self.model, self.encoder),)
         return f"off: {self._problem[0]}" if self._problem[0] is not None else None
+
+    @property
+    def _step(self) -> Advance:
+        """What decodes one more token; chosen when it is first asked for."""
+        if self._advance is None:
+            self._advance = quickest_step(self.model, self.encoder)
+        return self._advance
 
     # --- generate -----------------------------------------------------------------------------------------------------
 
@@ -238,6 +246,7 @@ class TransformersEngine:
         if isinstance(encoded, Encoded) and (_needs_generate(sampling) or self._whole_because is not None):
             return self._decode_whole(encoded, len(jobs), seeds, sampling)
         chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds)
+        step = self._step
         with inference(self.model) as model:
             if isinstance(encoded, Rows):
                 started = encoded.reader.read(model, encoded, 1)
@@ -245,7 +254,7 @@ class TransformersEngine:
                 started = read_whole(model, encoded)
                 self.prompt_tokens.add(sum(encoded.lengths), 0)
             started = repeat(started, len(jobs) // started.mask.shape[0])
-            return decode(model, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
+            return decode(step, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
 
     def _decode_whole(
         self, encoded: Encoded, rows: int, seeds: Sequence[int], sampling: Sampling, before: Sequence[Any] = ()
@@ -366,7 +375,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Drop the model and free its memory."""
-        self._checkpoint = None
+        self._checkpoint = self._advance = None
         free_memory()
 
 

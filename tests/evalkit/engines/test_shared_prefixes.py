@@ -1,6 +1,8 @@
 """Prompts about the same images, read together or one by one: the same responses, probabilities, failures and order."""
 
+import gc
 import logging
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -273,3 +275,58 @@ def test_check_leaves_a_model_in_training_as_it_was() -> None:
     engine = TransformersEngine.from_live(model, processor, name="policy")
     assert engine.describe()["shared_prefixes"] == "on"
     assert model.training
+
+
+def forwards_of(model: Any) -> list[int]:
+    """Tokens of a row in each call of the whole model, as calls are made."""
+    widths: list[int] = []
+    model.register_forward_hook(
+        lambda module, args, keywords, output: widths.append(keywords["input_ids"].shape[1]), with_kwargs=True
+    )
+    return widths
+
+
+def test_tokens_after_the_prompt_go_through_the_text_model_alone(llava: TransformersEngine, folder: Path) -> None:
+    prompt = Prompt("a", QUESTIONS[0], (ImageFile(folder, "a.png"),))
+    expected = next(iter(llava.generate([prompt], GREEDY)))
+    widths = forwards_of(llava.model)
+    assert next(iter(llava.generate([prompt], GREEDY))) == expected
+    assert len(widths) == 1, "the prompt alone"
+    assert widths[0] > 1
+
+
+@pytest.mark.parametrize("changed", ["logits", "padding"])
+def test_model_that_does_more_than_its_text_model_decodes_by_itself(
+    changed: str, folder: Path, prompts: list[Prompt]
+) -> None:
+    engine, model = build("llava"), build("llava").model
+    model.load_state_dict(engine.model.state_dict())
+    original = type(model).forward
+
+    def forward(self: Any, *args: Any, **keywords: Any) -> Any:
+        out = original(self, *args, **keywords)
+        mask = keywords.get("attention_mask")
+        if changed == "logits" or (mask is not None and not mask.all()):
+            out.logits = out.logits.roll(1, -1)
+        return out
+
+    class Louder(type(model)):  # type: ignore[misc]
+        pass
+
+    Louder.forward = forward
+    model.__class__ = Louder
+    engine._checkpoint = replace(engine._checkpoint, model=model)
+    widths = forwards_of(model)
+    list(engine.generate([prompts[-1]], GREEDY))
+    widths.clear()
+    (response,) = engine.generate([prompts[-1]], GREEDY)
+    assert widths[1:] == [1] * (response.tokens - (response.finish == "length"))
+
+
+def test_closed_engine_holds_no_model(folder: Path) -> None:
+    engine = build("llava")
+    list(engine.generate([Prompt("a", QUESTIONS[0], (ImageFile(folder, "a.png"),))], GREEDY))
+    held = [weakref.ref(part) for part in (engine.model, engine.model.get_decoder())]
+    engine.close()
+    gc.collect()
+    assert [part() for part in held] == [None, None]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from evalkit.engines.model.batching import is_out_of_memory
 from evalkit.engines.model.encoding import PromptEncoder
-from evalkit.engines.model.prefixes.decoding import Started, advance
+from evalkit.engines.model.prefixes.decoding import Advance, Started, by_model, by_text_model, masks_of
 from evalkit.engines.model.prefixes.fronts import ids_like, read_front
 from evalkit.engines.model.prefixes.prefill import read_prefixes, read_tails, read_whole
 from evalkit.engines.model.prefixes.sharing import common_length
@@ -48,8 +48,8 @@ def sharing_problem(model: Any, encoder: PromptEncoder) -> str | None:
         encoded = encoder.encode(prompts, images, [answer] * len(prompts), padding_side="right")
         whole = torch.stack(list(answer_logits(model, encoded)))
         with inference(model):
-            parts = _forced(model, _in_parts(model, encoder, prompts, images), answer)
-            again = _forced(model, read_whole(model, encoder.encode(prompts[:2], images[:2])), answer)
+            parts = _forced(by_model(model), _in_parts(model, encoder, prompts, images), answer)
+            again = _forced(by_model(model), read_whole(model, encoder.encode(prompts[:2], images[:2])), answer)
     except REFUSALS as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     except RuntimeError as error:
@@ -62,6 +62,29 @@ def sharing_problem(model: Any, encoder: PromptEncoder) -> str | None:
         if not difference <= allowed:
             return f"logits of a prompt read {name} differ by {difference:.1g} standard deviations"
     return None
+
+
+def quickest_step(model: Any, encoder: PromptEncoder) -> Advance:
+    """The text model alone where it makes the model's logits bit by bit, with padding and without; else the model."""
+    plain, direct = by_model(model), by_text_model(model)
+    if direct is None:
+        return plain
+    answer = encoder.continuation_ids(ANSWER)[:STEPS]
+    try:
+        for texts in (("Is it a dog?", "Is there a red car to the left of it?"), ("What is it?",)):
+            prompts = [Prompt(text, text, (ImageFile(Path(), "1"),)) for text in texts]
+            encoded = encoder.encode(prompts, [[_noise(1)] for _ in texts])
+            with inference(model):
+                alike = [_forced(advance, read_whole(model, encoded), answer) for advance in (plain, direct)]
+            if not torch.equal(*alike):
+                return plain
+    except REFUSALS:
+        return plain
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return plain
+    return direct
 
 
 def _in_parts(
@@ -85,14 +108,12 @@ def _unknown_inputs(encoder: PromptEncoder, prompt: Prompt, images: Sequence[Ima
     return sorted(set(per_token(encoder.encode([prompt], [images]).inputs)) - KNOWN)
 
 
-def _forced(model: Any, started: Started, answer: Sequence[int]) -> Tensor:
+def _forced(advance: Advance, started: Started, answer: Sequence[int]) -> Tensor:
     """Logits (rows, len(answer) + 1, V), float32, with the same tokens written after each prompt."""
-    rows, width = started.mask.shape
-    mask = torch.nn.functional.pad(started.mask, (0, len(answer)), value=1)
-    logits = [started.logits[:, -1]]
+    masks, logits = masks_of(started, len(answer)), [started.logits[:, -1]]
     for step, token in enumerate(answer):
-        column = torch.full((rows, 1), token, dtype=torch.long, device=mask.device)
-        logits.append(advance(model, started, column, mask[:, : width + step + 1], step)[:, -1])
+        column = torch.full((len(started.mask), 1), token, dtype=torch.long, device=started.mask.device)
+        logits.append(advance(started, column, masks(step), step)[:, -1])
     return torch.stack(logits, 1).float()
 
 
