@@ -1,4 +1,4 @@
-"""The benchmark for GPUs, in small on a CPU: every row, a shortage of memory; and what `make speed` leaves out."""
+"""Benchmarks of speed in small: those for GPUs on a CPU, RLAIF in stages; and what `make speed` leaves out."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from aligners.rlaif import STAGES
 from evalkit.engines.transformers import TransformersEngine
 from tests.speed import __main__ as speed
-from tests.speed import gpu, gpu_training
+from tests.speed import gpu, gpu_training, rlaif
 
 
 @pytest.fixture
@@ -87,6 +88,30 @@ def test_benchmark_of_training_is_left_out_without_a_gpu(capsys: pytest.CaptureF
         gpu_training.main([])
     assert left.value.code == speed.LEFT_OUT
     assert "no CUDA device" in capsys.readouterr().out
+
+
+def test_rlaif_in_stages_asks_and_encodes_what_one_command_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = rlaif.Case(images=2, candidates=3, new_tokens=4, questions=20, model={})
+    rlaif.write(tmp_path, case)
+
+    def measured(side: str) -> rlaif.Facts:
+        stages = STAGES if side == "stages" else ("all",)
+        return rlaif.added([rlaif.measure(side, stage, tmp_path, case) | {"imports": 0.0} for stage in stages])
+
+    whole, one, stages = sides = [measured(side) for side in rlaif.SIDES]
+    bound = rlaif.least(tmp_path / "one command", case)
+    questions = one["prompts"]["judging"]
+    assert questions > 10
+    for facts in sides:
+        assert facts["prompts"] == {"sampling": 6, "judging": questions}
+    assert one["images"] == stages["images"]
+    assert (one["images"]["sampling"], one["images"]["judging"]) == (bound["sampling"], bound["judging"]) == (2, 2)
+    assert whole["images"]["judging"] == questions
+    assert rlaif.same_rows(stages, one) == f"6/6 candidates identical, {questions}/{questions} judgements within 1e-5"
+    rlaif.show(dict(zip(rlaif.SIDES, sides, strict=True)), bound, case)
+    assert "ratio to one command" in capsys.readouterr().out
 
 
 def test_what_is_left_out_is_said_and_the_rest_is_written(

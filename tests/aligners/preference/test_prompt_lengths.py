@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from tiny_models import build_tiny
 
 from aligners.ddpo import dpo_settings
-from aligners.preference import dpo
 from aligners.preference.dpo import usable_pairs
 from aligners.preference.encoding import PairEncoder, PromptLengths
 from aligners.preference.pairs import Pair
@@ -87,8 +87,8 @@ def test_a_process_that_is_not_the_first_opens_no_image(tmp_path: Path, monkeypa
         box[0] = ([None] * 11 + ["image does not open"], None)  # what the first process has found
 
     for name, value in (("is_initialized", True), ("get_world_size", 2), ("get_rank", 1)):
-        monkeypatch.setattr(dpo.distributed, name, lambda value=value: value)
-    monkeypatch.setattr(dpo.distributed, "broadcast_object_list", broadcast)
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
     encoder = PairEncoder(PromptEncoder(build_tiny("llava")[1]), end_id=0)
     kept, counts = usable_pairs(many_pairs(tmp_path), encoder, dpo_settings("dpo"))
     assert [pair.id for pair in kept] == [str(number) for number in range(11)]

@@ -1,10 +1,12 @@
 """Settings of how the start is loaded: attention, image sizes, a quantised base; each does it or is refused."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_models import build_tiny, save_tiny
+from tiny_models import build_tiny, save_tiny, tiny_tokenizer, torchvision_problem
+from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from aligners.ddpo import dpo_settings
@@ -70,6 +72,18 @@ def test_larger_images_are_scaled_down_where_a_model_takes_any_size():
 def test_a_fixed_image_size_has_no_limit_to_set(tiny):
     with pytest.raises(UsageError, match="max_pixels: CLIPImageProcessor"):
         load_policy(tiny, ModelSettings(max_pixels=1000))
+
+
+@pytest.mark.skipif(torchvision_problem() is None, reason="torchvision is usable here")
+def test_a_family_whose_processor_needs_torchvision_is_refused_without_it(tmp_path):
+    """So Qwen2.5-VL is not among what was run; where torchvision is, the tests of the RL stage take it along."""
+    tokenizer = tiny_tokenizer("<|image_pad|>")
+    Qwen2_5_VLConfig(image_token_id=tokenizer.image_token_id).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    kinds = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(kinds))
+    with pytest.raises(EngineError, match=r"needs torchvision: pip install 'hallu-evalkit\[vlm\]'"):
+        load_policy(tmp_path, ModelSettings())
 
 
 def test_a_quantised_base_needs_bitsandbytes_and_an_adapter(tiny, monkeypatch):
