@@ -270,12 +270,20 @@ def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 def qwen2_5_vl() -> tuple[Any, Any]:
     """Qwen2.5-VL: window-attention tower, three-dimensional rotary positions."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+    from transformers import Qwen2_5_VLProcessor
 
     tokenizer = tiny_tokenizer("<|image_pad|>", **QWEN_TOKENS)
+    processor = _qwen(14, tokenizer, Qwen2_5_VLProcessor)
+    return qwen2_5_vl_model(tokenizer), processor
+
+
+def qwen2_5_vl_model(tokenizer: PreTrainedTokenizerFast, *, tied: bool = False) -> Any:
+    """The model alone, which needs no torchvision; Qwen2.5-VL-3B ties its head to its embeddings, 7B does not."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
     config = Qwen2_5_VLConfig(
-        text_config={**TEXT, **_ids(tokenizer), "rope_parameters": rope},
+        text_config={**TEXT, **_ids(tokenizer), "rope_parameters": rope, "tie_word_embeddings": tied},
         vision_config={
             "depth": 2,
             "hidden_size": 32,
@@ -288,9 +296,9 @@ def qwen2_5_vl() -> tuple[Any, Any]:
             "out_hidden_size": TEXT["hidden_size"],
         },
         **_qwen_ids(tokenizer),
+        tie_word_embeddings=tied,
     )
-    processor = _qwen(14, tokenizer, Qwen2_5_VLProcessor)
-    return Qwen2_5_VLForConditionalGeneration(config), processor
+    return Qwen2_5_VLForConditionalGeneration(config)
 
 
 def qwen3_vl() -> tuple[Any, Any]:

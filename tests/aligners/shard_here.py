@@ -14,9 +14,11 @@ import torch
 from shard_on_cpus import shard_on_cpus
 
 from aligners.ddpo import align_ddpo, dpo_settings, train_dpo
+from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import read_pairs
 from aligners.training import policy
 from aligners.training.processes import sharding
+from aligners.training.settings import TrainingSettings
 from evalkit.errors import TrainingError
 
 START, PAIRS, OUT = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -73,4 +75,7 @@ for name, changes in RUNS.items():
             align_ddpo(START, PAIRS, OUT / name, "ddpo-paper", SETTINGS | changes)
     except TrainingError as error:
         errors[name] = str(error)
+supervised_start(
+    START, PAIRS.with_name("answers.json"), OUT / "supervised", TrainingSettings(**SETTINGS), image_folder=PAIRS.parent
+)
 (OUT / f"process-{os.environ['RANK']}.json").write_text(json.dumps({"held": held, "errors": errors}))

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.ddpo import align_ddpo
+from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import write_pairs
 from aligners.preference.reference_logps import _own_chunks
 from aligners.training.processes.sharding import constructed, skeleton_of
 from aligners.training.run_folder import last_complete_step, read_log
+from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.loading import load_checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -33,7 +35,8 @@ def started(*words):
     """A script of the tests in two processes."""
     sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
     wrapping = {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
-    environment = os.environ | sharding | wrapping | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(map(str, (TESTS.parents[1], TESTS.parent)))
+    environment = os.environ | sharding | wrapping | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *TORCHRUN, *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
@@ -48,6 +51,9 @@ def world(tmp_path_factory):
     write_pairs(
         folder / "images" / "pairs.jsonl", others
     )  # what training learns is wrong there: the best step is early
+    asked = [[{"from": "human", "value": p.prompt}, {"from": "gpt", "value": p.chosen}] for p in pairs]
+    answers = [{"image": p.image, "conversations": turns} for p, turns in zip(pairs, asked, strict=True)]
+    (folder / "images" / "answers.json").write_text(json.dumps(answers))
     return save_tiny("llava", folder / "model"), folder / "images" / "pairs.jsonl"
 
 
@@ -60,11 +66,11 @@ def runs(world, tmp_path_factory):
     return out, [json.loads((out / f"process-{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def agree(sharded, whole, weights):
+def agree(sharded, whole, weights, numbers=LINE):
     """Lines of the log and saved weights are those of one process that held the whole model."""
     lines = [read_log(folder / "training.jsonl") for folder in (sharded, whole)]
     assert len(lines[0]) == len(lines[1]) > 1
-    for name in LINE:
+    for name in numbers:
         assert [line[name] for line in lines[0]] == pytest.approx([line[name] for line in lines[1]], abs=1e-5), name
     first, second = (load_file(folder / weights) for folder in (sharded, whole))
     assert set(first) == set(second)
@@ -85,6 +91,13 @@ def test_a_sharded_run_is_that_of_one_process(run, changes, weights, runs, world
     agree(runs[0] / run, tmp_path, weights)
     cards = [json.loads((folder / "card.json").read_text()) for folder in (runs[0] / run, tmp_path)]
     assert cards[0]["parent_hash"] == cards[1]["parent_hash"]
+
+
+def test_a_sharded_supervised_start_is_that_of_one_process(runs, world, tmp_path):
+    model, pairs = world
+    settings = TrainingSettings(**SETTINGS)
+    supervised_start(model, pairs.with_name("answers.json"), tmp_path, settings, image_folder=pairs.parent)
+    agree(runs[0] / "supervised", tmp_path, "model.safetensors", ("loss",))
 
 
 def test_only_the_first_process_ever_holds_the_whole_model(runs):
@@ -132,6 +145,14 @@ def test_a_sharded_run_that_was_killed_continues_and_ends_like_one_process(setti
     changes = {"epochs": 2, "save_steps": 2} | (ADAPTER if settings else {})
     align_ddpo(str(world[0]), world[1], tmp_path / "whole", "ddpo-paper", SETTINGS | changes)
     agree(tmp_path / "sharded", tmp_path / "whole", weights)
+
+
+def test_weights_buffers_ties_and_logits_in_shards_are_those_of_the_whole_model(tmp_path):
+    done = started(TESTS / "compare_here.py", tmp_path / "equal.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    equal = json.loads((tmp_path / "equal.json").read_text())
+    assert set(equal) == {"qwen2_5_vl", "qwen2_5_vl, tied", "llava, identity"}
+    assert [(name, what) for name, checks in equal.items() for what, same in checks.items() if not same] == []
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
