@@ -66,23 +66,27 @@ Train = Callable[[Site], Sequence[Mark]]  # the last mark is what the arm ends w
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comes out for one claim: `difference` in points of `measure`, negative where the claim says less."""
+    """What comes out for one claim: `difference` in points of `measure`, negative where the claim says less.
+
+    digits   after the point, as printed
+    """
 
     claim: str
     measure: str
     difference: Interval
     bases: Mapping[int, float | None]
     answer: Answer
+    digits: int = 1
 
     def line(self) -> str:
         """The verdict in one sentence, for the page."""
-        shown = self.difference.text()
-        each = ", ".join(f"base {seed} {_signed(value)}" for seed, value in self.bases.items())
+        shown = self.difference.text(self.digits)
+        each = ", ".join(f"base {seed} {_signed(value, self.digits)}" for seed, value in self.bases.items())
         return f"**{self.answer}**: {self.claim}: {shown} {self.measure} ({each})"
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}"
+def _signed(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:+.{digits}f}"
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def verdicts(measured: Measured) -> list[Verdict]:
     for claim, value in claims.items():
         total = _difference(measured, seeds, value)
         each = {seed: _difference(measured, (seed,), value).value for seed in seeds}
-        judged.append(Verdict(claim, unit, total, each, answer(total, each, MARGIN)))
+        judged.append(Verdict(claim, unit, total, each, answer(total, each, MARGIN), digits=2))
     return judged
 
 

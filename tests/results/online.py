@@ -11,7 +11,7 @@ from aligners.rewards.chair import ChairWeights
 from tests.results.bench import pooled
 from tests.results.entry import BASE, Entry, Mark, Measured, Site, Train, Verdict, answer, read
 from tests.results.methods import METHODS, TRAINED, along, beside_base
-from tests.results.page import cells
+from tests.results.page import COLUMNS, cells
 
 KEPT = 3
 BOTH, ALONE, ALL = "CHAIR and coverage", "hallucinations alone", "coverage alone"
@@ -56,8 +56,9 @@ def tables(measured: Measured) -> str:
     beside = read(METHODS, measured.bench)
     if beside is not None:
         there = [arm for arm in TRAINED if beside.last(arm)]
-        rows = [f"| {arm} | {' | '.join(cells(pooled(beside.last(arm), arm)))} |" for arm in there]
-        parts += [f"The methods on bases {', '.join(map(str, beside.seeds))}, columns as above:", "\n".join(rows)]
+        rows = [f"| arm | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+        rows += [f"| {arm} | {' | '.join(cells(pooled(beside.last(arm), arm)))} |" for arm in there]
+        parts += [f"The methods on bases {', '.join(map(str, beside.seeds))}:", "\n".join(rows)]
     return "\n\n".join(parts)
 
 

@@ -1,10 +1,12 @@
 """The entry "facts": does a reward model read facts? Accuracy on clear and on blurred images, with and without them."""
 
 import json
+import math
 
 from aligners.miniature.recipes.facts import reward_model_accuracy
 from evalkit.files.atomic import replace_text
-from tests.results.entry import Entry, Mark, Measured, Site, Train
+from evalkit.statistics.intervals import Interval
+from tests.results.entry import Entry, Mark, Measured, Site, Train, Verdict, answer
 
 ACCURACY = "accuracy.json"
 ARMS = {
@@ -27,16 +29,40 @@ def arm(facts: bool, degraded: bool) -> Train:
     return train
 
 
+def accuracy(measured: Measured, seed: int, arm: str) -> Interval:
+    """Of the reward model of an arm, percent."""
+    return Interval(**json.loads((measured.home(seed, arm) / ACCURACY).read_text()))
+
+
 def table(measured: Measured) -> str:
     """Accuracy by base."""
     lines = [f"| base seed | {' | '.join(ARMS)} |", "|---" * (len(ARMS) + 1) + "|"]
     for seed in measured.shared(*ARMS):
-        shown = []
-        for name in ARMS:
-            value = json.loads((measured.home(seed, name) / ACCURACY).read_text())
-            shown.append(f"{value['value']:.1f} [{value['low']:.1f}, {value['high']:.1f}]")
-        lines.append(f"| {seed} | {' | '.join(shown)} |")
+        lines.append(f"| {seed} | {' | '.join(accuracy(measured, seed, arm).text() for arm in ARMS)} |")
     return "\n".join(lines)
+
+
+def verdicts(measured: Measured) -> list[Verdict]:
+    """What is lost without facts where nothing can be seen.
+
+    The two accuracies are taken as independent, though both are of the same comparisons: the interval is too wide.
+    """
+    seeds = measured.shared(*ARMS)
+    if not seeds:
+        return []
+    judged = []
+    for sight in ("blurred", "clear"):
+        each, variance = {}, 0.0
+        for seed in seeds:
+            without, with_facts = (accuracy(measured, seed, f"{sight}, {how} facts") for how in ("without", "with"))
+            each[seed] = without.value - with_facts.value
+            variance += sum(((one.high - one.low) / 2) ** 2 for one in (without, with_facts))
+        mean, half = sum(each.values()) / len(seeds), math.sqrt(variance) / len(seeds)
+        total = Interval(mean, mean - half, mean + half, "normal")
+        judged.append(
+            Verdict(f"{sight}, without facts beside with them", "points of accuracy", total, each, answer(total, each))
+        )
+    return judged
 
 
 FACTS = Entry(
@@ -48,5 +74,6 @@ FACTS = Entry(
     apart. A model that sees nothing may fall below half: the wrong description is often of a scene it was trained
     on.""",
     {name: arm(*how) for name, how in ARMS.items()},
+    verdicts,
     tables=table,
 )
