@@ -20,8 +20,9 @@ from evalkit.cli.arguments import add_sampling_arguments, default_output, not_ne
 from evalkit.cli.engines import add_engine_choice, open_engine
 from evalkit.cli.options import key_values, literal
 from evalkit.errors import UsageError
-from evalkit.process.libraries import quick_imports
+from evalkit.process.libraries import library_version, quick_imports
 
+TRACKERS = ("wandb", "trackio", "tensorboard")
 ALIGN = """Training takes a checkpoint that transformers can load and writes a new one to a folder.
 Rerun the same command to resume a stopped run. Settings are those of a preset,
 --set changes them; an unknown name lists them all.
@@ -138,7 +139,7 @@ def _add_ddpo(methods: Any) -> None:
         help="of a study of corrections: N more pairs per correction, whose rejected response lacks a sentence that "
         "was left as it is; keeps the model from saying less (default 0)",
     )
-    parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
+    _add_report_argument(parser)
     add_quick_arguments(parser)
     parser.set_defaults(command=align_ddpo)
 
@@ -152,7 +153,7 @@ def _add_rlaif(methods: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of sampling and drawing pairs; for training use --set seed=N"
     )
-    parser.add_argument("--report-to", action="append", default=[], metavar="W", help="wandb, trackio, tensorboard")
+    _add_report_argument(parser)
     parser.set_defaults(command=align_rlaif)
 
 
@@ -175,7 +176,26 @@ def _add_fact_rlhf(methods: Any) -> None:
         default="ppo",
         help="ppo: the paper's, in one process (default); rloo, grpo: TRL's trainers, on several (extra rl)",
     )
+    _add_report_argument(parser)
     parser.set_defaults(command=align_fact_rlhf)
+
+
+def _add_report_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report-to", action="append", default=[], choices=TRACKERS, metavar="W", help=", ".join(TRACKERS)
+    )
+
+
+def _reports(options: argparse.Namespace) -> list[str]:
+    """Where lines of the log go besides training.jsonl.
+
+    Raises:
+        UsageError: if the package is not installed.
+    """
+    for name in options.report_to:
+        if library_version(name) is None:
+            raise UsageError(f"--report-to {name}: pip install {name}")
+    return list(options.report_to)
 
 
 def _add_compare(methods: Any) -> None:
@@ -216,7 +236,7 @@ def align_ddpo(options: argparse.Namespace) -> int:
             _overrides(options),
             omissions=options.omissions,
             progress=progress,
-            report_to=options.report_to,
+            report_to=_reports(options),
             quick=quick_from(options),
         )
     for reason, count in result.skipped.items():
@@ -255,7 +275,7 @@ def align_rlaif(options: argparse.Namespace) -> int:
             open_engine=roles.open_policy,
             seed=options.seed,
             progress=progress,
-            report_to=options.report_to,
+            report_to=_reports(options),
             launch=launched_by(options, sys.argv[1:]),
         )
         if options.stage:
@@ -303,6 +323,7 @@ def align_fact_rlhf(options: argparse.Namespace) -> int:
             image_folder=options.images,
             supervised=options.supervised,
             progress=progress,
+            report_to=_reports(options),
         )
     for reason, count in result.skipped.items():
         print(f"left out: {count} {reason}")

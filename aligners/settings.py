@@ -284,14 +284,18 @@ class FactRlhfSettings(ModelSettings, RewardSettings):
         return max(1, self.rollout_size // self.step_size) * self.inner_epochs
 
     @property
+    def prompts_per_rollout(self) -> int:
+        """Prompts whose responses make a rollout."""
+        return self.rollout_size // self.samples_per_prompt
+
+    @property
     def responses_at_once(self) -> int:
         """Responses of a rollout in one forward pass."""
         return self.micro_batch_size or min(8, self.step_size)
 
     def rollouts(self, n_prompts: int) -> int:
         """Rollouts of a whole run: at least one."""
-        per_rollout = self.rollout_size // self.samples_per_prompt
-        whole = max(1, math.floor(self.epochs * n_prompts / per_rollout))
+        whole = max(1, math.floor(self.epochs * n_prompts / self.prompts_per_rollout))
         return min(whole, self.max_rollouts) if self.max_rollouts else whole
 
 

@@ -81,6 +81,7 @@ def align_fact_rlhf(
     style: RatingStyle = rating_conversation,
     open_image: ImageOpener = ImageFile.open,
     progress: Progress | None = None,
+    report_to: Sequence[str] = (),
 ) -> FactRlhfResult:
     """Align a checkpoint with fact-augmented RLHF; the same call goes on after a kill, or returns a finished run.
 
@@ -96,6 +97,7 @@ def align_fact_rlhf(
         supervised: LLaVA conversations (JSON list of {image, conversations}) for the supervised start; None: as it is.
         style, open_image: how and on what the reward model rates, see `aligners.reward_model.model.RatingEncoder`.
         progress: called with (stage, done, total).
+        report_to: "wandb", "trackio", "tensorboard"; each stage is a run there.
     Raises:
         DataError, TrainingError, EngineError, UsageError: each says what to change.
     """
@@ -111,8 +113,9 @@ def align_fact_rlhf(
     if supervised is not None:
         stage = supervised_settings(settings)
         policy_start = supervised_start(
-            start, supervised, out / "supervised", stage, image_folder=image_folder, progress=progress
-        )
+            start, supervised, out / "supervised", stage, image_folder=image_folder, progress=progress,
+            report_to=report_to,
+        )  # fmt: skip
     reward_model = train_reward_model(
         policy_start,
         rows,
@@ -122,6 +125,7 @@ def align_fact_rlhf(
         style=style,
         open_image=open_image,
         progress=progress,
+        report_to=report_to,
     )
     processes = PartialState()
     if processes.is_main_process:
@@ -132,7 +136,7 @@ def align_fact_rlhf(
             f"{reward_model.folder}: the reward model is ready; PPO trains in one process: the same command without "
             "torchrun or accelerate goes on from here (rl=rloo and rl=grpo train on several)"
         )
-    inputs = _Inputs(asked, table, style, open_image)
+    inputs = _Inputs(asked, table, style, open_image, tuple(report_to))
     result = _rl_stage(policy_start, str(start), inputs, out, settings, reward_model, progress, begin)
     if processes.is_main_process:
         note_stage(out / MANIFEST, settings.rl, {"rollouts": result.rollouts, "seconds": result.seconds})
@@ -155,6 +159,7 @@ class _Inputs:
     facts: Facts | None
     style: RatingStyle
     open_image: ImageOpener
+    report_to: tuple[str, ...]
 
 
 def _usable(
@@ -201,12 +206,14 @@ def _rl_stage(
         trained = train_ppo(
             policy, processor, backbone, usable, reward, out, settings,
             end_id=end_token(encoder, policy), identity=identity, keep=keep, progress=progress,
+            report_to=inputs.report_to,
         )  # fmt: skip
         save_trained(trained, start, out, card())
     else:
         train_online(
             start, usable, reward, out, settings, identity=identity,
             save=lambda trainer: save_policy(trainer, start, out, card()), keep=keep, progress=progress,
+            report_to=inputs.report_to,
         )  # fmt: skip
     if PartialState().is_main_process:
         clear_state(out)

@@ -64,6 +64,7 @@ def supervised_start(
     *,
     image_folder: Path,
     progress: Progress | None = None,
+    report_to: Sequence[str] = (),
 ) -> Path:
     """Supervised training on the first question and answer of conversations; returns the folder of the checkpoint.
 
@@ -102,7 +103,10 @@ def supervised_start(
         save_policy(trainer, policy, out, card)
 
     with measuring(model):
-        fit(model, rows, collate, _nll, settings, out, identity=identity, progress=progress, save=save)
+        fit(
+            model, rows, collate, _nll, settings, out, identity=identity, progress=progress, save=save,
+            report_to=report_to,
+        )  # fmt: skip
     return out
 
 

@@ -123,6 +123,7 @@ def train_reward_model(
     style: RatingStyle = rating_conversation,
     open_image: ImageOpener = ImageFile.open,
     progress: Progress | None = None,
+    report_to: Sequence[str] = (),
 ) -> RewardModelResult:
     """Train a reward model; the same call continues a run that was killed, or returns a finished one.
 
@@ -134,6 +135,7 @@ def train_reward_model(
         facts: image file name -> true sentences; None trains without.
         style, open_image: see RatingEncoder; a reward model must be used with the style it was trained with.
         progress: called with (stage, done, total).
+        report_to: "wandb", "trackio", "tensorboard".
     Raises:
         DataError, TrainingError, EngineError: see `usable_comparisons`, `training.fit`, `load_checkpoint`.
     """
@@ -159,7 +161,7 @@ def train_reward_model(
     encoder = RatingEncoder(PromptEncoder(processor), style, open_image)
     epochs = range(math.ceil(settings.epochs))
     rows = [group_comparisons(training, facts, seed=seed, use=str(epoch)) for epoch in epochs]
-    _fit_groups(reward_model, encoder, rows, settings, out, identity, progress)
+    _fit_groups(reward_model, encoder, rows, settings, out, identity, progress, report_to)
     card = Card(
         parent=str(start),
         parent_hash=start_hash,
@@ -189,6 +191,7 @@ def _fit_groups(
     out: Path,
     identity: Mapping[str, Json],
     progress: Progress | None,
+    report_to: Sequence[str],
 ) -> None:
     """Train on the groups of each epoch in turn.
 
@@ -206,6 +209,7 @@ def _fit_groups(
         out,
         identity=identity,
         progress=as_stage("reward model", progress),
+        report_to=report_to,
     )
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from aligners.rl.experience import Experience, RolloutReward, experience_of
 from aligners.rl.models import ActorCritic, build_models, recomputing
 from aligners.rl.ppo import policy_loss, value_loss
+from aligners.rl.reporting import reporter
 from aligners.rl.rollouts import (
     RolloutBatch,
     RolloutPrompt,
@@ -61,6 +62,7 @@ def train_ppo(
     identity: Mapping[str, Json],
     keep: Callable[[int, Any], None] | None = None,
     progress: Progress | None = None,
+    report_to: Sequence[str] = (),
 ) -> Any:
     """Run PPO, or continue a run that was killed in this folder; returns the trained policy (PEFT-wrapped with LoRA).
 
@@ -76,6 +78,7 @@ def train_ppo(
         identity: what is trained besides the settings; a run of another identity in the same folder is refused.
         keep: called with (rollouts done, policy) for each of the settings' `keep_checkpoints`, to save it.
         progress: called with ("ppo", rollouts done, rollouts in all).
+        report_to: "wandb", "trackio", "tensorboard".
     Raises:
         TrainingError: if losses, gradients or rewards are not finite, or there are no prompts; the last saved state
             stays in the folder.
@@ -87,17 +90,15 @@ def train_ppo(
     models.eval()  # no dropout: old and new log-probabilities must come from one function
     optimizer = make_optimizer(models, settings)
     total = settings.rollouts(len(prompts))
-    path = out / "training" / "state.pt"
-    done = _load_state(path, models, optimizer)
-    journal = TrainingLog(out / LOG, done)
+    done = _load_state(path := out / "training" / "state.pt", models, optimizer)
+    journal, send = TrainingLog(out / LOG, done), reporter(report_to, out)
     encoder = PromptEncoder(processor)
     sampling = _sampling(settings, encoder, end_id)
     memory = Fitting(settings.responses_at_once, given=settings.micro_batch_size is not None)
 
     def roll_out(number: int) -> dict[str, Json]:
         """One rollout with its updates; returns its line of the log."""
-        per_rollout = settings.rollout_size // settings.samples_per_prompt
-        chosen = prompts_of_rollout(prompts, number, per_rollout, settings.seed)
+        chosen = prompts_of_rollout(prompts, number, settings.prompts_per_rollout, settings.seed)
         rng = rollout_rng(settings.seed, number)
         torch.manual_seed(rng.getrandbits(32))
         rollouts = sample_rollouts(models.policy, processor, chosen, sampling, rng.getrandbits(31))
@@ -118,7 +119,8 @@ def train_ppo(
 
     kept = kept_rollouts(total, settings.keep_checkpoints) if keep is not None else ()
     for number in range(done, total):
-        journal.write(roll_out(number))
+        journal.write(line := roll_out(number))
+        send(line)
         if keep is not None and number + 1 in kept:
             keep(number + 1, models.policy)
         if (number + 1) % settings.save_rollouts == 0 and number + 1 < total:

@@ -74,6 +74,7 @@ def train_online(
     save: Callable[[Any], None],
     keep: Callable[[int, Any], None] | None = None,
     progress: Progress | None = None,
+    report_to: Sequence[str] = (),
 ) -> None:
     """Train with TRL, or continue a run that was killed in this folder, on one process or several.
 
@@ -87,6 +88,7 @@ def train_online(
         save: called with the trainer when done, on every process, to save the model.
         keep: see OnlineRun.
         progress: called with (method, rollouts done, rollouts in all).
+        report_to: "wandb", "trackio", "tensorboard".
     Raises:
         TrainingError: if losses, gradients or rewards are not finite, there are no prompts, or TRL would train on other
             prompts or from another model.
@@ -96,7 +98,7 @@ def train_online(
     if not prompts:
         raise TrainingError("no prompts to roll out on")
     total = settings.rollouts(len(prompts))
-    arguments = _arguments(policy.model, settings, out, total)
+    arguments = _arguments(policy.model, settings, out, total, report_to)
     if arguments.should_save:
         claim_folder(out, identity)
     encoder = PromptEncoder(policy.processor)
@@ -123,7 +125,7 @@ def train_online(
     save(trainer)
 
 
-def _arguments(model: Any, settings: FactRlhfSettings, out: Path, total: int) -> Any:
+def _arguments(model: Any, settings: FactRlhfSettings, out: Path, total: int, report_to: Sequence[str] = ()) -> Any:
     """TRL's configuration; a step is divided over the processes that torchrun or accelerate started.
 
     Raises:
@@ -159,7 +161,7 @@ def _arguments(model: Any, settings: FactRlhfSettings, out: Path, total: int) ->
         "save_steps": settings.save_rollouts * steps,
         "save_total_limit": 1,
         "remove_unused_columns": False,
-        "report_to": "none",
+        "report_to": list(report_to) or "none",
         "disable_tqdm": True,
     }
     own: dict[str, dict[str, Any]] = {

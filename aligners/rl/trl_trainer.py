@@ -50,12 +50,11 @@ def prompt_rows(prompts: Sequence[RolloutPrompt], settings: FactRlhfSettings, to
     """
     from datasets import Dataset
 
-    per_rollout = settings.rollout_size // settings.samples_per_prompt
     place = {id(prompt): index for index, prompt in enumerate(prompts)}
     order = [
         place[id(prompt)]
         for number in range(total)
-        for prompt in prompts_of_rollout(prompts, number, per_rollout, settings.seed)
+        for prompt in prompts_of_rollout(prompts, number, settings.prompts_per_rollout, settings.seed)
     ]
 
     def columns(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:

@@ -127,6 +127,12 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(change, words, code, messa
     assert message in line
 
 
+def test_a_tracker_that_is_not_installed_is_named_with_the_remedy(start, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("aligners.commands.library_version", lambda name: None)
+    assert ddpo(start, tmp_path, make_pairs(tmp_path), "--report-to", "wandb") == 1
+    assert "--report-to wandb: pip install wandb" in capsys.readouterr().err
+
+
 # --- compare ------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from rlhf_world import asked, write_rlhf_world
 from tiny_models import build_tiny, save_tiny
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from aligners.fact_rlhf import recipe
 from aligners.fact_rlhf.files import read_rollout_prompts
@@ -182,6 +184,28 @@ def test_a_finished_run_is_returned_and_another_refused(tiny, world, tmp_path):
     assert (tmp_path / "out/model.safetensors").stat().st_mtime_ns == written
     with pytest.raises(TrainingError, match="another"):
         align(tiny, world, tmp_path / "out", kl_coefficient=0.7)
+
+
+@pytest.mark.parametrize("rl", ["ppo", "rloo"])
+def test_every_stage_reports_to_a_tracker(tiny, world, tmp_path, monkeypatch, rl):
+    if rl != "ppo":
+        pytest.importorskip("trl")
+    sent = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **keywords):
+            sent.append((state.global_step, set(logs)))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Tracker)
+    files = (world / "comparisons.json", world / "prompts.json", world / "facts.json")
+    align_fact_rlhf(
+        tiny, *files, tmp_path, overrides=SMALL | {"rl": rl, "lora": False}, image_folder=world / "images",
+        supervised=world / "conversations.json", report_to=["tensorboard"],
+    )  # fmt: skip
+    rollouts = [step for step, names in sent if {"reward", "model_score"} <= names]
+    assert rollouts == ([1, 2] if rl == "ppo" else [2, 4])
+    for stage in ("nll", "margin"):  # of the supervised start, of the reward model
+        assert any(stage in names for _, names in sent)
 
 
 def test_facts_must_be_there_unless_they_are_declined(tiny, world, tmp_path):
