@@ -83,21 +83,23 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
         raise DataError(f"chair: the response must be a text, found {response!r:.60}")
     check_objects(reference_objects, finder.vocabulary.objects, "chair: reference objects")
     reading = finder.find(response)
-    named = {mention.object for mention in reading.mentions}
+    objects = [mention.object for mention in reading.mentions]
+    named = set(objects)
     wrong = named.difference(reference_objects)
-    labels = {name: "hallucinated" if name in wrong else "correct" for name in named}
-    findings = [Finding(m.start, m.end, labels[m.object], m.object) for m in reading.mentions]
+    labels = ["hallucinated" if name in wrong else "correct" for name in objects]
     return Score(
         counts={
             "responses": 1,
             "hallucinated_responses": int(bool(wrong)),
-            "mentions": len(findings),
-            "hallucinated_mentions": [finding.label for finding in findings].count("hallucinated") if wrong else 0,
+            "mentions": len(objects),
+            "hallucinated_mentions": labels.count("hallucinated"),
             "covered_objects": len(named) - len(wrong),
             "reference_objects": len(set(reference_objects)),
             "words": reading.words,
         },
-        findings=tuple(findings),
+        findings=tuple(
+            [Finding(m.start, m.end, label, m.object) for m, label in zip(reading.mentions, labels, strict=True)]
+        ),
         details={
             "mentions": [[mention.word, mention.object] for mention in reading.mentions],
             "missed_objects": sorted(set(reference_objects) - named),

@@ -199,14 +199,17 @@ class MentionFinder:
             return cast("list[Settled]", sifted.entries)
         answers = iter(answers_at(sifted.texts(), unsettled))
         settled: list[Settled] = []
-        for position, form, *place in sifted.entries:
-            if decided := form if isinstance(form, str) else next(answers):
-                settled.append((position, decided, place[0], place[1], place[2]))
+        for entry in sifted.entries:
+            position, form, chunk, low, high = entry
+            if isinstance(form, str):
+                settled.append(cast("Settled", entry))
+            elif decided := next(answers):
+                settled.append((position, decided, chunk, low, high))
         return settled
 
     def _named(self, joined: list[_Joined]) -> list[_Joined]:
         """The words of the synonyms table; no seat counts where there is a toilet."""
-        if seats_are_of_toilets([word for word, *_ in joined]):
+        if seats_are_of_toilets([entry[0] for entry in joined]):
             joined = _without_seats(joined)
         categories = self.vocabulary.categories
         return [entry for entry in joined if entry[0] in categories]

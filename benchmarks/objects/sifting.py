@@ -130,7 +130,11 @@ class Sifted:
     def spans(self, words: Iterable[tuple[Entry, Entry]]) -> list[Span]:
         """Spans (start, end) of words given by their first and last token, ascending."""
         starts = ChunkStarts(self._text, self._parts)
-        return [(starts[first[2]] + first[3], starts[last[2]] + last[4]) for first, last in words]
+        spans = []
+        for first, last in words:
+            start = starts[first[2]]
+            spans.append((start + first[3], (start if last is first else starts[last[2]]) + last[4]))
+        return spans
 
 
 class SiftedWords:

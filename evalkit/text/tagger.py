@@ -11,13 +11,16 @@ two tags before are: `answers_at` bounds what these tags can add to any class an
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any, cast
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Row = NDArray[np.float64]
+_Around = tuple[str | None, str | None, str, str | None, str | None]
+K = TypeVar("K")
+V = TypeVar("V")
 
 START = ("-START-", "-START2-")
 END = ("-END-", "-END2-")
@@ -37,18 +40,21 @@ class PerceptronTagger:
         self.weights = weights
         self.tagdict = tagdict
         self._tags = (*self.classes, *START)  # what can stand before
-        self._column = {label: index for index, label in enumerate(self.classes)}
         self._nothing: Row = np.zeros(len(self.classes))  # of features that the model does not know
-        self._rows = {kind: _Rows(features, self._sum) for kind, features in _GROUPS.items()}
-        self._weights = _FeatureRows(self._row)
-        self._rivals = cache(partial(_rivals, self.classes))
-        self._questions: dict[Answers, _Question] = {}
-        self._gains: dict[tuple[str | None, str, int], Row] = {}
-        self._lead: dict[tuple[str, int], Row] = {}
-        self._before: dict[
-            str, Row
-        ] = {}  # tag -> what it and every tag before it add; "": these alone; (tags, classes)
-        self._normal = _NormalForms()
+        self._column = {label: index for index, label in enumerate(self.classes)}
+        self._normal: _Memory[str, str] = _Memory(normalize)
+        self._weights: _Memory[str, Row] = _Memory(self._row)
+        self._words: _Memory[str, tuple[str, Row]] = _Memory(self._word)
+        self._lefts: _Memory[tuple[str | None, str | None], _Left] = _Memory(self._left)
+        self._rights: _Memory[tuple[str | None, str | None], Row] = _Memory(self._right)
+        self._sums: _Memory[tuple[str, str], Row] = _Memory(lambda tags: self._sum(_tag_features(*tags)))
+        self._pairs: _Memory[tuple[str, str], Row] = _Memory(lambda names: self._sum([_pair_feature(*names)]))
+        self._rivals: _Memory[Answers, Row] = _Memory(partial(_rivals, self.classes))
+        self._questions: _Memory[Answers, _Question] = _Memory(lambda answers: _Question(answers, self._rivals))
+        self._before: _Memory[str, Row] = _Memory(self._tag_sums)
+        self._lead: _Memory[tuple[str, int], Row] = _Memory(self._leads)
+        self._most: _Memory[tuple[str | None, str, int], Row] = _Memory(self._gains)
+        self.memories: list[dict[Any, Any]] = [kept for kept in vars(self).values() if isinstance(kept, _Memory)]
 
     @classmethod
     def load(cls, folder: Any) -> "PerceptronTagger":
@@ -94,7 +100,7 @@ class PerceptronTagger:
             asked: position, and the answers to its question: pairs (first letter of the tag, answer), then one pair
                 ("", answer) for all other tags.
         """
-        questions = [self._question(answers) for _, answers in asked]
+        questions = [self._questions[answers] for _, answers in asked]
         answered = [self._by_words(words, at, question) for (at, _), question in zip(asked, questions, strict=True)]
         if None in answered:
             open_ = [index for index, answer in enumerate(answered) if answer is None]
@@ -103,73 +109,57 @@ class PerceptronTagger:
                 answered[index] = questions[index][tag]
         return cast("list[str]", answered)
 
-    def _question(self, answers: Answers) -> "_Question":
-        question = self._questions.get(answers)
-        if question is None:
-            question = self._questions[answers] = _Question(answers, self._rivals)
-        return question
-
     def _by_words(self, words: Sequence[str], index: int, question: "_Question") -> str | None:
         """The answer that holds whatever stands before; None if the tags before may change it."""
         fixed = self.tagdict.get(words[index])
         if fixed is not None:
             return question[fixed]
-        previous = self._fixed(words, index - 1) if self._is_fixed(words, index - 1) else None
-        if previous is not None and self._is_fixed(words, index - 2):
-            return question[self._predict(words, index, previous, self._fixed(words, index - 2))]
-        here, scores = self._word_scores(words, index)
+        left2, left1, word, right, right2 = _around(words, index)
+        left, (here, own) = self._lefts[left1, left2], self._words[word]
+        if left.with_tags is not None:
+            scores = left.with_tags + own
+            scores += self._rights[right, right2]
+            return question[self._best(scores, words, index, here, *cast("tuple[str, str]", left.tags))]
+        scores = left.alone + own
+        scores += self._rights[right, right2]
         best = int(scores.argmax())
-        rivals = scores + self._most(previous, here, best)
+        rivals = scores + self._most[left.tags[0], here, best]
         rivals += question.rivals[best]
         return question[self.classes[best]] if rivals[rivals.argmax()] < scores[best] - NEAR_TIE else None
 
-    def _most(self, previous: str | None, here: str, best: int) -> Row:
-        """The most that the tags before a word can add to each class more than to `best`."""
-        most = self._gains.get((previous, here, best))
-        if most is None:
-            if len(self._gains) >= CACHE_LIMIT:
-                self._gains.clear()
-            most = self._any_lead(best) if previous is None else self._leads(previous, best)
-            for tag in self._tags if previous is None else (previous,):
-                if (feature := f"i-1 tag+i word {tag} {here}") in self.weights:
-                    pair = self._row(feature)
-                    with_pair = self._leads(tag, best) + (pair - pair[best])
-                    most = np.maximum(most, with_pair) if previous is None else with_pair
-            self._gains[previous, here, best] = most
+    def _gains(self, names: tuple[str | None, str, int]) -> Row:
+        """The most that the tags before a word can add to each class more than to `best`.
+
+        Args:
+            names: the tag before, None if it is open; the word; `best`.
+        """
+        previous, here, best = names
+        if previous is None:
+            most: Row = np.max([self._lead[tag, best] for tag in self._tags], axis=0)
+        else:
+            most = self._lead[previous, best]
+        for tag in self._tags if previous is None else (previous,):
+            if (feature := _pair_feature(tag, here)) in self.weights:
+                pair = self._weights[feature]
+                with_pair = self._lead[tag, best] + (pair - pair[best])
+                most = np.maximum(most, with_pair) if previous is None else with_pair
         return most
 
-    def _any_lead(self, best: int) -> Row:
-        """The most that any two tags before add to each class more than to `best`, without the word's own part."""
-        lead = self._lead.get(("", best))
-        if lead is None:
-            lead = np.max([self._leads(tag, best) for tag in self._tags], axis=0)
-            self._lead["", best] = lead
-        return lead
-
-    def _leads(self, previous: str, best: int) -> Row:
+    def _leads(self, names: tuple[str, int]) -> Row:
         """The most that a tag before, and any tag before it, add to each class more than to `best`."""
-        lead = self._lead.get((previous, best))
-        if lead is None:
-            sums = self._before.get(previous)
-            if sums is None:
-                sums = self._before[previous] = self._tag_sums(previous)
-            lead = self._lead[previous, best] = (sums - sums[:, best : best + 1]).max(0)
+        previous, best = names
+        sums = self._before[previous]
+        lead: Row = (sums - sums[:, best : best + 1]).max(0)
         return lead
 
     def _tag_sums(self, previous: str) -> Row:
         """What a tag before and each tag before it add to every class, shape (tags, classes)."""
-        if "" not in self._before:
-            self._before[""] = self._table([f"i-2 tag {before}" for before in self._tags])
-        both = self._table([f"i tag+i-2 tag {previous} {before}" for before in self._tags])
-        return both + self._before[""] + self._table([f"i-1 tag {previous}"])
-
-    def _table(self, features: Sequence[str]) -> Row:
-        """The weights of some features, one row each; zeros for a feature that the model does not know."""
-        table = np.zeros((len(features), len(self.classes)))
-        for index, feature in enumerate(features):
+        features = [_tag_features(previous, before) for before in self._tags]
+        both = np.zeros((len(features), len(self.classes)))
+        for row, (_, _, feature) in zip(both, features, strict=True):
             for label, weight in self.weights.get(feature, {}).items():
-                table[index, self._column[label]] = weight
-        return table
+                row[self._column[label]] = weight
+        return both + self._sum([features[0][0]]) + np.stack([self._sum([last]) for _, last, _ in features])
 
     def _start(self, words: Sequence[str], position: int, done: int) -> int:
         """The last place at or before `position` from which tagging depends on nothing before it, at least `done`."""
@@ -196,43 +186,59 @@ class PerceptronTagger:
         return tags
 
     def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:
-        here, scores = self._word_scores(words, index)
-        rows = self._rows
-        scores = scores + rows["tags"][previous, before]
-        pair = rows["tag word"][previous, here]
+        left2, left, word, right, right2 = _around(words, index)
+        here, own = self._words[word]
+        scores = self._lefts[left, left2].alone + own
+        scores += self._rights[right, right2]
+        scores += self._sums[previous, before]
+        return self._best(scores, words, index, here, previous, before)
+
+    def _best(self, scores: Row, words: Sequence[str], index: int, here: str, previous: str, before: str) -> str:
+        """The class that wins once the pair of word and tag before is added to the scores, which are used up."""
+        pair = self._pairs[previous, here]
         if pair is not self._nothing:
             scores += pair
         best = int(scores.argmax())
-        score = scores[best] - NEAR_TIE
+        near = scores[best] - NEAR_TIE
         scores[best] = -np.inf
-        if scores[scores.argmax()] > score:
+        if scores[scores.argmax()] > near:
             return self._exact(features_of(words[index], *self._context(words, index), previous, before))
         return self.classes[best]
 
     def _context(self, words: Sequence[str], index: int) -> tuple[str, str, str, str, str]:
         """Normal forms of a word, of the two to its left, nearest first, and of the two to its right."""
-        count = len(words)
-        normal = self._normal
-        if 2 <= index < count - 2:
-            left2, left, here, right, right2 = words[index - 2 : index + 3]
-            return normal[here], normal[left], normal[left2], normal[right], normal[right2]
-        return (
-            normal[words[index]],
-            normal[words[index - 1]] if index >= 1 else START[index - 1],
-            normal[words[index - 2]] if index >= 2 else START[index],
-            normal[words[index + 1]] if index + 1 < count else END[index + 1 - count],
-            normal[words[index + 2]] if index + 2 < count else END[index + 2 - count],
-        )
+        left2, left, word, right, right2 = _around(words, index)
+        return self._normal[word], *self._normal_left(left, left2), *self._normal_right(right, right2)
 
-    def _word_scores(self, words: Sequence[str], index: int) -> tuple[str, Row]:
-        """The normal form of a word, and the part of every class's score that needs no tag."""
-        here, left, left2, right, right2 = self._context(words, index)
-        rows = self._rows
-        scores = rows["word"][words[index], here] + rows["left"][left]
-        scores += rows["left 2"][left2]
-        scores += rows["right"][right]
-        scores += rows["right 2"][right2]
-        return here, scores
+    def _normal_left(self, left: str | None, left2: str | None) -> tuple[str, str]:
+        if left is None:
+            return START[1], START[0]
+        return self._normal[left], START[1] if left2 is None else self._normal[left2]
+
+    def _normal_right(self, right: str | None, right2: str | None) -> tuple[str, str]:
+        if right is None:
+            return END
+        return self._normal[right], END[0] if right2 is None else self._normal[right2]
+
+    def _word(self, word: str) -> tuple[str, Row]:
+        """The normal form of a word, and what the word adds to every class."""
+        here = self._normal[word]
+        return here, self._sum(_word_features(word, here))
+
+    def _left(self, words: tuple[str | None, str | None]) -> "_Left":
+        left, left2 = self._normal_left(*words)
+        alone = self._sum(_left_features(left, left2))
+        previous, before = (None if word is None else self.tagdict.get(word) for word in words)
+        if words[0] is None:
+            previous, before = START
+        elif words[1] is None:
+            before = START[0]
+        with_tags = None if previous is None or before is None else alone + self._sums[previous, before]
+        return _Left(alone, (previous, before), with_tags)
+
+    def _right(self, words: tuple[str | None, str | None]) -> Row:
+        right, right2 = self._normal_right(*words)
+        return self._sum(_right_features(right, right2))
 
     def _sum(self, features: Sequence[str]) -> Row:
         """Sum of the weights of some features, one entry per class."""
@@ -246,10 +252,10 @@ class PerceptronTagger:
 
     def _row(self, feature: str) -> Row:
         """The weights of one feature, one entry per class."""
-        row = [0.0] * len(self.classes)
+        row = np.zeros(len(self.classes))
         for label, weight in self.weights[feature].items():
             row[self._column[label]] = weight
-        return np.array(row)
+        return row
 
     def _exact(self, features: Sequence[str]) -> str:
         """The class as NLTK finds it: weights added feature by feature, ties to the alphabetically last class."""
@@ -258,6 +264,26 @@ class PerceptronTagger:
             for label, weight in self.weights.get(feature, {}).items():
                 scores[label] += weight
         return max(self.classes, key=lambda label: (scores[label], label))
+
+
+def _around(words: Sequence[str], index: int) -> _Around:
+    """A word with two on each side; None beyond the ends."""
+    if 2 <= index < len(words) - 2:
+        return cast("_Around", words[index - 2 : index + 3])
+    around = (words[at] if 0 <= at < len(words) else None for at in range(index - 2, index + 3))
+    return cast("_Around", tuple(around))
+
+
+class _Left(NamedTuple):
+    """What the two words before a word add to every class.
+
+    tags       the tags of these words, nearest first; None for one that the tag dictionary does not fix
+    with_tags  what the words and their tags add, if both tags are fixed
+    """
+
+    alone: Row
+    tags: tuple[str | None, str | None]
+    with_tags: Row | None
 
 
 def _rivals(classes: Sequence[str], answers: Answers) -> Row:
@@ -270,51 +296,29 @@ def _rivals(classes: Sequence[str], answers: Answers) -> Row:
 class _Question(dict[str, str]):
     """Tag -> answer, for one question; filled on demand. `rivals` is what `_rivals` says of its answers."""
 
-    def __init__(self, answers: Answers, rivals: Callable[[Answers], Row]) -> None:
+    def __init__(self, answers: Answers, rivals: Mapping[Answers, Row]) -> None:
         super().__init__()
         self.by_letter = dict(answers)
         alike = {answer: str(place) for place, (_, answer) in enumerate(answers)}
-        self.rivals = rivals(tuple((letter, alike[answer]) for letter, answer in answers))
+        self.rivals = rivals[tuple((letter, alike[answer]) for letter, answer in answers)]
 
     def __missing__(self, tag: str) -> str:
         self[tag] = answer = self.by_letter.get(tag[:1], self.by_letter[""])
         return answer
 
 
-class _FeatureRows(dict[str, Row]):
-    """Feature of the model -> its weights; filled on demand."""
+class _Memory(dict[K, V], Generic[K, V]):
+    """What a function made of a key; filled on demand."""
 
-    def __init__(self, read: Callable[[str], Row]) -> None:
+    def __init__(self, make: Callable[[K], V]) -> None:
         super().__init__()
-        self.read = read
+        self.make = make
 
-    def __missing__(self, feature: str) -> Row:
-        self[feature] = row = self.read(feature)
-        return row
-
-
-class _Rows(dict[Any, Row]):
-    """What a group of features looks at -> sum of their weights; filled on demand."""
-
-    def __init__(self, features: Callable[[Any], list[str]], total: Callable[[Sequence[str]], Row]) -> None:
-        super().__init__()
-        self.features, self.total = features, total
-
-    def __missing__(self, names: Any) -> Row:
+    def __missing__(self, key: K) -> V:
         if len(self) >= CACHE_LIMIT:
             self.clear()
-        self[names] = row = self.total(self.features(names))
-        return row
-
-
-class _NormalForms(dict[str, str]):
-    """Word -> the form under which it counts as context."""
-
-    def __missing__(self, word: str) -> str:
-        if len(self) >= CACHE_LIMIT:
-            self.clear()
-        self[word] = form = normalize(word)
-        return form
+        self[key] = value = self.make(key)
+        return value
 
 
 def normalize(word: str) -> str:
@@ -336,15 +340,16 @@ def _tag_features(previous: str, before: str) -> list[str]:
     return [f"i-1 tag {previous}", f"i-2 tag {before}", f"i tag+i-2 tag {previous} {before}"]
 
 
-_GROUPS: dict[str, Callable[[Any], list[str]]] = {
-    "word": lambda names: _word_features(*names),
-    "tags": lambda names: _tag_features(*names),
-    "tag word": lambda names: [f"i-1 tag+i word {names[0]} {names[1]}"],
-    "left": lambda left: [f"i-1 word {left}", f"i-1 suffix {left[-3:]}"],
-    "left 2": lambda left2: [f"i-2 word {left2}"],
-    "right": lambda right: [f"i+1 word {right}", f"i+1 suffix {right[-3:]}"],
-    "right 2": lambda right2: [f"i+2 word {right2}"],
-}
+def _left_features(left: str, left2: str) -> list[str]:
+    return [f"i-1 word {left}", f"i-1 suffix {left[-3:]}", f"i-2 word {left2}"]
+
+
+def _right_features(right: str, right2: str) -> list[str]:
+    return [f"i+1 word {right}", f"i+1 suffix {right[-3:]}", f"i+2 word {right2}"]
+
+
+def _pair_feature(previous: str, here: str) -> str:
+    return f"i-1 tag+i word {previous} {here}"
 
 
 def features_of(
@@ -358,11 +363,7 @@ def features_of(
         prefix,
         *_tag_features(previous, before),
         itself,
-        f"i-1 tag+i word {previous} {here}",
-        f"i-1 word {left}",
-        f"i-1 suffix {left[-3:]}",
-        f"i-2 word {left2}",
-        f"i+1 word {right}",
-        f"i+1 suffix {right[-3:]}",
-        f"i+2 word {right2}",
+        _pair_feature(previous, here),
+        *_left_features(left, left2),
+        *_right_features(right, right2),
     ]

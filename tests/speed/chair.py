@@ -108,10 +108,7 @@ def forget() -> None:
     for tokenizer in (text._tokenizer(), text._plain_tokenizer()):
         tokenizer.chunks.clear()
         tokenizer.pairs.clear()
-    for rows in text._tagger()._rows.values():
-        rows.clear()
-    tagger = text._tagger()
-    for memory in (tagger._weights, tagger._questions, tagger._gains, tagger._lead, tagger._before):
+    for memory in text._tagger().memories:
         memory.clear()
     text.lemma.cache_clear()
     singularise.singularise.cache_clear()
