@@ -86,8 +86,7 @@ class Response:
             raise ValueError(f"response to {self.prompt_id!r}: exactly one of text and failure must be set")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """A span [start, end) of a response, in characters, with a label.
 
     Labels with a colour of their own in the dashboard: "hallucinated", "correct", "covered", "ignored", "claim".

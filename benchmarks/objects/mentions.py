@@ -265,7 +265,7 @@ def _join(entries: Sequence[Settled], pairs: Mapping[tuple[str, str], str]) -> t
     for entry, following in zip(entries, (*entries[1:], _NOBODY), strict=False):
         if entry is taken:
             continue
-        position, form, *_ = entry
+        position, form = entry[0], entry[1]
         if following[0] == position + 1 and (word := pairs.get((form, following[1]))) is not None:
             taken = following
             joins += 1

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.analysis.front import measure
@@ -132,7 +132,7 @@ def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
         "score": {
             "counts": dict(score.counts) if score.counts is not None else None,
             "failure": score.failure,
-            "findings": [asdict(finding) for finding in score.findings],
+            "findings": [finding._asdict() for finding in score.findings],
             "details": dict(score.details),
         },
     }

@@ -7,6 +7,7 @@ other signs that are read in their surroundings has no cut of its own.
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 CACHE_LIMIT = 200_000  # distinct chunks, pairs of chunks or lemmas kept in memory
@@ -21,7 +22,7 @@ OPENED_BEHIND_NO_BLANK = re.compile(
 # double quote that opens a word behind a blank, or closes one, is cut alike everywhere.
 _OUTER_QUOTE = re.compile(r"(?:^|(?<=^\())\"(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[,;:]?\"(?=\)?[,;:.?!]?$)")
 _CONTEXTUAL = re.compile(r"[\"`“”‘]|''|[’'](?![A-Za-z0-9])|(?<![A-Za-z0-9])[’']|^[)\]}]|^[\])}>]+$")
-_PLAIN = re.compile(r"(\(?)([A-Za-z0-9]+(?:[-/][A-Za-z0-9]+)*)('[sS]?)?(\)?)([,;:.?!]?)")
+_PLAIN = re.compile(r"(\(?)(\"?)([A-Za-z0-9]+(?:[-/][A-Za-z0-9]+)*)('[sS]?)?(?:([,;:]?)(\"))?(\)?)(\.{2,}|[,;:.?!]?)")
 _PARTS = re.compile("[-/]")
 _CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})  # NLTK cuts them in two
 _PLAIN_END = re.compile(r"([A-Za-z]{2,})([.?!])")
@@ -67,11 +68,11 @@ class Chunks(dict[str, "Chunk | None"]):
             return self._signed(chunk, chunk[:-1], chunk[-1])
         plain = _PLAIN.fullmatch(chunk)
         if plain is not None:
-            opening, word, clitic, closing, sign = plain.groups()
+            bracket, opening, word, clitic, inner, closing, end, sign = plain.groups()
             contracted = not _CONTRACTIONS.isdisjoint(_PARTS.split(word.lower()))
             # NLTK sees no possessive before a full stop, and a bare apostrophe only before a blank
-            if not contracted and not (clitic and sign == ".") and not (clitic == "'" and (closing or sign)):
-                return self._plain(chunk, (opening, word, clitic, closing), sign)
+            if not contracted and not (clitic and sign[:1] == ".") and not (clitic == "'" and (closing or end or sign)):
+                return self._plain(chunk, (bracket, opening, word, clitic, inner, closing, end), sign)
         if _CONTEXTUAL.search(_OUTER_QUOTE.sub("", chunk)) or ODD.search(chunk):
             return None
         candidates = self._candidates(chunk) if STOP.search(chunk) else []
@@ -97,7 +98,7 @@ class Chunks(dict[str, "Chunk | None"]):
         return Chunk(self._always_breaks(chunk) if sign in "?!" else False, apart, apart)
 
     def _plain(self, chunk: str, parts: Sequence[str | None], sign: str) -> Chunk:
-        """A word with brackets, a possessive and a sign around it, each a token.
+        """A word with quotes, brackets, a possessive and a sign around it, each a token.
 
         A full stop right behind the word is one only at the end of the sentence.
         """
@@ -106,9 +107,9 @@ class Chunks(dict[str, "Chunk | None"]):
             whole = _cut(pieces)
             return Chunk(False, whole, whole)
         last = _cut([*pieces, sign])
-        if sign == "." and pieces[-1] != ")":
+        if sign == "." and pieces[-1] not in (")", '"'):
             return Chunk(self._always_breaks(chunk), _cut([*pieces[:-1], f"{pieces[-1]}."]), last)
-        return Chunk(self._always_breaks(chunk) if sign in ".?!" else False, last, last)
+        return Chunk(self._always_breaks(chunk) if sign[0] in ".?!" else False, last, last)
 
     def _always_breaks(self, chunk: str) -> bool | None:
         """True for an ordinary word with a full stop; None where Punkt has to look at the next word."""
@@ -126,15 +127,13 @@ def is_word(chunk: str) -> bool:
 
 
 def _cut(pieces: Sequence[str]) -> Cut:
-    """Pieces that follow each other without a gap."""
-    if len(pieces) == 1:
-        return Cut((pieces[0],), ((0, len(pieces[0])),))
-    spans = []
-    start = 0
-    for piece in pieces:
-        spans.append((start, start + len(piece)))
-        start += len(piece)
-    return Cut(tuple(pieces), tuple(spans))
+    """Pieces that follow each other without a gap; a double quote opens before the word and closes behind it."""
+    ends = list(accumulate(map(len, pieces)))
+    spans = tuple(zip([0, *ends], ends, strict=False))
+    if '"' in pieces:
+        word = next(at for at, piece in enumerate(pieces) if piece[0].isalnum())
+        pieces = [piece if piece != '"' else "``" if at < word else "''" for at, piece in enumerate(pieces)]
+    return Cut(tuple(pieces), spans)
 
 
 def align(words: Sequence[str], text: str) -> list[Span]:

@@ -45,12 +45,17 @@ class PerceptronTagger:
         self._normal: _Memory[str, str] = _Memory(normalize)
         self._weights: _Memory[str, Row] = _Memory(self._row)
         self._words: _Memory[str, tuple[str, Row]] = _Memory(self._word)
+        self._left1: _Memory[str, Row] = _Memory(lambda word: self._sum(_left_features(word)))
+        self._left2: _Memory[str, Row] = _Memory(lambda word: self._sum(_left2_features(word)))
+        self._right1: _Memory[str, Row] = _Memory(lambda word: self._sum(_right_features(word)))
+        self._right2: _Memory[str, Row] = _Memory(lambda word: self._sum(_right2_features(word)))
         self._lefts: _Memory[tuple[str | None, str | None], _Left] = _Memory(self._left)
         self._rights: _Memory[tuple[str | None, str | None], Row] = _Memory(self._right)
         self._sums: _Memory[tuple[str, str], Row] = _Memory(lambda tags: self._sum(_tag_features(*tags)))
         self._pairs: _Memory[tuple[str, str], Row] = _Memory(lambda names: self._sum([_pair_feature(*names)]))
         self._rivals: _Memory[Answers, Row] = _Memory(partial(_rivals, self.classes))
         self._questions: _Memory[Answers, _Question] = _Memory(lambda answers: _Question(answers, self._rivals))
+        self._answered: _Memory[tuple[_Question, *_Around], str | None] = _Memory(self._by_words)
         self._before: _Memory[str, Row] = _Memory(self._tag_sums)
         self._lead: _Memory[tuple[str, int], Row] = _Memory(self._leads)
         self._most: _Memory[tuple[str | None, str, int], Row] = _Memory(self._gains)
@@ -101,31 +106,34 @@ class PerceptronTagger:
                 ("", answer) for all other tags.
         """
         questions = [self._questions[answers] for _, answers in asked]
-        answered = [self._by_words(words, at, question) for (at, _), question in zip(asked, questions, strict=True)]
+        answered = [
+            self._answered[question, *_around(words, at)] for (at, _), question in zip(asked, questions, strict=True)
+        ]
         if None in answered:
             open_ = [index for index, answer in enumerate(answered) if answer is None]
             tags = self.tag_at(words, [asked[index][0] for index in open_])
             for index, tag in zip(open_, tags, strict=True):
-                answered[index] = questions[index][tag]
+                answered[index] = questions[index].answer(tag)
         return cast("list[str]", answered)
 
-    def _by_words(self, words: Sequence[str], index: int, question: "_Question") -> str | None:
+    def _by_words(self, key: "tuple[_Question, *_Around]") -> str | None:
         """The answer that holds whatever stands before; None if the tags before may change it."""
-        fixed = self.tagdict.get(words[index])
+        question, *around = key
+        left2, left1, word, right, right2 = cast("_Around", around)
+        fixed = self.tagdict.get(word)
         if fixed is not None:
-            return question[fixed]
-        left2, left1, word, right, right2 = _around(words, index)
+            return question.answer(fixed)
         left, (here, own) = self._lefts[left1, left2], self._words[word]
         if left.with_tags is not None:
             scores = left.with_tags + own
             scores += self._rights[right, right2]
-            return question[self._best(scores, words, index, here, *cast("tuple[str, str]", left.tags))]
+            return question.answer(self._best(scores, key[1:], here, *cast("tuple[str, str]", left.tags)))
         scores = left.alone + own
         scores += self._rights[right, right2]
         best = int(scores.argmax())
         rivals = scores + self._most[left.tags[0], here, best]
         rivals += question.rivals[best]
-        return question[self.classes[best]] if rivals[rivals.argmax()] < scores[best] - NEAR_TIE else None
+        return question.answer(self.classes[best]) if rivals[rivals.argmax()] < scores[best] - NEAR_TIE else None
 
     def _gains(self, names: tuple[str | None, str, int]) -> Row:
         """The most that the tags before a word can add to each class more than to `best`.
@@ -186,14 +194,14 @@ class PerceptronTagger:
         return tags
 
     def _predict(self, words: Sequence[str], index: int, previous: str, before: str) -> str:
-        left2, left, word, right, right2 = _around(words, index)
+        around = left2, left, word, right, right2 = _around(words, index)
         here, own = self._words[word]
         scores = self._lefts[left, left2].alone + own
         scores += self._rights[right, right2]
         scores += self._sums[previous, before]
-        return self._best(scores, words, index, here, previous, before)
+        return self._best(scores, around, here, previous, before)
 
-    def _best(self, scores: Row, words: Sequence[str], index: int, here: str, previous: str, before: str) -> str:
+    def _best(self, scores: Row, around: _Around, here: str, previous: str, before: str) -> str:
         """The class that wins once the pair of word and tag before is added to the scores, which are used up."""
         pair = self._pairs[previous, here]
         if pair is not self._nothing:
@@ -202,13 +210,10 @@ class PerceptronTagger:
         near = scores[best] - NEAR_TIE
         scores[best] = -np.inf
         if scores[scores.argmax()] > near:
-            return self._exact(features_of(words[index], *self._context(words, index), previous, before))
+            left2, left, word, right, right2 = around
+            context = (*self._normal_left(left, left2), *self._normal_right(right, right2))
+            return self._exact(features_of(word, here, *context, previous, before))
         return self.classes[best]
-
-    def _context(self, words: Sequence[str], index: int) -> tuple[str, str, str, str, str]:
-        """Normal forms of a word, of the two to its left, nearest first, and of the two to its right."""
-        left2, left, word, right, right2 = _around(words, index)
-        return self._normal[word], *self._normal_left(left, left2), *self._normal_right(right, right2)
 
     def _normal_left(self, left: str | None, left2: str | None) -> tuple[str, str]:
         if left is None:
@@ -227,18 +232,16 @@ class PerceptronTagger:
 
     def _left(self, words: tuple[str | None, str | None]) -> "_Left":
         left, left2 = self._normal_left(*words)
-        alone = self._sum(_left_features(left, left2))
-        previous, before = (None if word is None else self.tagdict.get(word) for word in words)
-        if words[0] is None:
-            previous, before = START
-        elif words[1] is None:
-            before = START[0]
+        alone = self._left1[left] + self._left2[left2]
+        word, word2 = words
+        previous = START[0] if word is None else self.tagdict.get(word)
+        before = (START[1] if word is None else START[0]) if word2 is None else self.tagdict.get(word2)
         with_tags = None if previous is None or before is None else alone + self._sums[previous, before]
         return _Left(alone, (previous, before), with_tags)
 
     def _right(self, words: tuple[str | None, str | None]) -> Row:
         right, right2 = self._normal_right(*words)
-        return self._sum(_right_features(right, right2))
+        return self._right1[right] + self._right2[right2]
 
     def _sum(self, features: Sequence[str]) -> Row:
         """Sum of the weights of some features, one entry per class."""
@@ -269,7 +272,7 @@ class PerceptronTagger:
 def _around(words: Sequence[str], index: int) -> _Around:
     """A word with two on each side; None beyond the ends."""
     if 2 <= index < len(words) - 2:
-        return cast("_Around", words[index - 2 : index + 3])
+        return cast("_Around", tuple(words[index - 2 : index + 3]))
     around = (words[at] if 0 <= at < len(words) else None for at in range(index - 2, index + 3))
     return cast("_Around", tuple(around))
 
@@ -293,18 +296,16 @@ def _rivals(classes: Sequence[str], answers: Answers) -> Row:
     return np.where(own[:, None] == own, -np.inf, 0.0)
 
 
-class _Question(dict[str, str]):
-    """Tag -> answer, for one question; filled on demand. `rivals` is what `_rivals` says of its answers."""
+class _Question:
+    """A question: the answer to a tag, and what `_rivals` says of its answers."""
 
     def __init__(self, answers: Answers, rivals: Mapping[Answers, Row]) -> None:
-        super().__init__()
-        self.by_letter = dict(answers)
+        self._by_letter = dict(answers)
         alike = {answer: str(place) for place, (_, answer) in enumerate(answers)}
         self.rivals = rivals[tuple((letter, alike[answer]) for letter, answer in answers)]
 
-    def __missing__(self, tag: str) -> str:
-        self[tag] = answer = self.by_letter.get(tag[:1], self.by_letter[""])
-        return answer
+    def answer(self, tag: str) -> str:
+        return self._by_letter.get(tag[:1], self._by_letter[""])
 
 
 class _Memory(dict[K, V], Generic[K, V]):
@@ -340,12 +341,20 @@ def _tag_features(previous: str, before: str) -> list[str]:
     return [f"i-1 tag {previous}", f"i-2 tag {before}", f"i tag+i-2 tag {previous} {before}"]
 
 
-def _left_features(left: str, left2: str) -> list[str]:
-    return [f"i-1 word {left}", f"i-1 suffix {left[-3:]}", f"i-2 word {left2}"]
+def _left_features(left: str) -> list[str]:
+    return [f"i-1 word {left}", f"i-1 suffix {left[-3:]}"]
 
 
-def _right_features(right: str, right2: str) -> list[str]:
-    return [f"i+1 word {right}", f"i+1 suffix {right[-3:]}", f"i+2 word {right2}"]
+def _left2_features(left2: str) -> list[str]:
+    return [f"i-2 word {left2}"]
+
+
+def _right_features(right: str) -> list[str]:
+    return [f"i+1 word {right}", f"i+1 suffix {right[-3:]}"]
+
+
+def _right2_features(right2: str) -> list[str]:
+    return [f"i+2 word {right2}"]
 
 
 def _pair_feature(previous: str, here: str) -> str:
@@ -364,6 +373,8 @@ def features_of(
         *_tag_features(previous, before),
         itself,
         _pair_feature(previous, here),
-        *_left_features(left, left2),
-        *_right_features(right, right2),
+        *_left_features(left),
+        *_left2_features(left2),
+        *_right_features(right),
+        *_right2_features(right2),
     ]
