@@ -27,6 +27,11 @@ LOG = "training.jsonl"
 SETTINGS = Path("training") / "settings.json"
 KEPT = "checkpoints"
 _NOT_PUBLISHED = {LOG, "card.json"}  # of one training of several, not part of its checkpoint
+_SHARDED = "pytorch_model_fsdp"
+_FOR_RESUMING = (
+    *("optimizer.pt", "optimizer.bin", "scheduler.pt", "trainer_state.json", "training_args.bin", "rng_state*.pth"),
+    f"{_SHARDED}.bin",
+)
 # how a step is cut up and noted, not what it is
 HOW = {
     *("micro_batch_size", "gradient_checkpointing", "training_gradient_checkpointing", "generation_batch", "workers"),
@@ -134,6 +139,19 @@ def last_complete_step(folder: Path) -> tuple[int, Path] | None:
     return max(complete, default=None)
 
 
+def check_shards(checkpoint: Path, sharded: bool) -> None:
+    """A training checkpoint continues as it was written: whole, or from weights in shards (FSDP).
+
+    Raises:
+        TrainingError: if it cannot be continued so; what to do is said.
+    """
+    written = any(checkpoint.glob(f"{_SHARDED}*"))
+    if written and not sharded:
+        raise TrainingError(f"{checkpoint} was written with FSDP: continue with it, or remove it to begin again")
+    if sharded and not written:
+        raise TrainingError(f"{checkpoint} was written without FSDP: continue without, or remove it to begin again")
+
+
 def keep_steps(folder: Path, keep: int) -> None:
     """Let the newest training checkpoints stay as `checkpoints/step-N`, without what only resuming needs."""
     complete = sorted(steps_folder(folder).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
@@ -142,7 +160,7 @@ def keep_steps(folder: Path, keep: int) -> None:
         kept.parent.mkdir(exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
         path.rename(kept)
-        for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin", "rng_state*.pth"):
+        for name in _FOR_RESUMING:
             for file in kept.glob(name):
                 file.unlink()
 

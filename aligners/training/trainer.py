@@ -20,12 +20,18 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
 from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
-from aligners.training.processes.changes import Fingerprint, changed_since
-from aligners.training.processes.changes import fingerprint as fingerprint
-from aligners.training.processes.sharding import is_sharded
-from aligners.training.processes.sharding import layers_to_shard as layers_to_shard
+from aligners.training.processes.changes import Fingerprint, changed_since, fingerprint
+from aligners.training.processes.sharding import is_sharded, layers_to_shard
 from aligners.training.processes.shared import process_share as process_share
-from aligners.training.run_folder import LOG, TrainingLog, claim_folder, keep_steps, last_complete_step, steps_folder
+from aligners.training.run_folder import (
+    LOG,
+    TrainingLog,
+    check_shards,
+    claim_folder,
+    keep_steps,
+    last_complete_step,
+    steps_folder,
+)
 from aligners.training.settings import TrainingSettings, halved
 from evalkit.engines.model.batching import free_memory, is_out_of_memory
 from evalkit.errors import TrainingError, UsageError
@@ -96,6 +102,8 @@ def fit(
         journal = TrainingLog(folder / LOG, resumed[0] if resumed else 0, active=arguments.should_save)
         with quiet_warnings():
             trainer = LossTrainer(model, arguments, rows, collate, loss, journal, folder, settings.warmup_ratio)
+        if resumed is not None:
+            check_shards(resumed[1], trainer.is_fsdp_enabled)
         if held_out is not None:
             trainer.watch = Watch(held_out, collate, loss, folder, journal.lines())
         trainer.probe = probe

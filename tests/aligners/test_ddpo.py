@@ -23,9 +23,9 @@ from aligners.preference.pairs import Pair, write_pairs
 from aligners.preference.reference_logps import reference_logps
 from aligners.profiles import profile
 from aligners.training.checkpoint import read_card
+from aligners.training.processes.sharding import layers_to_shard
 from aligners.training.response_logps import end_token, measuring
 from aligners.training.run_folder import read_log
-from aligners.training.trainer import layers_to_shard
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.errors import DataError, TrainingError, UsageError

@@ -19,9 +19,10 @@ from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import write_pairs
 from aligners.preference.reference_logps import _own_chunks
 from aligners.training.processes.sharding import constructed, skeleton_of
-from aligners.training.run_folder import last_complete_step, read_log
+from aligners.training.run_folder import check_shards, keep_steps, last_complete_step, read_log
 from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.loading import load_checkpoint
+from evalkit.errors import TrainingError
 
 TESTS = Path(__file__).resolve().parents[1]
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 1, "lora": False, "lora_dropout": 0.0}
@@ -32,13 +33,21 @@ LINE = ("loss", "chosen_reward", "rejected_reward", "margin", "log_ratio")
 
 
 def started(*words):
-    """A script of the tests in two processes."""
+    """A script of the tests in two processes; they are ended if they wait for each other for ever."""
     sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
     wrapping = {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
     path = os.pathsep.join(map(str, (TESTS.parents[1], TESTS.parent)))
     environment = os.environ | sharding | wrapping | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *TORCHRUN, *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        try:
+            _, said = running.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGTERM)  # torchrun ends its workers
+            raise
+    return subprocess.CompletedProcess(command, running.returncode, stderr=said)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +149,11 @@ def test_a_sharded_run_that_was_killed_continues_and_ends_like_one_process(setti
     killed = started(script, *world, tmp_path / "sharded", 3, *settings)
     assert "SIGKILL" in killed.stderr or killed.returncode in (1, -signal.SIGKILL)
     assert last_complete_step(tmp_path / "sharded")[0] == 2
+    changes = {"epochs": 2, "save_steps": 2} | (ADAPTER if settings else {})
+    with pytest.raises(TrainingError, match=r"checkpoint-2 was written with FSDP: continue with it, or remove it"):
+        align_ddpo(str(world[0]), world[1], tmp_path / "sharded", "ddpo-paper", SETTINGS | changes)
     resumed = started(script, *world, tmp_path / "sharded", 0, *settings)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    changes = {"epochs": 2, "save_steps": 2} | (ADAPTER if settings else {})
     align_ddpo(str(world[0]), world[1], tmp_path / "whole", "ddpo-paper", SETTINGS | changes)
     agree(tmp_path / "sharded", tmp_path / "whole", weights)
 
@@ -169,6 +180,24 @@ def test_a_skeleton_has_every_name_type_and_tie_and_no_storage(family):
     assert all(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers()))
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     assert skeleton.generation_config == model.generation_config
+
+
+def test_a_checkpoint_that_was_written_whole_is_not_continued_in_shards(tmp_path):
+    check_shards(tmp_path, sharded=False)
+    with pytest.raises(TrainingError, match="was written without FSDP: continue without, or remove it"):
+        check_shards(tmp_path, sharded=True)
+
+
+def test_a_kept_checkpoint_of_a_sharded_run_holds_one_copy_of_the_model(tmp_path):
+    step = tmp_path / "training" / "steps" / "checkpoint-2"
+    step.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "pytorch_model_fsdp.bin", "optimizer.bin", "scheduler.pt"):
+        (step / name).write_text("x")
+    keep_steps(tmp_path, 1)
+    assert {file.name for file in (tmp_path / "checkpoints" / "step-2").iterdir()} == {
+        "model.safetensors",
+        "config.json",
+    }
 
 
 @pytest.mark.parametrize(("chunks", "count"), [(5, 2), (1, 4), (4, 2), (7, 3)])
