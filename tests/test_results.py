@@ -1,5 +1,6 @@
 """`make results`: verdicts, resuming, sections of the page; no training."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.results.labels import Labeler
 from tests.results.page import arms_table, section, write_page
 from tests.results.picture import trail, write_picture
 from tests.results.registry import ENTRIES
+from tests.results.running import run
 
 SCENES = 24
 SEEDS = (0, 1)
@@ -303,3 +305,31 @@ def test_the_share_of_a_fall_is_of_full_trainings_own(bench: ToyBench) -> None:
 )
 def test_a_goal_is_reached_by_the_interval_and_by_every_base(low, high, bases, expected) -> None:
     assert reaches(Interval(90.0, low, high), bases) == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bases_side_by_side_give_the_sections_of_one_after_the_other(jobs: int, tmp_path: Path) -> None:
+    bench, facts = Bench(tmp_path / "results", SEEDS, SCENES), ENTRIES["facts"]
+    for seed in SEEDS:
+        for place, arm in enumerate(facts.arms):
+            home = bench.home(facts.name, seed, arm)
+            home.mkdir(parents=True)
+            value = 50.0 + 10 * place + seed
+            accuracy = {"value": value, "low": value - 3, "high": value + 3, "method": "expanded"}
+            (home / "accuracy.json").write_text(json.dumps(accuracy))
+            (home / "done.json").write_text(json.dumps({"marks": {}, "date": "2026-01-01"}))
+    report = tmp_path / "results.md"
+    run([facts], bench, None, report, jobs)
+    text = report.read_text()
+    assert "Run 2026-01-01 on bases 0, 1" in text
+    assert "| 1 | 51.0 [48.0, 54.0] | 61.0 [58.0, 64.0] | 71.0 [68.0, 74.0] | 81.0 [78.0, 84.0] |" in text
+    assert "blurred, without facts beside with them: -10.0 [-13.0, -7.0]" in text
+
+
+def test_a_base_that_fails_stops_the_others_with_its_error(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "results", SEEDS, SCENES)
+    for seed in SEEDS:
+        (bench.folder / "facts" / f"base{seed}").mkdir(parents=True)
+        (bench.folder / "facts" / f"base{seed}" / "shared").write_text("a file where a folder must be")
+    with pytest.raises(FileExistsError):
+        run([ENTRIES["facts"]], bench, None, tmp_path / "results.md", 2)

@@ -5,18 +5,18 @@
     python -m tests.results dense noise        some
     python -m tests.results --list             what there is
 
-Everything is resumable: the same command goes on where it stopped. Sections of docs/results.md are written as entries
-are finished, on the bases that have them by then; the others stay.
+Bases are worked on side by side, one a core. Everything is resumable: the same command goes on where it stopped.
+Sections of docs/results.md are written as bases are finished; the others stay.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
 from tests.results.bench import SCENES, Bench
-from tests.results.entry import Entry, measure, read
-from tests.results.page import picture_name, section, write_page
 from tests.results.registry import ENTRIES
+from tests.results.running import run
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "results.md"
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="of the bases")
     parser.add_argument("--arms", help="some arms of the entries, by comma; the others must be there for a section")
     parser.add_argument("--scenes", type=int, default=SCENES, help="fewer test scenes, to try an entry out")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bases at a time")
     options = parser.parse_args()
     if options.list:
         for entry in ENTRIES.values():
@@ -43,22 +44,10 @@ def main() -> None:
     chosen = [ENTRIES[name] for name in options.entries]
     chosen = chosen or [entry for entry in ENTRIES.values() if entry.quick or options.all]
     bench = Bench(options.folder, tuple(int(seed) for seed in options.seeds.split(",")), options.scenes)
+    wanted = None if options.arms is None else [arm.strip() for arm in options.arms.split(",")]
     start = time.monotonic()
-    for entry in chosen:
-        run(entry, bench, options.arms, options.report)
+    run(chosen, bench, wanted, options.report, min(options.jobs, len(bench.seeds)))
     print(f"{options.report}: {time.monotonic() - start:.0f} s")
-
-
-def run(entry: Entry, bench: Bench, arms: str | None, report: Path) -> None:
-    """Measure an entry on every base; its section is written after each."""
-    wanted = None if arms is None else [arm.strip() for arm in arms.split(",")]
-    for seed in bench.seeds:
-        measure(entry, bench, seed, wanted)
-        measured = read(entry, bench)
-        if measured is not None:
-            if entry.picture is not None:
-                entry.picture(measured, report.parent / "images" / picture_name(entry))
-            write_page(report, list(ENTRIES.values()), {entry.name: section(measured)})
 
 
 if __name__ == "__main__":
