@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from preference_data import make_pairs
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
+from aligners.ddpo import dpo_settings, train_dpo
 from aligners.preference.pairs import write_pairs
 from aligners.training.policy import make_trainable, wants_lora
 from aligners.training.run_folder import TrainingLog, claim_folder, last_complete_step, read_log
@@ -80,6 +81,28 @@ def test_a_killed_training_continues_on_another_number_of_processes(before, afte
     assert [line["loss"] for line in lines[1]] == pytest.approx([line["loss"] for line in lines[0]], abs=1e-5)
     first, second = (load_file(tmp_path / name / weights) for name in ("whole", "killed"))
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+
+def test_a_training_checkpoint_that_lacks_trained_weights_is_refused(tmp_path):
+    """Frozen weights may be absent, a reward model keeps none; with a trained one gone the start's would go on."""
+    start, pairs = save_tiny("llava", tmp_path / "model"), make_pairs(tmp_path / "images")
+    changes = {"learning_rate": 1e-3, "batch_size": 4, "max_steps": 4, "lora": False, "save_steps": 1}
+    settings = dpo_settings("dpo", **changes)
+
+    def stop(what, done, total):
+        if what == "training" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_dpo(start, pairs, tmp_path / "out", settings, progress=stop)
+    step, folder = last_complete_step(tmp_path / "out")
+    assert step == 2
+    weights = load_file(folder / "model.safetensors")
+    frozen, trained = (next(name for name in weights if part in name) for part in ("vision_tower", "down_proj"))
+    kept = {name: value for name, value in weights.items() if name not in (frozen, trained)}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(TrainingError, match=f"does not fit the model: 1 weights, e.g. .*{trained[-20:]}"):
+        train_dpo(start, pairs, tmp_path / "out", settings)
 
 
 def test_a_torn_training_checkpoint_is_not_continued(tmp_path):
