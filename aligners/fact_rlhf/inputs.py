@@ -16,6 +16,7 @@ from aligners.rl.experience import TOTAL, RolloutReward
 from aligners.rl.rewards import length_share, response_rewards, symbolic_bonus
 from aligners.rl.rollouts import RolloutPrompt, Rollouts, as_prompt, non_pad_lengths
 from aligners.settings import FactRlhfSettings
+from aligners.training.processes.shared import computed_once
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.errors import TrainingError
 from evalkit.schema import Turn
@@ -31,13 +32,25 @@ def usable_prompts(
 ) -> tuple[list[RolloutPrompt], dict[str, int]]:
     """Prompts to roll out on, and how many were left out for which reason: no facts, too long, no readable image.
 
-    `query_limit` counts text tokens of the prompt; image tokens are not part of it.
+    `query_limit` counts text tokens of the prompt; image tokens are not part of it. Of several processes the first one
+    looks at the images and tells the others.
 
     Raises:
         DataError: if facts are missing and `missing_facts` is "error", or an image does not open and `bad_images` is
             "error"; both may be "skip".
         TrainingError: if nothing is left.
     """
+    return computed_once(lambda: _checked(prompts, facts, encoder, query_limit, missing_facts, bad_images))
+
+
+def _checked(
+    prompts: Sequence[RolloutPrompt],
+    facts: Facts | None,
+    encoder: PromptEncoder,
+    query_limit: int,
+    missing_facts: str,
+    bad_images: str,
+) -> tuple[list[RolloutPrompt], dict[str, int]]:
     kept: list[RolloutPrompt] = []
     skipped: dict[str, int] = {}
     for prompt in prompts:

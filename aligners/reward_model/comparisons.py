@@ -14,6 +14,7 @@ import torch
 from aligners.preference.pairs import told
 from aligners.reward_model.facts import AnswerKind, Facts, facts_of, shuffled
 from aligners.reward_model.model import Rating, RatingBatch, RatingEncoder
+from aligners.training.processes.shared import computed_once
 from evalkit.errors import DataError, TrainingError
 from evalkit.images import ImageFile
 from evalkit.schema import Turn
@@ -51,11 +52,19 @@ def usable_comparisons(
 ) -> tuple[list[Comparison], dict[str, int]]:
     """Comparisons that can be trained on, and how many were left out for which reason.
 
+    Of several processes the first one looks at the images and tells the others.
+
     Raises:
         DataError: if an image does not open and `bad_images` is "error", or facts are wanted, an image has none and
             `missing_facts` is "error"; both may be "skip".
         TrainingError: if nothing is left.
     """
+    return computed_once(lambda: _checked(comparisons, facts, missing_facts, bad_images))
+
+
+def _checked(
+    comparisons: Sequence[Comparison], facts: Facts | None, missing_facts: str, bad_images: str
+) -> tuple[list[Comparison], dict[str, int]]:
     kept: list[Comparison] = []
     skipped: dict[str, int] = {}
     for comparison in comparisons:

@@ -1,9 +1,10 @@
 """Lengths of prompts from texts and image sizes: as encoded, with few encodings, or with all where sums fail."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 from tiny_models import build_tiny
 
@@ -77,18 +78,13 @@ def test_pairs_are_checked_with_few_encodings(tmp_path: Path, monkeypatch: pytes
     assert len(encoded) == 4  # once for the size, and three to see that the sum holds
 
 
-def test_a_process_that_is_not_the_first_opens_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_not_the_first_opens_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second_of_two: Callable[[Any], None]
+) -> None:
     """It once decoded every image, as every other process did."""
     opened: list[str] = []
     monkeypatch.setattr(ImageFile, "open", lambda self: opened.append(self.name))
-
-    def broadcast(box: list[object], src: int) -> None:
-        assert src == 0
-        box[0] = ([None] * 11 + ["image does not open"], None)  # what the first process has found
-
-    for name, value in (("is_initialized", True), ("get_world_size", 2), ("get_rank", 1)):
-        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
-    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    second_of_two([None] * 11 + ["image does not open"])
     encoder = PairEncoder(PromptEncoder(build_tiny("llava")[1]), end_id=0)
     kept, counts = usable_pairs(many_pairs(tmp_path), encoder, dpo_settings("dpo"))
     assert [pair.id for pair in kept] == [str(number) for number in range(11)]

@@ -14,7 +14,8 @@ from rlhf_world import write_rlhf_world
 from safetensors.torch import load_file
 from tiny_models import build_tiny, save_tiny
 
-from aligners.fact_rlhf.files import read_comparisons
+from aligners.fact_rlhf.files import read_comparisons, read_rollout_prompts
+from aligners.fact_rlhf.inputs import usable_prompts
 from aligners.reward_model import fit
 from aligners.reward_model.comparisons import (
     Comparison,
@@ -158,6 +159,18 @@ def test_rows_that_cannot_be_used_are_counted(world):
         "image does not open": 1,
         "no facts for its image": 1,
     }
+
+
+def test_a_process_that_is_not_the_first_opens_no_image(world, monkeypatch, second_of_two):
+    opened = []
+    monkeypatch.setattr(ImageFile, "open", lambda self: opened.append(self.name))
+    rows = read_comparisons(world / "comparisons.json", world / "images")
+    second_of_two((rows[:2], {"image does not open": 4}))
+    assert usable_comparisons(rows, None) == (rows[:2], {"image does not open": 4})
+    prompts = read_rollout_prompts(world / "prompts.json", world / "images")
+    second_of_two((prompts[:1], {}))
+    assert usable_prompts(prompts, None, PromptEncoder(build_tiny("llava")[1]), 128) == (prompts[:1], {})
+    assert opened == []
 
 
 @pytest.mark.parametrize(("facts", "image"), [({}, "000000000000.jpg"), ({"absent.jpg": ["x"]}, "absent.jpg")])
