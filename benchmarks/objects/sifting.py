@@ -112,12 +112,13 @@ class Marks(dict[str, _Mark | None]):
 class Sifted:
     """The relevant tokens of a text among all its `count` tokens."""
 
-    __slots__ = ("_parts", "_text", "_wide", "count", "entries")
+    __slots__ = ("_parts", "_text", "_wide", "count", "entries", "irregular")
 
     def __init__(self, text: str, parts: Sequence[str]) -> None:
         self._text, self._parts = text, parts
         self.count = len(parts)
         self.entries: list[Entry] = []
+        self.irregular = False  # whether a chunk is cut differently in different places
         self._wide: list[tuple[int, tuple[str, ...]]] = []  # index of a chunk of several tokens, the tokens
 
     def texts(self) -> list[str]:
@@ -129,12 +130,33 @@ class Sifted:
 
     def spans(self, words: Iterable[tuple[Entry, Entry]]) -> list[Span]:
         """Spans (start, end) of words given by their first and last token, ascending."""
-        starts = ChunkStarts(self._text, self._parts)
+        starts = ChunkStarts(self._text, self._parts) if self.irregular else self._starts()
         spans = []
         for first, last in words:
             start = starts[first[2]]
             spans.append((start + first[3], (start if last is first else starts[last[2]]) + last[4]))
         return spans
+
+    def _starts(self) -> dict[int, int]:
+        """Where each chunk with a relevant token begins: at its next place between blanks behind the one before.
+
+        A chunk that is relevant in one place is so in all, so none is passed over.
+        """
+        text, parts = self._text, self._parts
+        stop = len(text)
+        starts: dict[int, int] = {}
+        end = -1
+        for entry in self.entries:
+            chunk = entry[2]
+            if chunk not in starts:
+                part = parts[chunk]
+                start = text.find(part, end + 1)
+                end = start + len(part)
+                while not ((start == 0 or text[start - 1].isspace()) and (end == stop or text[end].isspace())):
+                    start = text.find(part, start + 1)
+                    end = start + len(part)
+                starts[chunk] = start
+        return starts
 
 
 class SiftedWords:
@@ -169,8 +191,10 @@ def sift(text: str, marks: Marks) -> Sifted | None:
     shift = 0  # tokens before the chunk, beyond one per chunk
     for index, mark in cast("Iterable[tuple[int, _Mark]]", compress(enumerate(marked), marked)):
         extra, kept, texts, ends, last = mark
-        if last is not None and (index == stop or (ends is None and reader.breaks_behind(parts, index))):
-            extra, kept, texts = last
+        if last is not None:
+            sifted.irregular = True
+            if index == stop or (ends is None and reader.breaks_behind(parts, index)):
+                extra, kept, texts = last
         for place, form, low, high in kept:
             entries.append((index + shift + place, form, index, low, high))
         if extra:
