@@ -17,6 +17,7 @@ from benchmarks.objects.mentions import (
     normalise,
     read_synonyms,
 )
+from benchmarks.objects.singularise import singularise
 from evalkit.errors import DataError, UsageError
 
 TABLE = """person, man, woman, people, driver
@@ -105,6 +106,9 @@ def test_the_men_of_wordnet_are_no_persons(synonyms, variant):
         ("A dog's bench", ["dog", "bench"]),
         ("İ dog İİ bench.", ["dog", "bench"]),  # lower-casing makes these letters longer
         ('"Dog," he said. “bench”', ["Dog", "bench"]),
+        ('"Dog", (dog) dogs hotdog dog-house dog;', ["Dog", "dog", "dogs", "dog"]),
+        ("\n dog\n\nbench\tdog  hot dog \n", ["dog", "bench", "dog", "hot dog"]),
+        ("toilet seat, seat, dog. seats seat dog.", ["toilet seat", "dog", "dog"]),
     ],
 )
 def test_spans_point_into_the_response_itself(synonyms, response, shown):
@@ -123,6 +127,32 @@ def test_spans_point_into_the_response_itself(synonyms, response, shown):
 )
 def test_indices_repeat_the_shift_behind_a_dropped_seat(synonyms, response, indices):
     assert [mention.index for mention in finder(synonyms, "singularize").find(response).mentions] == indices
+
+
+@pytest.mark.usefixtures("nltk_data")
+def test_an_abbreviation_that_is_a_word_at_the_end_alone_is_placed_there():
+    finder = MentionFinder(Vocabulary({"dr": "doctor"}, {}), "pos_lemma")
+    mentions = finder.find("So the dr. saw the dr.").mentions
+    assert [(mention.word, mention.start) for mention in mentions] == [("dr", 19)]
+
+
+PIECES = st.sampled_from(
+    ["dog", "Dogs", "dog.", "hotdog", "hot", "seat", "toilet", "t-v.", "e.g.", "a", "(dog)", '"dog"']
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(PIECES, st.sampled_from([" ", " ", "  ", "\n\n", "\t"])), max_size=12))
+def test_a_mention_stands_where_its_token_stands(synonyms, pieces):
+    text = "".join(piece + gap for piece, gap in pieces)
+    short = finder(synonyms | {"t-v": "tv"}, "singularize")
+    spans = short.read(text).spans()
+    for mention in short.find(text).mentions:
+        assert mention.start in [start for start, _ in spans]
+        assert mention.end in [end for _, end in spans]
+        assert mention.word in " ".join(singularise(word) for word in text[mention.start : mention.end].lower().split())
+    starts = [mention.start for mention in short.find(text).mentions]
+    assert starts == sorted(set(starts))
 
 
 def by_the_script(response, variant, vocabulary, finder):
