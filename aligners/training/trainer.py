@@ -115,8 +115,6 @@ def fit(
             trainer.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
             break
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
             _halve(arguments, settings, trainer.state.global_step, resumed, error)
         free_memory()  # here, where the traceback no longer holds what the step had made
     trained = trainer.accelerator.unwrap_model(trainer.model)
@@ -152,12 +150,14 @@ def _fit_to_model(arguments: TrainingArguments, model: Any, settings: TrainingSe
 def _halve(
     arguments: TrainingArguments, settings: TrainingSettings, step: int, resumed: Any, error: BaseException
 ) -> None:
-    """Half as many rows a forward pass, twice as many passes: the same step in less memory.
+    """Half as many rows a forward pass, twice as many passes: the same step in less memory; other errors go on.
 
     Raises:
         TrainingError: if that cannot be done here: the number was given, is 1 already, other processes would not know
             of it, or steps were taken that no training checkpoint holds.
     """
+    if not is_out_of_memory(error):
+        raise error
     micro = arguments.per_device_train_batch_size
     lost = step > (resumed[0] if resumed else 0)
     if settings.micro_batch_size is not None or micro == 1 or arguments.world_size > 1 or lost:
