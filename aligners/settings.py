@@ -112,7 +112,7 @@ class RlaifSettings(DpoSettings):
     iterations           rounds of sampling, labelling, training; each starts from the last one's checkpoint
     prompts_per_round    instructions sampled in one round
     candidates           responses per prompt
-    temperature, top_p   of the candidates; max_new_tokens: their limit
+    temperature, top_p, top_k   of the candidates (top_k 0: no limit); max_new_tokens: their limit
     min_gap              score difference (refuted claims) a pair needs
     pairs_per_image      pairs drawn per image
     tie_confirms         a claim with p_yes = p_no counts as confirmed
@@ -135,9 +135,11 @@ class RlaifSettings(DpoSettings):
     repeated_weight: float
     soft_labels: bool
     balance_lengths: bool
+    top_k: int = 0
 
     def __post_init__(self) -> None:
         DpoSettings.__post_init__(self)
+        check_range(self, "top_k", inclusive=True)
         check_range(self, "iterations", "prompts_per_round", "temperature", "max_new_tokens", "pairs_per_image")
         check_range(self, "candidates", low=2, inclusive=True)
 
@@ -145,7 +147,7 @@ class RlaifSettings(DpoSettings):
 def feedback_json(settings: RlaifSettings) -> dict[str, Any]:
     """Settings of online feedback as JSON, without those of its DPO."""
     own = {field.name for field in fields(RlaifSettings)} - {field.name for field in fields(DpoSettings)}
-    return {name: getattr(settings, name) for name in ("name", *sorted(own))}
+    return without_unset({name: getattr(settings, name) for name in ("name", *sorted(own))})
 
 
 # --- fact-augmented RLHF ------------------------------------------------------------------------------------------
@@ -333,6 +335,7 @@ _CAME_LATER = {
     "patience": None,
     "keep_checkpoints": 0,
     "label_confidence": False,
+    "top_k": 0,
     "attention": None,
     "max_pixels": None,
     "quantize": None,

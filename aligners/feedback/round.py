@@ -160,6 +160,7 @@ def _candidates(work: Round, stages: Stages, progress: Progress | None) -> list[
     sampling = Sampling(
         temperature=preset.temperature,
         top_p=preset.top_p,
+        top_k=preset.top_k,
         max_new_tokens=preset.max_new_tokens,
         n=preset.candidates,
         seed=part_seed(work.seed, "candidates"),

@@ -49,9 +49,12 @@ def test_the_release_preset_diffs_as_released():
 
 
 def test_what_the_release_had_in_force_without_naming_it_is_named():
-    """Sampling here has no top-k; transformers added one of 50 to the released script."""
-    assert "top_k" in SOURCES["rlaifv"]["top_p"]
+    """Transformers added a top-k of 50 to the released script; here it is a setting, which older runs do not hold."""
+    assert "50 was in force" in SOURCES["rlaifv"]["top_k"]
     assert "top-k of 50" in deviations()["online RLAIF"]
+    rlaifv = RLAIF_PRESETS["rlaifv"]
+    assert "top_k" not in feedback_json(rlaifv)
+    assert feedback_json(changed(rlaifv, {"top_k": 50}))["top_k"] == 50
 
 
 def deviations():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import rlaif_world
 import torch
-from rlaif_world import OVERRIDES, SPLITTER, assert_same, contents, run, write_world
+from rlaif_world import OVERRIDES, SPLITTER, assert_same, contents, prepared, run, write_world
 from safetensors.torch import load_file
 
 from aligners.feedback.candidates import Candidate
@@ -178,6 +178,21 @@ def test_another_seed_gives_other_candidates(feedback_run: RlaifResult, feedback
     run(feedback_world, tmp_path, seed=1, overrides={"iterations": 1})
     name = "iteration_1/candidates.jsonl"
     assert contents(tmp_path)[name] != contents(feedback_run.checkpoint)[name]
+
+
+def test_candidates_can_be_drawn_as_the_release_drew_them(feedback_world: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Asked(TransformersEngine):
+        def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Response]:
+            asked.append(sampling.top_k)
+            return super().generate(prompts, sampling)
+
+    for top_k in (0, 50):
+        overrides = {"iterations": 1, "top_k": top_k}
+        opened = prepared(feedback_world, tmp_path / str(top_k), open_engine=Asked, overrides=overrides)
+        opened.stage("candidates")
+    assert asked == [0, 50]
 
 
 def test_a_seed_among_the_settings_changes_training_and_no_candidate(
