@@ -2,11 +2,13 @@
 
 Each tag is the class with the largest sum of weights over 14 features of the word, its neighbours within two
 positions and the two tags before it. The weights are kept as one row per feature; the part that depends on words
-alone is summed once per word and position and remembered. NLTK adds the weights in a fixed order, so two classes
-that tie but for rounding are decided by that order: such near-ties are summed again exactly as NLTK does.
+alone is summed once per word, per two words before and per two words behind, and remembered. NLTK adds the weights
+in a fixed order, so two classes that tie but for rounding are decided by that order: such near-ties are summed again
+exactly as NLTK does.
 
 Where only a question about the tag matters ("noun or verb, or something else?"), the words often answer it whatever the
-two tags before are: `answers_at` bounds what these tags can add to any class and predicts them only where they decide.
+two tags before are. Unless the tag dictionary fixes both, `answers_at` bounds what they can add to any class and
+predicts them only where they decide.
 """
 
 import json
@@ -26,7 +28,7 @@ START = ("-START-", "-START2-")
 END = ("-END-", "-END2-")
 Answers = tuple[tuple[str, str], ...]  # (first letter of a tag, answer), at last ("", answer) for all others
 NEAR_TIE = 1e-6  # weights are multiples of 0.001; float noise of a sum is far below
-CACHE_LIMIT = 200_000
+CACHE_LIMIT = 50_000  # rows of each kind that are kept, at most 1 KB each
 
 
 class PerceptronTagger:

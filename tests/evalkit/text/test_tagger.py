@@ -63,5 +63,18 @@ def test_tags_and_answers_are_those_of_nltk(seed, words, picks):
         assert answers == [dict(question).get(expected[at][:1], dict(question)[""]) for at in positions]
 
 
+def test_tags_are_the_same_where_little_is_remembered(monkeypatch):
+    monkeypatch.setattr("evalkit.text.tagger.CACHE_LIMIT", 2)
+    for seed in range(5):
+        weights, tagdict = random_model(seed)
+        ours = PerceptronTagger(weights, tagdict, CLASSES)
+        words = random.Random(seed).choices(WORDS, k=30)
+        expected = nltk_tags(weights, tagdict, words)
+        assert ours.tag(words) == expected
+        answers = ours.answers_at(words, [(at, QUESTIONS[0]) for at in range(30)])
+        assert answers == [dict(QUESTIONS[0]).get(tag[:1], "n") for tag in expected]
+        assert max(map(len, ours.memories)) <= 2
+
+
 def test_a_model_that_knows_no_feature_tags_by_the_alphabet():
     assert PerceptronTagger({}, {}, CLASSES).tag(["dogs", "run"]) == ["VB", "VB"]
