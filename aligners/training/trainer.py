@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
 from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
 from aligners.training.processes.changes import Fingerprint, changed_since, fingerprint
-from aligners.training.processes.sharding import is_sharded, layers_to_shard
+from aligners.training.processes.sharding import fit_plugin, is_sharded
 from aligners.training.processes.shared import process_share as process_share
 from aligners.training.run_folder import (
     LOG,
@@ -266,8 +266,8 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.add_callback(_LogBeforeSaving(self))
         self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch
-        if self.is_fsdp_enabled and self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap is None:
-            self.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
+        if self.is_fsdp_enabled:
+            fit_plugin(self.accelerator.state.fsdp_plugin, model)
         self._loss, self._journal, self._folder = loss, journal, folder
         self.watch: Watch | None = None
         self.probe: Probe | None = None

@@ -13,6 +13,7 @@ and stops at persistent buffers (1.15).
 import copy
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,7 +37,17 @@ def sharding_accelerator(arguments: Any) -> Any | None:
     if PartialState().distributed_type is DistributedType.MULTI_CPU:
         return None  # accelerate does not shard there
     accelerator = Accelerator(mixed_precision=arguments.mixed_precision)
-    return accelerator if accelerator.is_fsdp2 else None
+    return accelerator if accelerator.is_fsdp2 and loads_in_shards(accelerator.state.fsdp_plugin) else None
+
+
+def loads_in_shards(plugin: Any) -> bool:
+    """Whether a model may be sharded before accelerate sees it.
+
+    Not where accelerate wraps layers for its own activation checkpointing first, nor where weights stay on the CPU.
+    """
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    return not plugin.activation_checkpointing and not isinstance(plugin.cpu_offload, CPUOffloadPolicy)
 
 
 def layers_to_shard(model: Any) -> list[str]:
@@ -47,6 +58,18 @@ def layers_to_shard(model: Any) -> list[str]:
     """
     present = {type(module).__name__ for module in model.modules()}
     return sorted(present.intersection(bare(model)._no_split_modules or ()))
+
+
+def fit_plugin(plugin: Any, model: Any) -> None:
+    """Which layers are sharded one by one, and that no result is rounded.
+
+    accelerate (1.15) lets FSDP 2 cast what a model returns to bfloat16, where log-probabilities of -10 are 0.06 nats
+    apart, and add gradients up in bfloat16; one process does neither.
+    """
+    plugin.transformer_cls_names_to_wrap = layers_to_shard(model)
+    policy = plugin.mixed_precision_policy
+    if policy is not None and plugin.fsdp_version == 2:
+        plugin.mixed_precision_policy = replace(policy, reduce_dtype=torch.float32, output_dtype=None)
 
 
 def skeleton_of(model: nn.Module) -> Any:
@@ -86,7 +109,7 @@ def shard(model: Any, skeleton: Any, accelerator: Any) -> Any:
 
     plugin = accelerator.state.fsdp_plugin
     plugin.cpu_ram_efficient_loading = False  # what this function does in its place
-    plugin.transformer_cls_names_to_wrap = layers_to_shard(skeleton)
+    fit_plugin(plugin, skeleton)
     sharded = fsdp2_prepare_model(accelerator, skeleton).to_empty(device=accelerator.device)
     whole = dict(_tensors(model)) if process_rank() == 0 else {}
     _fill(sharded, whole, accelerator.device)

@@ -1,6 +1,7 @@
 """Weights in shards from the start (FSDP 2), on two CPU processes: what a process holds, and the run of one process."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import FullyShardedDataParallelPlugin
 from preference_data import make_pairs, write_images
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
@@ -18,7 +20,7 @@ from aligners.ddpo import align_ddpo
 from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import write_pairs
 from aligners.preference.reference_logps import _own_chunks
-from aligners.training.processes.sharding import constructed, skeleton_of
+from aligners.training.processes.sharding import constructed, loads_in_shards, skeleton_of
 from aligners.training.run_folder import check_shards, keep_steps, last_complete_step, read_log
 from aligners.training.settings import TrainingSettings
 from evalkit.engines.model.loading import load_checkpoint
@@ -32,12 +34,13 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 LINE = ("loss", "chosen_reward", "rejected_reward", "margin", "log_ratio")
 
 
-def started(*words):
+def started(*words, precision="no"):
     """A script of the tests in two processes; they are ended if they wait for each other for ever."""
     sharding = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
     wrapping = {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP", "FSDP_RESHARD_AFTER_FORWARD": "true"}
     path = os.pathsep.join(map(str, (TESTS.parents[1], TESTS.parent)))
-    environment = os.environ | sharding | wrapping | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    rest = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": precision}
+    environment = os.environ | sharding | wrapping | rest
     command = [sys.executable, *TORCHRUN, *map(str, words)]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -158,6 +161,17 @@ def test_a_sharded_run_that_was_killed_continues_and_ends_like_one_process(setti
     agree(tmp_path / "sharded", tmp_path / "whole", weights)
 
 
+def test_in_bfloat16_a_sharded_policy_begins_on_its_reference_and_is_measured_in_float32(world, tmp_path):
+    settings = ("bf16=true", "epochs=1")
+    done = started(TESTS / "train_here.py", *world, tmp_path / "sharded", 0, *settings, precision="bf16")
+    assert done.returncode == 0, done.stderr[-3000:]
+    align_ddpo(str(world[0]), world[1], tmp_path / "whole", "ddpo-paper", SETTINGS | {"bf16": True, "save_steps": 2})
+    sharded, whole = (read_log(tmp_path / name / "training.jsonl") for name in ("sharded", "whole"))
+    assert sharded[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert [line["loss"] for line in sharded] == pytest.approx([line["loss"] for line in whole], rel=0.03)
+    assert [line["grad_norm"] for line in sharded] == pytest.approx([line["grad_norm"] for line in whole], rel=0.03)
+
+
 def test_weights_buffers_ties_and_logits_in_shards_are_those_of_the_whole_model(tmp_path):
     done = started(TESTS / "compare_here.py", tmp_path / "equal.json")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -180,6 +194,13 @@ def test_a_skeleton_has_every_name_type_and_tie_and_no_storage(family):
     assert all(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers()))
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     assert skeleton.generation_config == model.generation_config
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, True), ({"cpu_offload": True}, False), ({"activation_checkpointing": True}, False)]
+)
+def test_what_accelerate_does_to_layers_first_leaves_loading_whole(options, expected):
+    assert loads_in_shards(FullyShardedDataParallelPlugin(fsdp_version=2, **options)) is expected
 
 
 def test_a_checkpoint_that_was_written_whole_is_not_continued_in_shards(tmp_path):
