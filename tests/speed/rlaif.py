@@ -6,8 +6,9 @@ One iteration on a tiny LLaVA with 576 image tokens, policy and labeler opened a
 whose engines read every prompt whole, as all of them did once; one command; each stage in a process of its own. Seconds
 are those of the processor, without the imports of a process, which stand below the table. An image is encoded as often
 as it goes through the vision tower; bound: once for each role that looks at it (policy, labeler, reference), and once a
-pair and epoch in training. What lies beyond it does not grow with the data: opening an engine, with its check that
-prompts may be read in parts, and the tries by which training finds the layout of its pairs. Ratios leave opening out.
+pair and epoch in training. What lies beyond it does not grow with the data: opening an engine, with its checks of what
+it may read in parts and decode by itself, and the tries by which training finds the layout of its pairs. Ratios leave
+opening out.
 """
 
 import functools
@@ -207,6 +208,11 @@ def _engines(counts: Facts, share: bool) -> Any:
             with _part(counts, "opening"):
                 return super().describe()
 
+        @property
+        def _step(self) -> Any:
+            with _part(counts, "opening"):  # the step of decoding is proved once, at the first prompts
+                return super()._step
+
     def opened(checkpoint: Path | str) -> TransformersEngine:
         with _part(counts, "opening"):
             return Counted(checkpoint, batch_size=16)
@@ -222,8 +228,10 @@ def _part(counts: Facts, name: str) -> Iterator[None]:
         yield
     finally:
         counts["part"] = outer
-        if outer is None:
-            counts["seconds"][name] += time.process_time() - begin
+        taken = time.process_time() - begin
+        counts["seconds"][name] += taken
+        if outer is not None:
+            counts["seconds"][outer] -= taken
 
 
 @contextmanager
