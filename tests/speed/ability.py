@@ -9,6 +9,7 @@ MMStar 1,500, RePOPE 3 x 3,000, RefoMB 99 with two reviews, LLaVA-Bench 60 + 90,
 import os
 import sys
 import time
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -78,7 +79,22 @@ def main() -> float:
         print(f"| {benchmark.name} | {count:,} | {seconds:.2f} |")
     print(f"| all | | {total:.2f} |")
     print(f"| limit | | {LIMIT_S:.2f} |")
+    print(f"| bound: every text lowered once | | {lowered(BENCHMARKS):.3f} |")
     return total
+
+
+def lowered(benchmarks: Sequence[Benchmark]) -> float:
+    """Seconds of processor time to look at every answer and reply once."""
+    texts = []
+    for benchmark in benchmarks:
+        replies = REPLIES.get(benchmark.name, ("",))
+        texts += [
+            answer + reply for _, answer, reply in zip(benchmark.items(), cycle(ANSWERS), cycle(replies), strict=False)
+        ]
+    start = time.process_time()
+    for text in texts:
+        text.lower()
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

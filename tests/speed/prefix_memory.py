@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 def main() -> dict[str, float]:
     """Measure, print, return megabytes by side."""
-    from tests.speed.prefixes import BATCH, CASES, TOKENS
+    from tests.speed.prefixes import BATCH, CASES, TINY, TOKENS
 
     peaks = {}
     for side in ("whole", "shared"):
@@ -23,6 +23,9 @@ def main() -> dict[str, float]:
     print(f"{CASES[0].name} about each of {CASES[0].images} images, batch {BATCH}, {TOKENS} image tokens")
     for side, peak in peaks.items():
         print(f"{side:<8}{peak:>8.0f} MB beyond the model")
+    cache = 2 * 4 * TINY.layers * TINY.width / 1e6  # MB a token: keys and values in float32
+    whole = f"of a batch of whole prompts {cache * TOKENS * BATCH:.0f} MB"
+    print(f"bound: the cache of one image's tokens, {cache * TOKENS:.0f} MB; {whole}")
     print(f"ratio {peaks['whole'] / peaks['shared']:.1f}; limit 1: sharing takes no more than whole prompts")
     return peaks
 

@@ -7,6 +7,7 @@ the processor. Beside each ratio stands the one that the floating-point operatio
 without encoding, decoding of text and journals), and what they say for the shape of LLaVA-1.5-7B.
 """
 
+import inspect
 import sys
 import tempfile
 import time
@@ -172,26 +173,42 @@ def shares(engine: Any, folder: Path, share: bool) -> dict[str, float]:
 
 @contextmanager
 def clocked(model: Any, seconds: dict[str, float]) -> Iterator[None]:
-    """Add up the processor's time in the tower, and in calls of the model with many columns and with one."""
-    tower, language = model.model.vision_tower.forward, model.forward
+    """Add up the processor's time in the tower, in calls with many columns, and in those with one.
+
+    One more token goes through the model, or through its text model and head alone.
+    """
+    inside: list[str] = []
 
     def timed(name: str, work: Any, *args: Any, **keywords: Any) -> Any:
+        counts = not inside or (name == "tower" and inside[-1] != "tower")
+        inside.append(name)
         begin = time.process_time()
         found = work(*args, **keywords)
-        seconds[name] += time.process_time() - begin
+        inside.pop()
+        if counts:
+            seconds[name] += time.process_time() - begin
         return found
 
-    def forward(*args: Any, **keywords: Any) -> Any:
-        name = "decode" if keywords["input_ids"].shape[1] == 1 else "prefill"
-        return timed(name, language, *args, **keywords)
+    def by_columns(work: Any) -> Any:
+        def forward(*args: Any, **keywords: Any) -> Any:
+            first = keywords.get("input_ids", args[0] if args else None)
+            one = first is None or first.shape[1] == 1
+            return timed("decode" if one else "prefill", work, *args, **keywords)
 
-    forward.__signature__ = __import__("inspect").signature(language)  # type: ignore[attr-defined]
-    model.model.vision_tower.forward = lambda *args, **keywords: timed("tower", tower, *args, **keywords)
-    model.forward = forward
+        forward.__signature__ = inspect.signature(work)  # type: ignore[attr-defined]
+        return forward
+
+    tower = model.model.vision_tower
+    parts = (model, model.get_decoder(), model.get_output_embeddings())
+    inner = tower.forward
+    tower.forward = lambda *args, **keywords: timed("tower", inner, *args, **keywords)
+    for part in parts:
+        part.forward = by_columns(part.forward)
     try:
         yield
     finally:
-        del model.model.vision_tower.forward, model.forward
+        for part in (tower, *parts):
+            del part.forward
 
 
 def bound(shape: Shape, case: Case, length: int) -> float:
