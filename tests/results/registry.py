@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tests.results.adapters import ADAPTERS
 from tests.results.bases import BASES
+from tests.results.builders import BUILDERS
 from tests.results.corrections import AMOUNT, DENSE
 from tests.results.entry import Entry
 from tests.results.hacking import HACKING
@@ -14,5 +15,5 @@ from tests.results.reading import FACTS
 
 ENTRIES: Mapping[str, Entry] = {
     entry.name: entry
-    for entry in (BASES, METHODS, DENSE, AMOUNT, RELEASED, ITERATIVE, NOISE, FACTS, HACKING, ADAPTERS, GRPO)
+    for entry in (BASES, METHODS, DENSE, AMOUNT, RELEASED, ITERATIVE, NOISE, BUILDERS, FACTS, HACKING, ADAPTERS, GRPO)
 }
