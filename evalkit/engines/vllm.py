@@ -125,6 +125,8 @@ class VLLMEngine:
         # vLLM's processes inherit the mask: Ctrl-C reaches this process only, which lets them finish what is in flight.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._loop, self._stop_asked = asyncio.get_running_loop(), asyncio.Event()
+        self._handed_over = asyncio.Event()  # whether vLLM has the latest request; nobody waits for the first
+        self._handed_over.set()
         try:
             self._llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments()))
         except LOAD_ERRORS as error:
@@ -313,9 +315,15 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         inputs = self._inputs(prompt, row)
-        if prompt.images:
-            images = await asyncio.to_thread(lambda: [file.open() for file in prompt.images])
-            inputs["multi_modal_data"] = {"image": images}
+        before, self._handed_over = self._handed_over, asyncio.Event()
+        handed_over = self._handed_over
+        try:
+            if prompt.images:
+                images = await asyncio.to_thread(lambda: [file.open() for file in prompt.images])
+                inputs["multi_modal_data"] = {"image": images}
+            await before.wait()  # pictures are opened side by side; the requests keep the order of the prompts
+        finally:
+            handed_over.set()
         try:
             params = SamplingParams(
                 **settings,

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,21 @@ def test_questions_about_one_image_follow_each_other_and_prefix_hits_are_counted
     assert script.args.enable_prefix_caching
     given = sum(len(inputs["prompt_token_ids"]) for inputs, _, _ in script.requests)
     assert (engine.prompt_tokens.given, engine.prompt_tokens.spared) == (given, 6 * 3)
+
+
+def test_requests_keep_their_order_though_one_picture_takes_longer_to_open(
+    engine: VLLMEngine, script: Script, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = ImageFile.open
+
+    def slow(file: ImageFile) -> Image.Image:
+        time.sleep(0.3 if file.name == "0.png" else 0.0)
+        return plain(file)
+
+    monkeypatch.setattr(ImageFile, "open", slow)
+    list(engine.generate(prompts[:6], GREEDY))
+    shown = [inputs["multi_modal_uuids"]["image"][0] for inputs, _, _ in script.requests]
+    assert shown == [prompt.images[0].sha256() for prompt in prompts[:6]]
 
 
 def test_greedy_responses_are_asked_once_and_repeated(
