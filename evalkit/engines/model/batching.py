@@ -74,8 +74,12 @@ def plan(
     Raises:
         DataError: if an image is missing or not an image; only its header is read.
     """
+    firsts: dict[tuple[ImageFile, ...], Prompt] = {}  # the first prompt about each image
+    for prompt in prompts:
+        firsts.setdefault(prompt.images, prompt)
     with ThreadPoolExecutor(WORKERS) as pool:
-        areas = list(pool.map(_area, prompts))
+        area_of = dict(zip(firsts, pool.map(_area, firsts.values()), strict=True))
+    areas = [area_of[prompt.images] for prompt in prompts]
     lengths = [
         sum(map(len, prompt.texts)) + more for prompt, more in zip(prompts, extra or [0] * len(prompts), strict=True)
     ]

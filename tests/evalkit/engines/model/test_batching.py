@@ -39,6 +39,15 @@ def test_like_prompts_share_a_batch_longest_first(tmp_path: Path) -> None:
     assert [batch.indices for batch in plan(prompts, 2)] == [(4,), (2, 3), (1,), (0,)]
 
 
+def test_a_picture_that_many_prompts_show_is_looked_at_once(tmp_path: Path) -> None:
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    prompts = [Prompt(str(i), "?", (ImageFile(tmp_path, "a.png"),)) for i in range(6)]
+    with patch.object(ImageFile, "size", return_value=(10, 10)) as size:
+        (batch,) = plan(prompts, 6)
+    assert batch.indices == (0, 1, 2, 3, 4, 5)
+    assert size.call_count == 1
+
+
 def test_extra_length_counts() -> None:
     prompts = [Prompt("0", "??"), Prompt("1", "?")]
     assert plan(prompts, 1, extra=[0, 5])[0].indices == (1,)
