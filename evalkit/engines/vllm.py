@@ -30,7 +30,7 @@ from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.running import ends_of
 from evalkit.engines.model.saved.converting import served_front
 from evalkit.engines.model.surface_forms import split_forms
-from evalkit.engines.served.background import Background
+from evalkit.engines.served.background import Background, Turns
 from evalkit.engines.served.groups import PromptTokens, together
 from evalkit.engines.vllm_settings import (
     PLUMBING,
@@ -125,8 +125,7 @@ class VLLMEngine:
         # vLLM's processes inherit the mask: Ctrl-C reaches this process only, which lets them finish what is in flight.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._loop, self._stop_asked = asyncio.get_running_loop(), asyncio.Event()
-        self._handed_over = asyncio.Event()  # whether vLLM has the latest request; nobody waits for the first
-        self._handed_over.set()
+        self._turns = Turns()
         try:
             self._llm: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments()))
         except LOAD_ERRORS as error:
@@ -315,15 +314,9 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         inputs = self._inputs(prompt, row)
-        before, self._handed_over = self._handed_over, asyncio.Event()
-        handed_over = self._handed_over
-        try:
-            if prompt.images:
-                images = await asyncio.to_thread(lambda: [file.open() for file in prompt.images])
-                inputs["multi_modal_data"] = {"image": images}
-            await before.wait()  # pictures are opened side by side; the requests keep the order of the prompts
-        finally:
-            handed_over.set()
+        images = await self._turns.result(asyncio.to_thread(lambda: [file.open() for file in prompt.images]))
+        if images:
+            inputs["multi_modal_data"] = {"image": images}
         try:
             params = SamplingParams(
                 **settings,

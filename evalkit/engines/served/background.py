@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -25,6 +25,25 @@ def _check_descriptors() -> None:
     finally:
         for handle in held:
             os.close(handle)
+
+
+class Turns:
+    """Work that is done side by side and goes on in the order in which it was begun."""
+
+    def __init__(self) -> None:
+        self._last = asyncio.Event()
+        self._last.set()
+
+    async def result(self, work: Awaitable[T]) -> T:
+        """What the work returns, no sooner than the results that were asked for before."""
+        before, own = self._last, asyncio.Event()
+        self._last = own
+        try:
+            result = await work
+            await before.wait()
+            return result
+        finally:
+            own.set()
 
 
 class Background:
