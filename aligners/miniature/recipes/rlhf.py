@@ -51,7 +51,6 @@ SETTINGS: dict[str, Any] = {
     "reward_learning_rate": 5e-4,
     "reward_epochs": 2,
     "reward_batch_size": 4,
-    "workers": 1,
     "held_out": 300,
     # PPO
     "advantage": "rloo",
