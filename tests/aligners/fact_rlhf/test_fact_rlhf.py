@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rlhf_world import asked, write_rlhf_world
+from rlhf_world import asked
 from tiny_models import build_tiny, save_tiny
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
@@ -43,16 +43,6 @@ SMALL = {
     "lora_rank": 4,
     "held_out": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_rlhf_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return save_tiny("llava", tmp_path_factory.mktemp("tiny"))
 
 
 def align(tiny, world, out, preset="fact-rlhf-masked", facts="facts.json", supervised=None, **overrides):

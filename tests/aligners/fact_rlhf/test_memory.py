@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rlhf_world import write_rlhf_world
-from tiny_models import build_tiny, save_tiny
+from tiny_models import build_tiny
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from aligners.fact_rlhf.files import read_rollout_prompts
@@ -32,16 +31,6 @@ SMALL = {
     "lora_rank": 4,
     "held_out": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_rlhf_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return save_tiny("llava", tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.mark.parametrize(("rl", "lora"), [("ppo", False), ("ppo", True), ("rloo", True), ("grpo", False)])
