@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def _add_ddpo(methods: Any) -> None:
     )
     _add_report_argument(parser)
     add_quick_arguments(parser)
-    parser.set_defaults(command=align_ddpo)
+    parser.set_defaults(command=parting(align_ddpo))
 
 
 def _add_rlaif(methods: Any) -> None:
@@ -154,7 +154,7 @@ def _add_rlaif(methods: Any) -> None:
         "--seed", type=int, default=0, help="seed of sampling and drawing pairs; for training use --set seed=N"
     )
     _add_report_argument(parser)
-    parser.set_defaults(command=align_rlaif)
+    parser.set_defaults(command=parting(align_rlaif))
 
 
 def _add_fact_rlhf(methods: Any) -> None:
@@ -177,7 +177,7 @@ def _add_fact_rlhf(methods: Any) -> None:
         help="ppo: the paper's, in one process (default); rloo, grpo: TRL's trainers, on several (extra rl)",
     )
     _add_report_argument(parser)
-    parser.set_defaults(command=align_fact_rlhf)
+    parser.set_defaults(command=parting(align_fact_rlhf))
 
 
 def _add_report_argument(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +217,20 @@ def _add_compare(methods: Any) -> None:
     parser.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     parser.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
     parser.set_defaults(command=compare_checkpoints)
+
+
+def parting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command after which processes that trained together part; after an error their launcher ends them."""
+
+    def run(options: argparse.Namespace) -> int:
+        code = command(options)
+        if "torch" in sys.modules:
+            from aligners.training.processes.shared import leave_processes
+
+            leave_processes()
+        return code
+
+    return run
 
 
 def align_ddpo(options: argparse.Namespace) -> int:

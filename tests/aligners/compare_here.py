@@ -21,7 +21,7 @@ from aligners.training.processes.sharding import (
     sharding_accelerator,
     skeleton_of,
 )
-from aligners.training.processes.shared import computed_once, process_rank
+from aligners.training.processes.shared import computed_once, leave_processes, process_rank
 from evalkit.engines.model.original_llava.identity import FixedIdentity
 
 
@@ -74,3 +74,4 @@ for name, build in MODELS.items():
     }
 if process_rank() == 1:  # the one that was sent everything
     Path(sys.argv[1]).write_text(json.dumps(equal))
+leave_processes()

@@ -18,6 +18,7 @@ from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import read_pairs
 from aligners.training import policy
 from aligners.training.processes import sharding
+from aligners.training.processes.shared import leave_processes
 from aligners.training.settings import TrainingSettings
 from evalkit.errors import TrainingError
 
@@ -79,3 +80,4 @@ supervised_start(
     START, PAIRS.with_name("answers.json"), OUT / "supervised", TrainingSettings(**SETTINGS), image_folder=PAIRS.parent
 )
 (OUT / f"process-{os.environ['RANK']}.json").write_text(json.dumps({"held": held, "errors": errors}))
+leave_processes()

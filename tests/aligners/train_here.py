@@ -11,6 +11,7 @@ from pathlib import Path
 from shard_on_cpus import shard_on_cpus
 
 from aligners.ddpo import align_ddpo
+from aligners.training.processes.shared import leave_processes
 from evalkit.cli.options import key_values, literal
 
 DIE_AT = int(sys.argv[4])
@@ -27,3 +28,4 @@ def progress(what: str, done: int, total: int) -> None:
 if os.environ.get("ACCELERATE_USE_FSDP") == "true":
     shard_on_cpus()
 align_ddpo(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), "ddpo-paper", SETTINGS | CHANGED, progress=progress)
+leave_processes()

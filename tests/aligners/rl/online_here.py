@@ -15,6 +15,7 @@ import torch
 
 from aligners.fact_rlhf.recipe import align_fact_rlhf
 from aligners.rl.trl_trainer import Online
+from aligners.training.processes.shared import leave_processes
 from evalkit.cli.options import key_values, literal
 
 START, WORLD, OUT = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -95,3 +96,4 @@ align_fact_rlhf(
     image_folder=WORLD / "images",
     progress=progress,
 )
+leave_processes()

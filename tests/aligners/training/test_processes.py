@@ -1,14 +1,19 @@
-"""What the first of several processes works out, and its errors, reach the others."""
+"""What the first of several processes works out, and its errors, reach the others; they part before they end."""
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from torch import distributed
+
+from aligners.commands import parting
+
 SCRIPT = """
 import sys
 from torch import distributed
-from aligners.preference.dpo import computed_once
+from aligners.training.processes.shared import computed_once, leave_processes
 from evalkit.errors import DataError
 
 distributed.init_process_group("gloo")
@@ -26,6 +31,8 @@ try:
     computed_once(fail)
 except DataError as error:
     print(f"{rank} {shared['from']} {len(calls)} {error}", flush=True)
+leave_processes()
+assert not distributed.is_initialized()
 """
 
 
@@ -35,4 +42,16 @@ def test_both_processes_have_the_first_ones_result_and_its_error(tmp_path: Path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(torchrun, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split("\n"))[1:] == ["0 0 1 no such image", "1 0 0 no such image"], done.stderr
+
+
+def test_a_command_parts_from_the_other_processes_when_it_is_done(tmp_path: Path) -> None:
+    """A run of two was once ended with SIGABRT by the threads of its process group, after its weights were saved."""
+
+    def command(options: argparse.Namespace) -> int:
+        distributed.init_process_group("gloo", f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+        return options.code
+
+    assert parting(command)(argparse.Namespace(code=3)) == 3
+    assert not distributed.is_initialized()
