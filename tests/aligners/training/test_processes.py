@@ -30,7 +30,8 @@ shared = computed_once(work)
 try:
     computed_once(fail)
 except DataError as error:
-    print(f"{rank} {shared['from']} {len(calls)} {error}", flush=True)
+    sys.stdout.write(f"{rank} {shared['from']} {len(calls)} {error}\\n")  # one write: print makes two, which may mix
+    sys.stdout.flush()
 leave_processes()
 assert not distributed.is_initialized()
 """
