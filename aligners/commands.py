@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from aligners.cli.pair_commands import add_pairs_command
 from aligners.cli.plan_commands import add_plan_arguments, print_plan
 from aligners.cli.quick_commands import add_quick_arguments, quick_from
 from aligners.cli.role_commands import add_role_arguments, engines_of
-from aligners.cli.stage_commands import add_stage_arguments, launched_by, work_on_stage
+from aligners.cli.stage_commands import add_stage_arguments, launched_by, parting, work_on_stage
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
@@ -217,20 +217,6 @@ def _add_compare(methods: Any) -> None:
     parser.add_argument("--output-path", type=Path, default=default_output(), metavar="DIR")
     parser.add_argument("--format", choices=("terminal", "markdown", "latex"), default="terminal")
     parser.set_defaults(command=compare_checkpoints)
-
-
-def parting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """A command after which processes that trained together part; after an error their launcher ends them."""
-
-    def run(options: argparse.Namespace) -> int:
-        code = command(options)
-        if "torch" in sys.modules:
-            from aligners.training.processes.shared import leave_processes
-
-            leave_processes()
-        return code
-
-    return run
 
 
 def align_ddpo(options: argparse.Namespace) -> int:

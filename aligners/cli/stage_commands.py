@@ -36,6 +36,20 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command after which processes that trained together part; after an error their launcher ends them."""
+
+    def run(options: argparse.Namespace) -> int:
+        code = command(options)
+        if "torch" in sys.modules:
+            from aligners.training.processes.shared import leave_processes
+
+            leave_processes()
+        return code
+
+    return run
+
+
 def launched_by(options: argparse.Namespace, arguments: Sequence[str]) -> "Callable[[int], None] | None":
     """Trains an iteration as a child of --launcher; None without one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import distributed
 
-from aligners.commands import parting
+from aligners.cli.stage_commands import parting
 
 SCRIPT = """
 import sys
