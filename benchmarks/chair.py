@@ -18,7 +18,7 @@ denominator gives no value. Everything else agrees with them (see the conformanc
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, Self, get_args
@@ -66,6 +66,8 @@ class Attributes(Protocol):
 
     def add(self, score: Score, image_id: int, response: str) -> Score: ...
 
+    def count_cuts(self, image_id: int, response: str, ends: Sequence[int]) -> Sequence[Mapping[str, float]]: ...
+
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s|$)")
 
@@ -88,15 +90,7 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
     wrong = named.difference(reference_objects)
     labels = ["hallucinated" if name in wrong else "correct" for name in objects]
     return Score(
-        counts={
-            "responses": 1,
-            "hallucinated_responses": int(bool(wrong)),
-            "mentions": len(objects),
-            "hallucinated_mentions": labels.count("hallucinated"),
-            "covered_objects": len(named) - len(wrong),
-            "reference_objects": len(set(reference_objects)),
-            "words": reading.words,
-        },
+        counts=counts_of(objects, reading.words, set(reference_objects)),
         findings=tuple(
             [Finding(m.start, m.end, label, m.object) for m, label in zip(reading.mentions, labels, strict=True)]
         ),
@@ -105,6 +99,26 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
             "missed_objects": sorted(set(reference_objects) - named),
         },
     )
+
+
+def counts_of(objects: Sequence[str], words: int, reference_objects: Set[str]) -> dict[str, float]:
+    """The summable counts of a response.
+
+    Args:
+        objects: that it names, one per mention.
+        words: of the response after joining double words.
+    """
+    named = set(objects)
+    covered = len(named & reference_objects)
+    return {
+        "responses": 1,
+        "hallucinated_responses": int(covered < len(named)),
+        "mentions": len(objects),
+        "hallucinated_mentions": sum([name not in reference_objects for name in objects]),
+        "covered_objects": covered,
+        "reference_objects": len(reference_objects),
+        "words": words,
+    }
 
 
 def finished_part(response: str) -> str:
@@ -303,6 +317,17 @@ class CHAIR(Benchmark):
         text = finished_part(response) if self.unfinished == "drop" else response
         score = score_caption(text, item.reference["objects"], self.finder)
         return score if self.attributes is None else self.attributes.add(score, int(item.id), text)
+
+    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+        """Counts of the cut responses, from one reading of the whole."""
+        text, reference = sample.response.text or "", frozenset(sample.item.reference["objects"])
+        if self.unfinished == "drop":
+            ends = [len(finished_part(text[:end])) for end in ends]
+        counts = [counts_of(*named, reference) for named in self.finder.find_cuts(text, ends)]
+        if self.attributes is not None:
+            further = self.attributes.count_cuts(int(sample.item.id), text, ends)
+            counts = [{**own, **more} for own, more in zip(counts, further, strict=True)]
+        return [Score(own) for own in counts]
 
     def fronts(self) -> Sequence[Front]:
         """Responses cut short, compared at equal recall."""

@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO
 
 import numpy as np
@@ -115,10 +116,26 @@ class ImageFile:
         return "image/png", out.getvalue()
 
     def sha256(self) -> str:
-        """Hash of the file's bytes, hexadecimal."""
-        path = self.path
-        stat = path.stat()
+        """Hash of the file's bytes, hexadecimal.
+
+        Raises:
+            DataError: if the name leads out of the folder, or no such file is there.
+        """
+        path, stat = self._located()
         return _file_sha256(path, stat.st_mtime_ns, stat.st_size)
+
+    def _located(self) -> tuple[str, os.stat_result]:
+        """A path to the file, and what the disk says of it; a name that is no link and no path leads nowhere else."""
+        if os.path.basename(self.name) == self.name:
+            try:
+                path = os.path.join(os.getcwd(), self.folder, self.name)
+                stat = os.lstat(path)
+            except (OSError, ValueError):
+                pass  # `path` says what is wrong
+            else:
+                if S_ISREG(stat.st_mode):
+                    return path, stat
+        return str(self.path), self.path.stat()
 
 
 @contextmanager
@@ -199,6 +216,6 @@ def _reason(error: Exception) -> str:
 
 
 @lru_cache(maxsize=200_000)
-def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
-    with path.open("rb") as file:
+def _file_sha256(path: str, mtime_ns: int, size: int) -> str:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,7 +31,10 @@ Role = Literal["rate", "quality", "length"]
 
 def divide(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, nan where the denominator is 0; shapes broadcast."""
-    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
+    if denominator.all():
+        return np.asarray(numerator / denominator)
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
     quotient: Array = np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
     return quotient
 

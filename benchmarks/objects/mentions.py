@@ -22,13 +22,13 @@ took endings off a word until WordNet knew the rest ("womens" was a woman); NLTK
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedWords, sift
+from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedCut, SiftedWords, sift, sift_cuts
 from benchmarks.objects.singularise import may_become, singularise
 from evalkit.errors import DataError, UsageError
 from evalkit.text.chunks import Span
@@ -178,8 +178,7 @@ class MentionFinder:
             AssetError: if the variant needs NLTK data that are not installed.
         """
         sifted = sift(response.lower(), self._marks) or SiftedWords(self.read(response), self._forms)
-        joined, joins = _join(self._settle(sifted), self.vocabulary.pairs)
-        named = self._named(joined)
+        named, joins = self._named(self._settle(sifted))
         categories = self.vocabulary.categories
         spans = _response_spans(response, sifted, named)
         mentions = [
@@ -188,11 +187,32 @@ class MentionFinder:
         ]
         return Reading(tuple(mentions), sifted.count - joins)
 
+    def find_cuts(self, response: str, ends: Sequence[int]) -> Iterator[tuple[list[str], int]]:
+        """Objects that `find` finds in response[:end], and its number of words, for every end; the whole is read once.
+
+        Raises:
+            AssetError: if the variant needs NLTK data that are not installed.
+        """
+        categories, lowered = self.vocabulary.categories, response.lower()
+        as_long = len(lowered) == len(response)  # "İ" grows
+        read: list[Settled] | None = None
+        objects, joins = [], 0
+        for end, cut in zip(ends, sift_cuts(lowered, self._marks, ends), strict=True):
+            if cut is None or not as_long:
+                reading = self.find(response[:end])
+                yield [mention.object for mention in reading.mentions], reading.words
+                continue
+            settled = self._settle(cut)
+            if settled != read:
+                named, joins = self._named(settled)
+                objects, read = [categories[word] for word, *_ in named], settled
+            yield objects, cut.tokens - joins
+
     def joined_words(self, response: str) -> list[str]:
         """All words after normalising and joining, as the authors' script returns them."""
         return join_words(normalise(self.read(response).texts, self.variant), self.vocabulary)
 
-    def _settle(self, sifted: Sifted | SiftedWords) -> list[Settled]:
+    def _settle(self, sifted: Sifted | SiftedWords | SiftedCut) -> list[Settled]:
         """Tag the tokens whose form depends on their part of speech, and only those."""
         unsettled = [(entry[0], entry[1]) for entry in sifted.entries if not isinstance(entry[1], str)]
         if not unsettled:
@@ -207,12 +227,13 @@ class MentionFinder:
                 settled.append((position, decided, chunk, low, high))
         return settled
 
-    def _named(self, joined: list[_Joined]) -> list[_Joined]:
-        """The words of the synonyms table; no seat counts where there is a toilet."""
+    def _named(self, settled: Sequence[Settled]) -> tuple[list[_Joined], int]:
+        """The words of the synonyms table, and how many pairs joined; no seat counts where there is a toilet."""
+        joined, joins = _join(settled, self.vocabulary.pairs)
         if seats_are_of_toilets([entry[0] for entry in joined]):
             joined = _without_seats(joined)
         categories = self.vocabulary.categories
-        return [entry for entry in joined if entry[0] in categories]
+        return [entry for entry in joined if entry[0] in categories], joins
 
 
 def normalise(words: Sequence[str], variant: Variant) -> list[str]:

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from evalkit.metrics import Metric
-from evalkit.miniature.attributes import Attribute, attributes, count_attributes
+from evalkit.miniature.attributes import Attribute, attributes, count_attributes, count_cuts
 from evalkit.miniature.files import read_scenes
-from evalkit.miniature.scenes import Scene
+from evalkit.miniature.scenes import Group
 from evalkit.schema import Finding, Score
 
 METRICS = (
@@ -30,16 +30,20 @@ class SceneAttributes:
         self._world = world
 
     @cached_property
-    def _scenes(self) -> Mapping[int, Scene]:
-        return read_scenes(self._world)
+    def _groups(self) -> Mapping[int, Sequence[Group]]:
+        return {image_id: scene.groups for image_id, scene in read_scenes(self._world).items()}
 
     def add(self, score: Score, image_id: int, response: str) -> Score:
         """The score with the counts of `METRICS` and a finding for every wrong number or colour."""
         if score.counts is None:
             return score
-        said = attributes(response, self._scenes[image_id].groups)
+        said = attributes(response, self._groups[image_id])
         counts = {**score.counts, **count_attributes(said)}
         return replace(score, counts=counts, findings=(*score.findings, *findings(said)))
+
+    def count_cuts(self, image_id: int, response: str, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
+        """The counts that `add` would add to the response cut at each end."""
+        return count_cuts(response, self._groups[image_id], ends)
 
 
 def findings(said: Sequence[Attribute]) -> tuple[Finding, ...]:

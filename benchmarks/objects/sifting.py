@@ -4,9 +4,9 @@ Nine chunks of ten (see evalkit/text/chunks.py) are one token that names nothing
 per chunk, so that a text costs one look-up per chunk and a little work for each of the others.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import compress
+from itertools import accumulate, compress
 from typing import NamedTuple, cast
 
 from evalkit.text.chunks import CACHE_LIMIT, Chunk, Cut, Span, is_word
@@ -123,10 +123,7 @@ class Sifted:
 
     def texts(self) -> list[str]:
         """All tokens of the text."""
-        texts = list(self._parts)
-        for index, tokens in reversed(self._wide):
-            texts[index : index + 1] = tokens
-        return texts
+        return _all_tokens(self._parts, self._wide)
 
     def spans(self, words: Iterable[tuple[Entry, Entry]]) -> list[Span]:
         """Spans (start, end) of words given by their first and last token, ascending."""
@@ -204,3 +201,70 @@ def sift(text: str, marks: Marks) -> Sifted | None:
             return None
     sifted.count += shift
     return sifted
+
+
+class SiftedCut(NamedTuple):
+    """The relevant tokens of the first `chunks` chunks of a text among all their `tokens`."""
+
+    parts: Sequence[str]
+    chunks: int
+    wide: Sequence[tuple[int, tuple[str, ...]]]
+    entries: list[Entry]
+    tokens: int
+
+    def texts(self) -> list[str]:
+        """All tokens."""
+        return _all_tokens(self.parts[: self.chunks], self.wide)
+
+
+def sift_cuts(text: str, marks: Marks, ends: Sequence[int]) -> Iterator[SiftedCut | None]:
+    """`sift(text[:end])` for every end, from one look at the whole; None too where a cut parts a chunk.
+
+    A chunk with another behind it is cut alike in both texts. The last one before the cut now ends its sentence.
+    """
+    parts = marks.reader.split(text)
+    if parts is None or " ".join(parts) != text:
+        yield from (None for _ in ends)
+        return
+    marked = list(map(marks.__getitem__, parts))
+    stops = list(accumulate([len(part) + 1 for part in parts], initial=0))  # one blank behind the end of each chunk
+    chunks_before = dict(zip([0, *[stop - 1 for stop in stops[1:]]], range(len(stops)), strict=True))
+    sure = marked.index(_UNSURE) if _UNSURE in marked else len(parts)
+    entries: list[Entry] = []
+    wide: list[tuple[int, tuple[str, ...]]] = []
+    before = [(0, 0, 0)]  # entries, wide chunks, further tokens in front of each chunk
+    shift = 0
+    for index, mark in enumerate(marked[:sure]):
+        if mark is not None:
+            extra, kept, texts, breaks, last = mark
+            if last is not None and breaks is None and marks.reader.breaks_behind(parts, index):
+                extra, kept, texts = last
+            entries += [(index + shift + place, form, index, low, high) for place, form, low, high in kept]
+            if extra:
+                wide.append((index, texts))
+                shift += extra
+        before.append((len(entries), len(wide), shift))
+    for end in ends:
+        chunks = chunks_before.get(end)
+        if chunks is None or chunks > sure:
+            yield None
+            continue
+        mark = marked[chunks - 1] if chunks else None
+        if mark is None or mark.last is None:
+            some, broad, shift = before[chunks]
+            yield SiftedCut(parts, chunks, wide[:broad], entries[:some], chunks + shift)
+            continue
+        extra, kept, texts = mark.last
+        at = chunks - 1
+        some, broad, shift = before[at]
+        own = [(at + shift + place, form, at, low, high) for place, form, low, high in kept]
+        ending = [(at, texts)] if extra else []
+        yield SiftedCut(parts, chunks, wide[:broad] + ending, entries[:some] + own, chunks + shift + extra)
+
+
+def _all_tokens(parts: Sequence[str], wide: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:
+    """The tokens of chunks, of which some have several."""
+    texts = list(parts)
+    for index, tokens in reversed(wide):
+        texts[index : index + 1] = tokens
+    return texts

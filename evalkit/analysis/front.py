@@ -25,7 +25,7 @@ import numpy as np
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
 from evalkit.schema import Item, Sample, Score
-from evalkit.statistics.intervals import LEVEL, METHOD, RESAMPLES, Interval, cluster_sums, limits, resampled_sums
+from evalkit.statistics.intervals import RESAMPLES, Interval, cluster_sums, limits, shared_resampled_sums
 from evalkit.text.cuts import sentence_ends, word_ends
 
 if TYPE_CHECKING:
@@ -84,21 +84,21 @@ class RunFront:
 
     @cached_property
     def points(self) -> dict[str, list[dict[str, Interval]]]:
-        """Curve name -> metrics with intervals at every cut; all cuts of a curve share their resamples."""
-        return {curve.name: self._points(curve) for curve in self.curves}
+        """Curve name -> metrics with intervals at every cut; all cuts of all curves share their resamples."""
+        sums = [cluster_sums(curve.counts.reshape(len(curve.counts), -1), self.clusters) for curve in self.curves]
+        drawn = shared_resampled_sums(sums, RESAMPLES, 0) if len(sums[0]) > 1 else [None] * len(sums)
+        return {
+            curve.name: self._points(curve, own, draws)
+            for curve, own, draws in zip(self.curves, sums, drawn, strict=True)
+        }
 
-    def _points(self, curve: Curve, level: float = LEVEL, resamples: int = RESAMPLES) -> list[dict[str, Interval]]:
-        rows, cuts, names = curve.counts.shape
-        sums = cluster_sums(curve.counts.reshape(rows, -1), self.clusters)
-        draws = None
-        if len(sums) > 1:
-            draws = resampled_sums(sums, resamples, np.random.default_rng(0)).reshape(resamples, cuts, names)
-        matrix = sums.reshape(len(sums), cuts, names)
+    def _points(self, curve: Curve, sums: Array, draws: Array | None) -> list[dict[str, Interval]]:
+        _, cuts, names = curve.counts.shape
+        own = sums.reshape(len(sums), cuts, names)
+        drawn = None if draws is None else draws.reshape(len(draws), cuts, names)
         return [
             {
-                metric.name: limits(
-                    metric, self.names, matrix[:, cut], None if draws is None else draws[:, cut], level, METHOD
-                )
+                metric.name: limits(metric, self.names, own[:, cut], None if drawn is None else drawn[:, cut])
                 for metric in self.metrics
             }
             for cut in range(cuts)

@@ -131,6 +131,7 @@ def _digest(run_dir: Path) -> str:
 
 
 def _front_json(front: RunFront) -> dict[str, Json]:
+    changes = {curve.name: _changes(curve.counts) for curve in front.curves}
     return {
         "at": front.front.at,
         "metrics": list(front.front.metrics),
@@ -148,16 +149,24 @@ def _front_json(front: RunFront) -> dict[str, Json]:
         ],
         "rows": [
             {"id": item, "sample": sample, "cluster": cluster}
-            | {curve.name: _changes(curve.counts[index]) for curve in front.curves}
+            | {name: of_responses[index] for name, of_responses in changes.items()}
             for index, ((item, sample), cluster) in enumerate(zip(front.keys, front.clusters, strict=True))
         ],
     }
 
 
-def _changes(counts: Array) -> list[list[float]]:
-    """Counts of one response at every cut, shape (cuts, counts), as [cut, counts...] where they change."""
-    changed = np.flatnonzero(np.any(np.diff(counts, axis=0) != 0, axis=1)) + 1
-    return [[cut, *map(_short, counts[cut].tolist())] for cut in (0, *changed.tolist())]
+def _changes(counts: Array) -> list[list[list[float]]]:
+    """Counts of each response at every cut, shape (responses, cuts, counts), as [cut, counts...] where they change."""
+    changed = np.ones(counts.shape[:2], dtype=bool)
+    changed[:, 1:] = np.any(np.diff(counts, axis=1) != 0, axis=2)
+    responses, cuts = np.nonzero(changed)
+    values = counts[responses, cuts]
+    if np.array_equal(values, np.rint(values)):
+        rows = np.column_stack([cuts, values.astype(np.int64)]).tolist()
+    else:
+        rows = [[cut, *map(_short, row)] for cut, row in zip(cuts.tolist(), values.tolist(), strict=True)]
+    stops = np.cumsum(changed.sum(axis=1)).tolist()
+    return [rows[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def _short(value: float) -> float | int:

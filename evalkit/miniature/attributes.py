@@ -8,16 +8,19 @@ wrong_colours  mentions with another colour than the scene's / mentions with a c
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, chain
 from typing import Literal
 
-from evalkit.miniature.lexicon import COLOURS, NOUNS, find_nouns, plural
+from evalkit.miniature.lexicon import COLOURS, NOUNS, plural
 from evalkit.miniature.scenes import Group
 
 Kind = Literal["number", "colour"]
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4}
+_BETWEEN_LETTERS = re.compile(r"\w\w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,54 @@ def attributes(text: str, groups: Sequence[Group]) -> list[Attribute]:
     [('number', 'a', 'two'), ('colour', 'blue', 'red')]
     """
     truth = {group.noun: group for group in groups}
-    said: list[Attribute] = []
-    for match in _phrase_pattern().finditer(text):
-        noun = find_nouns(match["noun"])[0].noun
-        group = truth.get(noun)
-        if group is None:
-            continue
-        number, colour = match["number"].lower(), match["colour"]
-        true = {1: "one", 2: "two"}.get(group.count, str(group.count))
-        right = _NUMBERS[number] == group.count
-        said.append(Attribute(*match.span("number"), "number", noun, match["number"], true, right))
-        if colour and group.colour:
-            right = colour.lower() == group.colour
-            said.append(Attribute(*match.span("colour"), "colour", noun, colour, group.colour, right))
+    return list(chain.from_iterable(_said(match, truth) for match in _phrase_pattern().finditer(text)))
+
+
+def _said(phrase: re.Match[str], truth: Mapping[str, Group]) -> list[Attribute]:
+    """What one phrase says of a thing that is in the scene."""
+    noun = _nouns()[phrase["noun"].lower()]
+    group = truth.get(noun)
+    if group is None:
+        return []
+    number, colour = phrase["number"], phrase["colour"]
+    true = {1: "one", 2: "two"}.get(group.count, str(group.count))
+    right = _NUMBERS[number.lower()] == group.count
+    said = [Attribute(*phrase.span("number"), "number", noun, number, true, right)]
+    if colour and group.colour:
+        right = colour.lower() == group.colour
+        said.append(Attribute(*phrase.span("colour"), "colour", noun, colour, group.colour, right))
     return said
+
+
+def count_cuts(text: str, groups: Sequence[Group], ends: Sequence[int]) -> list[Mapping[str, int]]:
+    """`count_attributes` of text[:end] for every end, from one reading of the whole.
+
+    A phrase that ends before the cut is the same without what follows; one that the cut goes through is read anew.
+
+    >>> counts = count_cuts("A red cup. Two cups.", [Group("cup", "red", 2)], [5, 9, 20])
+    >>> [(one["numbers"], one["wrong_numbers"], one["colours"]) for one in counts]
+    [(0, 0, 0), (1, 1, 1), (2, 1, 1)]
+    """
+    truth = {group.noun: group for group in groups}
+    phrases = list(_phrase_pattern().finditer(text))
+    said = list(accumulate((_said(phrase, truth) for phrase in phrases), initial=[]))
+    totals, stops = list(map(count_attributes, said)), [phrase.end() for phrase in phrases]
+    counts: list[Mapping[str, int]] = []
+    for end in ends:
+        before = bisect_right(stops, end)
+        if _inside_word(text, end):
+            counts.append(count_attributes(attributes(text[:end], groups)))
+        elif before < len(phrases) and phrases[before].start() < end:
+            anew = _phrase_pattern().finditer(text, phrases[before].start(), end)
+            counts.append(count_attributes([*said[before], *chain.from_iterable(_said(one, truth) for one in anew)]))
+        else:
+            counts.append(totals[before])
+    return counts
+
+
+def _inside_word(text: str, end: int) -> bool:
+    """Whether a cut leaves the first letters of a word, which may name something else."""
+    return 0 < end < len(text) and _BETWEEN_LETTERS.fullmatch(text, end - 1, end + 1) is not None
 
 
 def count_attributes(said: Sequence[Attribute]) -> Mapping[str, int]:
@@ -67,7 +104,13 @@ def count_attributes(said: Sequence[Attribute]) -> Mapping[str, int]:
 
 
 @cache
+def _nouns() -> Mapping[str, str]:
+    """Singular or plural -> noun."""
+    return {form: noun for noun in NOUNS for form in (noun, plural(noun))}
+
+
+@cache
 def _phrase_pattern() -> re.Pattern[str]:
-    names = sorted({*NOUNS, *map(plural, NOUNS)}, key=lambda name: (-len(name), name))
+    names = sorted(_nouns(), key=lambda name: (-len(name), name))
     number, colour, noun = ("|".join(map(re.escape, words)) for words in (_NUMBERS, COLOURS, names))
     return re.compile(rf"\b(?P<number>{number}) (?:(?P<colour>{colour}) )?(?P<noun>{noun})\b", re.IGNORECASE)

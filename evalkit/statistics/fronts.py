@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.metrics import Array, Metric
-from evalkit.statistics.intervals import Interval, Method, evaluate, read_limits, resampled_sums
+from evalkit.statistics.intervals import Interval, Method, evaluate, read_limits, shared_resampled_sums
 from evalkit.statistics.power import Power, power_of
 
 SLACK = 1e-9  # recalls that differ by less are equal: sums of fractions in another order
@@ -190,7 +190,7 @@ def positions(
 def _draws(parts: Sequence[Array], resamples: int, seed: int) -> list[Array]:
     """Resampled sums of arrays over the same clusters: shape (resamples, *rest) of (clusters, *rest)."""
     flat = [part.reshape(len(part), -1) for part in parts]
-    sums = resampled_sums(np.hstack(flat), resamples, np.random.default_rng(seed))
+    (sums,) = shared_resampled_sums([np.hstack(flat)], resamples, seed)
     pieces = np.split(sums, np.cumsum([part.shape[1] for part in flat])[:-1], axis=1)
     return [piece.reshape(resamples, *part.shape[1:]) for piece, part in zip(pieces, parts, strict=True)]
 

@@ -23,6 +23,7 @@ exact       at 0 or 100 percent all resamples agree and the bootstrap interval h
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ METHOD: Method = "expanded"
 LEVEL = 0.95
 RESAMPLES = 10_000
 BLOCK = 2_000_000  # weights held at a time: 16 MB, so that a block stays near the cache
+REMEMBERED = 12_000_000  # weights that are kept for one number of rows: 12 MB, of 1,200 rows in a run's resamples
 COUNTED = 2**15  # draws that one call counts; a call for each resample costs more where rows are few
 EXACT = 2**24  # whole numbers below it are exact in single precision
 DISTINCT_SHARE = 16  # multinomial draws over distinct rows beat index draws below 1 distinct row in 16 (measured)
@@ -114,7 +116,7 @@ def intervals(
         raise UsageError(f"level must lie in (0, 1) and resamples be at least 1; got {level}, {resamples}")
     names = list(dict.fromkeys(name for metric in metrics for name in metric.counts))
     matrix = cluster_sums(count_matrix(rows, names), clusters)
-    draws = resampled_sums(matrix, resamples, np.random.default_rng(seed)) if len(matrix) > 1 else None
+    (draws,) = shared_resampled_sums([matrix], resamples, seed) if len(matrix) > 1 else (None,)
     return {metric.name: limits(metric, names, matrix, draws, level, method) for metric in metrics}
 
 
@@ -162,7 +164,8 @@ def shared_resampled_sums(matrices: Sequence[Array], resamples: int, seed: int) 
     """`resampled_sums` of every matrix, each as from a generator of its own with this seed.
 
     The draws of distinct rows depend on their number alone: matrices with as many rows share them, so that they are
-    made once, and all columns are summed in one product.
+    made once, and all columns are summed in one product. Those of few rows are remembered: the next call with as many
+    rows, say for the truncation front of a run whose metrics were resampled just before, makes none.
     """
     sums: dict[int, Array] = {}
     alike: dict[int, list[tuple[int, Array]]] = {}
@@ -173,8 +176,7 @@ def shared_resampled_sums(matrices: Sequence[Array], resamples: int, seed: int) 
         else:
             alike.setdefault(len(matrix), []).append((index, np.repeat(distinct, multiplicity, axis=0)))
     for rows, members in alike.items():
-        weights = _index_weights(rows, resamples, np.random.default_rng(seed))
-        sums |= products(members, weights, resamples)
+        sums |= products(members, _seeded_weights(rows, resamples, seed), resamples)
     return [sums[index] for index in range(len(matrices))]
 
 
@@ -227,14 +229,29 @@ def _multinomial_sums(
     return weighted_sums(distinct, weights, resamples, rows)
 
 
-def _index_weights(rows: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """How often each of so many rows is drawn, in blocks of resamples."""
+def _seeded_weights(rows: int, resamples: int, seed: int) -> Iterable[NDArray[np.uint8]]:
+    """`_index_weights` from a generator with this seed."""
+    if rows * resamples <= REMEMBERED:
+        return _remembered_weights(rows, resamples, seed)
+    return _index_weights(rows, resamples, np.random.default_rng(seed))
+
+
+@lru_cache(maxsize=2)
+def _remembered_weights(rows: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    return tuple(_index_weights(rows, resamples, np.random.default_rng(seed)))
+
+
+def _index_weights(rows: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """How often each of so many rows is drawn, in blocks of resamples.
+
+    A byte holds it: of up to 255 rows none can come up 256 times, and of more one does in 1 of 10**500 resamples.
+    """
     dtype = np.uint16 if rows <= 2**16 else np.uint32
     at_once = max(1, COUNTED // rows)
     offsets = rows * np.arange(at_once)[:, None]
     for size in _blocks(resamples, rows):
         drawn = rng.integers(0, rows, size=(size, rows), dtype=dtype)
-        weights = np.empty((size, rows), dtype=np.float32)  # counts below 2**24 are exact in it
+        weights = np.empty((size, rows), dtype=np.uint8)
         for start in range(0, size, at_once):
             some = drawn[start : start + at_once]
             keys = (some + offsets[: len(some)]).ravel()
@@ -277,7 +294,8 @@ def limits(
     if value is None or draws is None:
         return Interval(value)
     values = evaluate(metric, names, draws)
-    defined = values[~np.isnan(values)]
+    undefined = np.isnan(values)
+    defined = values[~undefined] if undefined.any() else values
     if metric.unit == "percent" and value in (0.0, 100.0) and np.all(defined == value):
         informative = int(np.sum(~np.isnan(evaluate(metric, names, matrix))))
         if informative == 0:  # no row has a value of its own, so the metric is not a share of rows

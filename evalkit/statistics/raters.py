@@ -14,7 +14,7 @@ import numpy as np
 
 from evalkit.errors import DataError
 from evalkit.metrics import Array, divide
-from evalkit.statistics.intervals import LEVEL, RESAMPLES, Interval, cluster_sums, read_limits, resampled_sums
+from evalkit.statistics.intervals import LEVEL, RESAMPLES, Interval, cluster_sums, read_limits, shared_resampled_sums
 
 Labels = Sequence[Hashable | None]  # of one rater, one per unit; None where the unit was not labelled
 
@@ -111,7 +111,8 @@ def _interval(
         return Interval(None)
     if len(matrix) < 2:
         return Interval(value)
-    draws = statistic(resampled_sums(matrix, resamples, np.random.default_rng(seed)).reshape(-1, *shape))
+    (sums,) = shared_resampled_sums([matrix], resamples, seed)
+    draws = statistic(sums.reshape(-1, *shape))
     defined = draws[~np.isnan(draws)]
     if len(defined) < level * len(draws) or np.all(defined == defined[0]):
         return Interval(value)

@@ -27,6 +27,7 @@ from evalkit.text.chunks import CACHE_LIMIT, ODD, OPENED_BEHIND_NO_BLANK, STOP, 
 from evalkit.text.data import PACKAGES, find_data, missing, use_named_folders
 from evalkit.text.lemmas import Lemmatizer
 from evalkit.text.tagger import Answers, PerceptronTagger
+from evalkit.text.word_rules import WordRules
 
 _WIDE_GAP = re.compile(r"\s\s+")
 
@@ -221,7 +222,7 @@ def _tokenizer() -> Tokenizer:
             punkt = PunktTokenizer("english")
         except LookupError as error:
             raise missing("punkt_tab") from error
-        return Tokenizer(punkt, NLTKWordTokenizer().tokenize)
+        return Tokenizer(punkt, WordRules(NLTKWordTokenizer()))
 
 
 @cache
@@ -230,7 +231,7 @@ def _plain_tokenizer() -> Tokenizer:
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-        return Tokenizer(PunktSentenceTokenizer(), NLTKWordTokenizer().tokenize)
+        return Tokenizer(PunktSentenceTokenizer(), WordRules(NLTKWordTokenizer()))
 
 
 @cache

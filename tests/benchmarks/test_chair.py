@@ -278,3 +278,17 @@ def test_the_miniature_world_is_read_by_the_same_loaders(tmp_path, monkeypatch, 
         assert item.image.open().mode == "RGB"
         assert {thing.noun for thing in scenes[int(item.id)].things} <= set(item.reference["objects"])
     assert len(items) == 12
+
+
+@pytest.mark.parametrize("variant", ["singularize", "pos_lemma"])
+@pytest.mark.parametrize("unfinished", ["keep", "drop"])
+def test_cuts_score_as_the_cut_texts_do(world, variant, unfinished):
+    benchmark = CHAIR.miniature(world, variant)
+    benchmark.unfinished = unfinished
+    item = benchmark.items()[0]
+    text = 'There are two cats. A dog on a couch "sleeps" near Mr. Cat. The puppies\'  ball... One cat'
+    sample = Sample(item, benchmark.prompt(item), Response(item.id, text), benchmark.score(item, text))
+    ends = range(len(text) + 1)
+    alone = [benchmark.score(item, text[:end]).counts for end in ends]
+    assert [score.counts for score in benchmark.score_cuts(sample, ends)] == alone
+    assert len({tuple(counts.items()) for counts in alone}) >= 5

@@ -1,6 +1,7 @@
 """Every picture is opened in one way: upright, 8 bits a sample, within limits; servers get what models see."""
 
 import base64
+import hashlib
 import io
 
 import numpy as np
@@ -188,3 +189,20 @@ def test_a_tiff_of_any_depth_is_upright(tmp_path, orientation, mode, compression
     wanted = np.asarray(ImageFile(tmp_path, "a.png").open()).astype(int)
     assert np.abs(np.asarray(file.open()).astype(int) - wanted).max() <= 1
     assert file.size() == ImageFile(tmp_path, "a.png").size() == (wanted.shape[1], wanted.shape[0])
+
+
+def test_the_hash_of_an_image_follows_the_disk_and_no_link_out_of_the_folder(tmp_path):
+    folder, outside = tmp_path / "images", tmp_path / "secret.png"
+    (folder / "sub").mkdir(parents=True)
+    outside.write_bytes(b"secret")
+    for name, content in (("1.png", b"one"), ("sub/2.png", b"two")):
+        (folder / name).write_bytes(content)
+        assert ImageFile(folder, name).sha256() == hashlib.sha256(content).hexdigest()
+    (folder / "1.png").write_bytes(b"another")
+    assert ImageFile(folder, "1.png").sha256() == hashlib.sha256(b"another").hexdigest()
+    (folder / "inside.png").symlink_to(folder / "sub" / "2.png")
+    assert ImageFile(folder, "inside.png").sha256() == hashlib.sha256(b"two").hexdigest()
+    (folder / "link.png").symlink_to(outside)
+    for name in ("link.png", "../secret.png", "absent.png", ".", "", "a\0b", "n" * 5000):
+        with pytest.raises(DataError):
+            ImageFile(folder, name).sha256()

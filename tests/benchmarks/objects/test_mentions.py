@@ -243,3 +243,20 @@ def test_a_missing_table_is_an_error(tmp_path: Path):
 def test_an_unknown_variant_is_an_error():
     with pytest.raises(UsageError, match="pos_lemma, singularize"):
         check_variant("stem")
+
+
+CUT_WORDS = """a dog. dog two hot dogs, wine glass toilet seat "seat's" bears! Mr. p.m. baby bear bear; İ ΑΣ plate
+cakes。bus can't (tie) -- bow driving"""
+CUT_TEXTS = st.lists(st.sampled_from(CUT_WORDS.split()), max_size=14).map(" ".join)
+
+
+@settings(deadline=None, max_examples=150)
+@given(text=CUT_TEXTS, variant=st.sampled_from(["singularize", "pos_lemma"]), gap=st.sampled_from([" ", "  ", "\n"]))
+def test_cuts_name_what_the_cut_texts_name(synonyms, text, variant, gap):
+    """At every character, inside of words too, and where blanks are not alone."""
+    text = text.replace(" ", gap, 1)
+    reader, alone = finder(synonyms, variant), finder(synonyms, variant)
+    ends = range(len(text) + 1)
+    for end, named in zip(ends, reader.find_cuts(text, ends), strict=True):
+        reading = alone.find(text[:end])
+        assert named == ([mention.object for mention in reading.mentions], reading.words), repr(text[:end])

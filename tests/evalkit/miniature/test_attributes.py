@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.chair import CHAIR
 from benchmarks.objects.scene_attributes import METRICS, findings
-from evalkit.miniature.attributes import attributes, count_attributes
+from evalkit.miniature.attributes import attributes, count_attributes, count_cuts
 from evalkit.miniature.captions import true_caption
 from evalkit.miniature.files import read_scenes, write_world
 from evalkit.miniature.scenes import Group
@@ -33,6 +33,21 @@ def test_wrong_numbers_and_colours(text, wrong):
     assert [(one.kind, one.said) for one in said if not one.right] == wrong
     for finding in findings(said):
         assert text[finding.start : finding.end] in ("two", "red", "a", "three")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are two green books. There is a red book and a cat. A traffic light, three cats!",
+        "a cat a cats two bookshelves one red book",  # "a cats" cut short says "a cat"
+        "A traffic. a trafficlight a green a green book。one cat",
+        "",
+    ],
+)
+def test_cuts_count_what_the_cut_texts_say(text):
+    ends = range(len(text) + 1)
+    alone = [count_attributes(attributes(text[:end], SCENE)) for end in ends]
+    assert count_cuts(text, SCENE, ends) == alone
 
 
 def test_counts_sum_to_rates():

@@ -10,6 +10,7 @@ from scipy import stats
 
 from evalkit.errors import UsageError
 from evalkit.metrics import Metric
+from evalkit.statistics import intervals as drawing
 from evalkit.statistics.intervals import (
     Interval,
     bca_quantiles,
@@ -228,3 +229,28 @@ def test_wrong_number_of_clusters_is_an_error():
 )
 def test_text(shown, text):
     assert shown.text() == text
+
+
+def test_draws_of_as_many_rows_are_made_once_and_those_of_very_many_not_kept(monkeypatch):
+    """What is remembered changes no number: another seed, other rows or another number of resamples draw anew."""
+    made = []
+
+    def counted(rows, *rest, draw=drawing._index_weights):
+        made.append(rows)
+        return draw(rows, *rest)
+
+    monkeypatch.setattr(drawing, "_index_weights", counted)
+    drawing._remembered_weights.cache_clear()
+    matrix, other = np.random.default_rng(1).normal(size=(2, 70, 3))
+    (first,), (second,) = (drawing.shared_resampled_sums([one], 500, 3) for one in (matrix, other))
+    assert made == [70]
+    assert np.array_equal(first, resampled_sums(matrix, 500, np.random.default_rng(3)))
+    assert np.array_equal(second, resampled_sums(other, 500, np.random.default_rng(3)))
+    made.clear()
+    (again,) = drawing.shared_resampled_sums([matrix], 500, 4)
+    assert made == [70]
+    assert not np.array_equal(again, first)
+    monkeypatch.setattr(drawing, "REMEMBERED", 70 * 500 - 1)
+    (same,) = drawing.shared_resampled_sums([matrix], 500, 3)
+    assert np.array_equal(same, first)
+    assert made == [70, 70]
