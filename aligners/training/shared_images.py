@@ -29,12 +29,12 @@ class ImageGroup:
 
     front: Front
     members: list[int]
-    ids: list[list[int]]
+    ids: list[tuple[int, ...]]
 
     @property
     def common(self) -> int:
         """Tokens with which all of them begin; at least one token of each is left."""
-        return min(common_length([tuple(row) for row in self.ids]), *(len(row) - 1 for row in self.ids))
+        return min(common_length(self.ids), *(len(row) - 1 for row in self.ids))
 
 
 def image_groups(
@@ -51,10 +51,10 @@ def image_groups(
         known = groups.get(key)
         if known is None:
             front = read_front(encoder, prompt, images(place))
-            groups[key] = ImageGroup(front, [place], [list(front.ids)])
+            groups[key] = ImageGroup(front, [place], [front.ids])
             continue
         ids = ids_like(encoder, known.front, prompt)
-        if ids is None or ids[: known.front.head] != list(known.front.ids[: known.front.head]):
+        if ids is None or ids[: known.front.head] != known.front.ids[: known.front.head]:
             return None  # text before the image that the others do not have
         known.members.append(place)
         known.ids.append(ids)

@@ -59,7 +59,12 @@ def add_engine_choice(group: Any) -> None:
     group.add_argument(
         "--base-url", action="append", metavar="URL", help="server of the openai engine; repeat for a fleet"
     )
-    group.add_argument("--batch-size", type=positive, metavar="N", help="prompts per forward pass (default 8)")
+    group.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="prompts per forward pass; images, where prompts share them (default 8)",
+    )
     group.add_argument("--dtype", metavar="D", help="float32, bfloat16, ... (default: the checkpoint's own)")
     group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     group.add_argument(

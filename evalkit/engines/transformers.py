@@ -11,7 +11,7 @@ applied, its end tokens are.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,10 +27,10 @@ from evalkit.engines.model.causality import check_causality
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.inputs.settings import InputSettings, input_facts
 from evalkit.engines.model.loading import Checkpoint, content_hash, load_checkpoint
-from evalkit.engines.model.prefixes.check import quickest_step, sharing_problem
-from evalkit.engines.model.prefixes.decoding import Advance, decode
+from evalkit.engines.model.prefixes.check import fronts_agree, quickest_step, sharing_problem
+from evalkit.engines.model.prefixes.decoding import Advance, Started, decode
 from evalkit.engines.model.prefixes.prefill import read_whole, repeat
-from evalkit.engines.model.prefixes.ready import Ready, prepared
+from evalkit.engines.model.prefixes.ready import Ready, continued, prepared
 from evalkit.engines.model.prefixes.sharing import Rows, Sharing
 from evalkit.engines.model.running import answer_logits, end_ids, inference, on_device
 from evalkit.engines.model.seeded_sampling import TokenChooser
@@ -42,6 +42,8 @@ from evalkit.sampling import Sampling
 from evalkit.schema import Json, Prompt, Response
 
 T = TypeVar("T")
+
+PER_IMAGE = 8  # prompts, on average, that are asked at once about each image that is read at once
 
 
 class TransformersEngine:
@@ -76,7 +78,8 @@ class TransformersEngine:
         """Load a checkpoint; see `load_checkpoint` for the arguments it shares.
 
         Args:
-            batch_size: sequences decoded at once; halved where memory runs out.
+            batch_size: whole prompts read and decoded at once; halved where memory runs out. Of prompts that share
+                images, so many images are read at once, and as many prompts about them as the same memory takes.
             chat_template: Jinja text that replaces the checkpoint's own.
             image_padding: "crop" or "pad", for LLaVA-1.5; None is the checkpoint's own.
             system_text: "none", "vicuna_v1", "llava_v1" or a text; None is the chat template's own.
@@ -119,6 +122,7 @@ class TransformersEngine:
         self._stopping = False
         self._causal = False
         self._problem: tuple[str | None] | None = None
+        self._agree: bool | None = None
         self._advance: Advance | None = None
         self.prompt_tokens = PromptTokens()
 
@@ -168,6 +172,13 @@ class TransformersEngine:
         return f"off: {self._problem[0]}" if self._problem[0] is not None else None
 
     @property
+    def _fronts_agree(self) -> bool:
+        """Whether the processor may be given several images at once; tried when it is first asked for."""
+        if self._agree is None:
+            self._agree = fronts_agree(self.encoder)
+        return self._agree
+
+    @property
     def _step(self) -> Advance:
         """What decodes one more token; chosen when it is first asked for."""
         if self._advance is None:
@@ -189,14 +200,17 @@ class TransformersEngine:
         self._stopping = False
         decoded = sampling.n if sampling.temperature > 0 else 1
         groups, sharing = self._groups(prompts, not _needs_generate(sampling))
-        batches = plan(prompts, max(1, self.batch_size // sampling.num_beams), decoded, groups=groups)
+        if not _needs_generate(sampling) and self._whole_because is None:
+            self._step  # noqa: B018  (its check comes before the first batch, not between two)
+        width = max(1, self.batch_size // sampling.num_beams)
+        batches = plan(prompts, width, decoded, groups=groups, per_image=PER_IMAGE if decoded == 1 else 1)
 
-        def prepare(batch: Batch) -> Ready:
+        def prepare(batch: Batch) -> Iterable[Ready]:
             shared = sharing if any(groups[i] for i in batch.indices) else None
-            return prepared(self.encoder, self.model, [prompts[i] for i in batch.indices], shared)
+            return prepared(self.encoder, self.model, [prompts[i] for i in batch.indices], shared, width)
 
-        def work(batch: Batch, ready: Ready) -> list[Response]:
-            return self._answer(ready, batch.samples, sampling)
+        def work(batch: Batch, parts: Iterable[Ready]) -> list[Response]:
+            return [response for ready in parts for response in self._answer(ready, batch.samples, sampling)]
 
         for batch, responses in run_batches(batches, prepare, work):
             if responses is None:
@@ -215,7 +229,9 @@ class TransformersEngine:
             return [None] * len(prompts), None
         keys = [group_of(prompt) for prompt in prompts]
         sizes = Counter(keys)
-        return [key if sizes[key] > 1 else None for key in keys], Sharing(self.encoder, self.prompt_tokens)
+        return [key if sizes[key] > 1 else None for key in keys], Sharing(
+            self.encoder, self.batch_size, self.prompt_tokens, self._fronts_agree
+        )
 
     def _answer(self, ready: Ready, samples: range, sampling: Sampling) -> list[Response]:
         responses = [_failed(prompt, sample, reason) for prompt, reason in ready.failures for sample in samples]
@@ -241,20 +257,32 @@ class TransformersEngine:
         self, encoded: Encoded | Rows, jobs: Sequence[tuple[Prompt, int]], sampling: Sampling
     ) -> list[list[int]]:
         """New token ids of every job (prompt, sample), end and padding tokens included."""
-        sampled = sampling.temperature > 0
-        seeds = [sampling.seed_for(prompt.id, sample) for prompt, sample in jobs] if sampled else []
+        seeds = [sampling.seed_for(prompt.id, sample) for prompt, sample in jobs] if sampling.temperature > 0 else []
         if isinstance(encoded, Encoded) and (_needs_generate(sampling) or self._whole_because is not None):
             return self._decode_whole(encoded, len(jobs), seeds, sampling)
-        chooser = TokenChooser(self.encoder.placeholder_ids, sampling, seeds)
-        step = self._step
+        step, times = self._step, len(jobs) // len(encoded.lengths)
+        written: list[list[int]] = [[]] * len(jobs)
         with inference(self.model) as model:
-            if isinstance(encoded, Rows):
-                started = encoded.reader.read(model, encoded, 1)
-            else:
-                started = read_whole(model, encoded)
-                self.prompt_tokens.add(sum(encoded.lengths), 0)
-            started = repeat(started, len(jobs) // started.mask.shape[0])
-            return decode(step, started, chooser, self.end_ids, self.encoder.pad_id, sampling.max_new_tokens)
+            for places, started in self._read(model, encoded, sampling.max_new_tokens, times):
+                rows = [place * times + sample for place in places for sample in range(times)]
+                chooser = TokenChooser(
+                    self.encoder.placeholder_ids, sampling, [seeds[r] for r in rows] if seeds else []
+                )
+                limit, pad = sampling.max_new_tokens, self.encoder.pad_id
+                new = decode(step, repeat(started, times), chooser, self.end_ids, pad, limit)
+                for row, ids in zip(rows, new, strict=True):
+                    written[row] = ids
+        return written
+
+    def _read(
+        self, model: Any, encoded: Encoded | Rows, new: int, times: int
+    ) -> Iterator[tuple[Sequence[int], Started]]:
+        """(places of some prompts, what was read of them) until all are read; each will be repeated so many times."""
+        if isinstance(encoded, Rows):
+            yield from encoded.reader.read(model, encoded, 1, new, at_once=times > 1)
+        else:
+            self.prompt_tokens.add(sum(encoded.lengths), 0)
+            yield range(len(encoded.lengths)), read_whole(model, encoded)
 
     def _decode_whole(
         self, encoded: Encoded, rows: int, seeds: Sequence[int], sampling: Sampling, before: Sequence[Any] = ()
@@ -343,31 +371,34 @@ class TransformersEngine:
 
         groups, sharing = self._groups(prompts)
 
-        def prepare(batch: Batch) -> Encoded | Rows:
-            chosen, more = [prompts[i] for i in batch.indices], [rows[i] for i in batch.indices]
-            shared = sharing.rows(chosen, more) if sharing and any(groups[i] for i in batch.indices) else None
-            return shared or self.encoder.encode(chosen, None, more, padding_side="right")
+        def prepare(batch: Batch) -> Iterable[tuple[Sequence[int], Encoded | Rows]]:
+            shared = sharing if any(groups[i] for i in batch.indices) else None
+            return continued(self.encoder, prompts, rows, batch.indices, shared, self.batch_size)
 
-        def work(batch: Batch, encoded: Encoded | Rows) -> list[T]:
-            if isinstance(encoded, Encoded):
-                logits = answer_logits(self.model, encoded)
-            else:
-                logits = self._shared_logits(encoded, [len(rows[i]) for i in batch.indices])
-            return [read(i, row) for i, row in zip(batch.indices, logits, strict=True)]
+        def work(batch: Batch, parts: Iterable[tuple[Sequence[int], Encoded | Rows]]) -> dict[int, T]:
+            return {i: read(i, row) for indices, encoded in parts for i, row in self._logits(encoded, indices, rows)}
 
         readings: dict[int, T] = {}
-        batches = plan(prompts, self.batch_size, extra=[len(row) for row in rows], groups=groups)
+        extra = [len(row) for row in rows]
+        batches = plan(prompts, self.batch_size, extra=extra, groups=groups, per_image=PER_IMAGE)
         for batch, entries in run_batches(batches, prepare, work):
             if entries is None:
                 raise EngineError(f"prompt {prompts[batch.indices[0]].id!r}: out of memory, even alone in a batch")
-            readings.update(zip(batch.indices, entries, strict=True))
+            readings |= entries
         return [readings[i] for i in range(len(prompts))]
 
-    def _shared_logits(self, encoded: Rows, lengths: Sequence[int]) -> Iterator[Tensor]:
-        """As `answer_logits`; `lengths` are those of the continuations."""
+    def _logits(
+        self, encoded: Encoded | Rows, indices: Sequence[int], rows: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(index of a prompt, float32 logits before each token of its row and after), for each prompt of a batch."""
+        if isinstance(encoded, Encoded):
+            yield from zip(indices, answer_logits(self.model, encoded), strict=True)
+            return
+        keep = max(len(rows[i]) for i in indices) + 1
         with inference(self.model) as model:
-            logits = encoded.reader.read(model, encoded, max(lengths) + 1).logits  # all rows end in the last column
-        return (row[-length - 1 :].float() for row, length in zip(logits, lengths, strict=True))
+            for places, started in encoded.reader.read(model, encoded, keep):
+                for place, logits in zip(places, started.logits, strict=True):  # all rows end in the last column
+                    yield indices[place], logits[-len(rows[indices[place]]) - 1 :].float()
 
     def stop(self) -> None:
         """See `Engine.stop`: the batch under way is finished."""

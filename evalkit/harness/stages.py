@@ -163,6 +163,7 @@ def generate(
             finished = len(wanted) - len(missing)
             progress("responses", finished, len(wanted))
             before = _prompt_tokens(engine)
+            counter = engine if isinstance(engine, CountsPromptTokens) else None  # asked once: it takes its time
             with finishing_in_flight(engine.stop) as interrupted:
                 for response in engine.generate(pending, work.sampling) if pending else ():
                     key = (response.prompt_id, response.sample)
@@ -171,7 +172,8 @@ def generate(
                     missing.discard(key)
                     journal.append(_response_row(response))
                     finished += 1
-                    _note_prefix_hits(progress, before, _prompt_tokens(engine))
+                    if counter is not None:
+                        _note_prefix_hits(progress, before, counter.prompt_tokens)
                     progress("responses", finished, len(wanted))
                 if missing and interrupted():
                     raise StoppedError(

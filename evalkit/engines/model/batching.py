@@ -59,11 +59,13 @@ def plan(
     samples: int = 1,
     extra: Sequence[int] | None = None,
     groups: Sequence[Hashable | None] | None = None,
+    per_image: int = 1,
 ) -> list[Batch]:
     """Length buckets of at most `rows` rows: by number of images, image size and text length, longest first.
 
     Deterministic; long prompts come first, so that a shortage of memory shows at once. A group counts as its longest
-    prompt, and its prompts follow each other.
+    prompt, and its prompts follow each other. Prompts of a group may count as one row, so that a batch with groups has
+    up to `rows * per_image` prompts about `rows` images (or sets of images).
 
     Args:
         prompts: what is asked.
@@ -71,6 +73,7 @@ def plan(
         samples: responses per prompt.
         extra: additional length of each prompt (a continuation).
         groups: equal for prompts (with equally many images) that stay together; None for one that is by itself.
+        per_image: most prompts, on average, for which a batch has one row; prompts without images are a row each.
     Raises:
         DataError: if an image is missing or not an image; only its header is read.
     """
@@ -95,10 +98,25 @@ def plan(
     width = max(1, rows // samples)
     batches: list[Batch] = []
     for images in sorted({len(prompt.images) for prompt in prompts}, reverse=True):
-        group = [i for i in order if len(prompts[i].images) == images]
-        for start in range(0, len(group), width):
-            batches += Batch(tuple(group[start : start + width]), range(samples)).pieces(rows)
+        alike = [i for i in order if len(prompts[i].images) == images]
+        each = per_image if images else 1
+        for indices in _filled(alike, keys, width, width * each):
+            batches += Batch(tuple(indices), range(samples)).pieces(rows * each)
     return batches
+
+
+def _filled(order: Sequence[int], keys: Sequence[Hashable], groups: int, prompts: int) -> Iterator[list[int]]:
+    """The order cut where so many groups or so many prompts are full."""
+    filled: list[int] = []
+    full: set[Hashable] = set()
+    for i in order:
+        if len(filled) == prompts or (len(full) == groups and keys[i] not in full and prompts > groups):
+            yield filled
+            filled, full = [], set()
+        filled.append(i)
+        full.add(keys[i])
+    if filled:
+        yield filled
 
 
 def _area(prompt: Prompt) -> int:

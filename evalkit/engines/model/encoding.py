@@ -29,14 +29,15 @@ PLACEHOLDER_NAMES = (
     *("image", "video", "audio", "boi", "eoi", "vision_start", "vision_end"),
     *("fake_image", "global_image", "context_image", "start_image", "end_image"),
 )
+BRIEF = 8  # tokens of an answer that is likely to come again
 PROBE_USER, PROBE_ANSWER = "Qz", "Zq"  # any two short texts that no template contains
 
 
 class Recorder:
-    """Takes down the text and the settings with which a processor calls its tokenizer."""
+    """Takes down the texts and the settings with which a processor calls its tokenizer."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.texts: list[str] = []
         self.add_special_tokens = True
         self._tokenizer: Any = None
 
@@ -49,7 +50,7 @@ class Recorder:
 
     def __call__(self, text: Sequence[str], **keywords: Any) -> Any:
         """What the tokenizer makes of it."""
-        self.text, self.add_special_tokens = text[0], keywords.get("add_special_tokens", True)
+        self.texts, self.add_special_tokens = list(text), keywords.get("add_special_tokens", True)
         return self._tokenizer(text, **keywords)
 
     def __getattr__(self, name: str) -> Any:
@@ -85,6 +86,9 @@ class PromptEncoder:
         self.lead = self._find_lead()
         self._spare: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._rendered = lru_cache(4096)(self._render)  # many items ask the same question
+        self.ids_of = lru_cache(256)(self._ids_of)
+        self._brief = lru_cache(1024)(self._decoded)
+        self._placeholders: tuple[str, ...] = tuple(self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids)))
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
@@ -116,6 +120,9 @@ class PromptEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer: special tokens and surrounding white space removed."""
+        return self._brief(tuple(ids)) if len(ids) <= BRIEF else self._decoded(ids)
+
+    def _decoded(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.strip()
 
@@ -205,8 +212,12 @@ class PromptEncoder:
 
     def placeholder_in(self, *texts: str) -> str | None:
         """A placeholder token that stands in one of the texts."""
-        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids))
-        return next((token for token in tokens for text in texts if token in text), None)
+        return next((token for token in self._placeholders for text in texts if token in text), None)
+
+    def _ids_of(self, text: str, special: bool) -> tuple[int, ...]:
+        """Token ids of a text in which image markers are expanded; `special`: with the tokenizer's special tokens."""
+        with self.own_processor() as processor:
+            return tuple(processor.tokenizer(text, add_special_tokens=special).input_ids)
 
     def _apply(self, messages: list[dict[str, Any]], answer_follows: bool = True) -> str:
         text: str = self.processor.apply_chat_template(

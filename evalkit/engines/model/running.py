@@ -23,7 +23,8 @@ def inference(model: Any) -> Iterator[Any]:
     """
     training = [module for module in model.modules() if module.training]
     settings = model.generation_config
-    model.eval()
+    if training:
+        model.eval()
     model.generation_config = GenerationConfig()
     try:
         with torch.no_grad():

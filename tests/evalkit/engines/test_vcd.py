@@ -99,7 +99,7 @@ def test_every_token_is_contrasted_with_a_cache_of_its_own(tiny, prompts: list[P
     """Step by step without a cache: the twin reads the noised image at every token."""
     engine = engine_of(tiny, 1, alpha=2.0, noise_step=900)
     (response,) = engine.generate(prompts[:1], GREEDY)
-    ready = prepared(engine.encoder, engine.model, prompts[:1], None)
+    (ready,) = prepared(engine.encoder, engine.model, prompts[:1], None, 1)
     twins = with_noised_twins(ready.encoded, prompts[:1], GREEDY, 900)
     ids, mask = twins.inputs["input_ids"], twins.inputs["attention_mask"]
     chosen: list[int] = []

@@ -7,6 +7,7 @@ mask, positions, sliding windows, images and the growing cache, up to float nois
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import Tensor
 from evalkit.engines.model.batching import is_out_of_memory
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.prefixes.decoding import Advance, Started, by_model, by_text_model, masks_of
-from evalkit.engines.model.prefixes.fronts import ids_like, read_front
+from evalkit.engines.model.prefixes.fronts import Front, ids_like, read_front, read_fronts
+from evalkit.engines.model.prefixes.pool import Pool
 from evalkit.engines.model.prefixes.prefill import read_prefixes, read_tails, read_whole
 from evalkit.engines.model.prefixes.sharing import common_length
 from evalkit.engines.model.running import answer_logits, inference
@@ -64,6 +66,28 @@ def sharing_problem(model: Any, encoder: PromptEncoder) -> str | None:
     return None
 
 
+def fronts_agree(encoder: PromptEncoder) -> bool:
+    """Whether one call of the processor with images of several sizes gives each prompt what it gets by itself."""
+    images = [[_noise(1)], [_noise(2).resize((40, 90))], [_noise(3).resize((90, 40))]]
+    prompts = [Prompt(text, text, (ImageFile(Path(), "1"),)) for text, _ in QUESTIONS]
+    try:
+        together = read_fronts(encoder, prompts, images)
+        alone = [read_front(encoder, prompt, own) for prompt, own in zip(prompts, images, strict=True)]
+    except REFUSALS:
+        return False
+    return all(_equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def _equal(a: Front, b: Front) -> bool:
+    """Whether two fronts are the same to the bit."""
+    if replace(a, inputs={}) != replace(b, inputs={}) or a.inputs.keys() != b.inputs.keys():
+        return False
+    return all(
+        torch.equal(value, b.inputs[name]) if isinstance(value, Tensor) else value == b.inputs[name]
+        for name, value in a.inputs.items()
+    )
+
+
 def quickest_step(model: Any, encoder: PromptEncoder) -> Advance:
     """The text model alone where it makes the model's logits bit by bit, with padding and without; else the model."""
     plain, direct = by_model(model), by_text_model(model)
@@ -92,16 +116,18 @@ def _in_parts(
 ) -> Started:
     fronts = [read_front(encoder, prompts[i], images[i]) for i in (0, 2)]
     other = ids_like(encoder, fronts[0], prompts[1])
-    if other is None or other != encoder.encode(prompts[1:2], images[1:2]).inputs["input_ids"][0].tolist():
+    if other is None or other != tuple(encoder.encode(prompts[1:2], images[1:2]).inputs["input_ids"][0].tolist()):
         raise EngineError("the processor makes other tokens of a prompt than of its text with the image's tokens")
-    rows = [(0, fronts[0].ids), (0, tuple(other)), (1, fronts[1].ids)]
+    rows = [(0, fronts[0].ids), (0, other), (1, fronts[1].ids)]
     lengths = [common_length([ids for _, ids in rows[:2]]), len(rows[2][1]) - 1]
     if any(length < front.head for length, front in zip(lengths, fronts, strict=True)):
         raise EngineError("the image does not stand before the text")
     prefixes = read_prefixes(
         model, [(front, front.ids[:length]) for front, length in zip(fronts, lengths, strict=True)]
     )
-    return read_tails(model, prefixes, rows, 1)
+    read = [len(prefix.ids) for prefix in prefixes]
+    pool = Pool([prefix.layers for prefix in prefixes], read, room=sum(len(ids) for _, ids in rows))
+    return read_tails(model, prefixes, pool, rows, 1)
 
 
 def _unknown_inputs(encoder: PromptEncoder, prompt: Prompt, images: Sequence[Image.Image]) -> list[str]:

@@ -14,7 +14,7 @@ from evalkit.engines.model.seeded_sampling import TokenChooser
 class Started:
     """Prompts that a model has read.
 
-    cache      its keys and values, a `row_cache` with one row per prompt
+    cache      its keys and values, a `row_cache` or rows of a `pool`, one per prompt
     logits     after the last token of each row, (rows, columns kept, V); the last column is the last token's
     mask       1 where a row has a token, (rows, columns)
     positions  position of each row's next token, (rows,)

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from evalkit.engines.model.prefixes import row_cache
 from evalkit.engines.model.prefixes.decoding import Started, on_axes
 from evalkit.engines.model.prefixes.fronts import Front
+from evalkit.engines.model.prefixes.pool import Pool
 from evalkit.engines.model.running import keeps_some_logits, on_device, to_device
 from evalkit.engines.model.token_rows import Encoded
 
@@ -22,7 +23,7 @@ class Prefix:
     """The beginning of some prompts as the model has read it.
 
     ids     its token ids
-    layers  keys and values, one row; columns beyond these ids do not count
+    layers  keys and values, one row; columns beyond these ids do not count. A pool moves them into itself
     next    position of the token after it
     """
 
@@ -90,28 +91,32 @@ def _read_alike(model: Any, fronts: Sequence[tuple[Front, tuple[int, ...]]]) -> 
     ]
 
 
-def read_tails(model: Any, prefixes: Sequence[Prefix], rows: Sequence[tuple[int, Sequence[int]]], keep: int) -> Started:
+def read_tails(
+    model: Any, prefixes: Sequence[Prefix], pool: Pool, rows: Sequence[tuple[int, Sequence[int]]], keep: int
+) -> Started:
     """Read the rest of some prompts whose beginnings have been read.
 
     Args:
         prefixes: the beginnings.
+        pool: their keys and values; rows that were read from it before are lost.
         rows: (index of its prefix, all its token ids) of each prompt; at least one token follows the prefix.
         keep: columns of logits to return, at the end.
     """
-    lengths = [len(prefix.ids) for prefix in prefixes]
-    tails = [list(ids[lengths[g] :]) for g, ids in rows]
-    owners, counts = [g for g, _ in rows], [len(tail) for tail in tails]
-    cache = row_cache.joined([prefix.layers for prefix in prefixes], lengths, owners, counts)
-    longest, device = max(counts), model.device
-    width = max(lengths[g] + count for g, count in zip(owners, counts, strict=True))
+    owners, device = [g for g, _ in rows], model.device
+    lengths = [len(prefixes[g].ids) for g in owners]
+    tails = [list(ids[length:]) for length, (_, ids) in zip(lengths, rows, strict=True)]
+    counts = [len(tail) for tail in tails]
+    longest = max(counts)
     tokens = torch.tensor([[0] * (longest - len(tail)) + tail for tail in tails], device=device)
-    totals = torch.tensor([lengths[g] + count for g, count in zip(owners, counts, strict=True)], device=device)
-    mask = (torch.arange(width, device=device) >= width - totals[:, None]).long()
-    ahead = torch.tensor([prefixes[g].next for g in owners], device=device) + torch.tensor(counts, device=device)
+    starts = [prefixes[g].next for g in owners]
+    start, count, total = torch.tensor([starts, counts, [len(ids) for _, ids in rows]], device=device)
+    width = max(len(ids) for _, ids in rows)
+    mask = (torch.arange(width, device=device) >= width - total[:, None]).long()
+    ahead = start + count
     positions = (ahead[:, None] - longest + torch.arange(longest, device=device)).clamp(min=0)
     axes = _axes(model)
     inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": on_axes(positions, axes)}
-    logits, cache = _forward(model, inputs, keep, cache)
+    logits, cache = _forward(model, inputs, keep, pool.rows(owners, lengths, counts))
     return Started(cache, logits, mask, ahead, axes)
 
 
@@ -119,7 +124,7 @@ def repeat(started: Started, times: int) -> Started:
     """Every row `times` times, one after the other."""
     if times == 1:
         return started
-    cache = row_cache.repeated(row_cache.layers_of(started.cache), times)
+    cache = row_cache.repeated((layer.columns() for layer in started.cache.layers), times)
     logits, mask, positions = (
         part.repeat_interleave(times, 0) for part in (started.logits, started.mask, started.positions)
     )

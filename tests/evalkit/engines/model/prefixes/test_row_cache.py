@@ -1,4 +1,4 @@
-"""Rows that start from prefixes of other lengths end in one column and keep their prefix where another has its tail."""
+"""Rows of a cache, repeated and grown; tokens that prompts begin with."""
 
 import pytest
 import torch
@@ -17,26 +17,6 @@ def numbered(*columns: int) -> Tensor:
 
 def seen(part: Tensor) -> list[list[int]]:
     return [[int(number) for number in row] for row in part[:, 0, :, 0]]
-
-
-def test_rows_end_in_the_same_column_and_prefixes_stay_where_other_rows_have_tails() -> None:
-    long, short = numbered(1, 2, 3, 4), numbered(5, 6)
-    cache = row_cache.joined([[(long, long)], [(short, short)]], [4, 2], [0, 1, 1], [1, 3, 1])
-    assert cache.get_seq_length() == 2  # of five columns, three are still to come for the row with the longest tail
-    added = torch.cat([numbered(-1, -1, 11), numbered(21, 22, 23), numbered(-1, -1, 31)])
-    keys, values = cache.update(added, added, 0)
-    assert seen(keys) == seen(values) == [[1, 2, 3, 4, 11], [5, 6, 21, 22, 23], [0, 0, 5, 6, 31]]
-    more = torch.cat([numbered(12), numbered(24), numbered(32)])
-    keys, _ = cache.update(more, more, 0)
-    assert seen(keys) == [[1, 2, 3, 4, 11, 12], [5, 6, 21, 22, 23, 24], [0, 0, 5, 6, 31, 32]]
-    assert cache.get_mask_sizes(1, 0) == (7, 0)
-
-
-def test_prefix_is_used_as_far_as_asked_for() -> None:
-    whole = numbered(1, 2, 3, 4)
-    cache = row_cache.joined([[(whole, whole)]], [2], [0], [1])
-    assert seen(cache.update(numbered(9), numbered(9), 0)[0]) == [[1, 2, 9]]
-    assert seen(whole) == [[1, 2, 3, 4]]
 
 
 def test_repeated_rows_grow_apart() -> None:
