@@ -69,6 +69,7 @@ class Attributes(Protocol):
     def count_cuts(self, image_id: int, response: str, ends: Sequence[int]) -> Sequence[Mapping[str, float]]: ...
 
 
+_HALLUCINATED, _CORRECT = "hallucinated", "correct"  # labels of findings
 _SENTENCE_END = re.compile(r"[.!?][\"')\]”’]*(?=\s|$)")
 
 
@@ -85,38 +86,35 @@ def score_caption(response: str, reference_objects: Collection[str], finder: Men
         raise DataError(f"chair: the response must be a text, found {response!r:.60}")
     check_objects(reference_objects, finder.vocabulary.objects, "chair: reference objects")
     reading = finder.find(response)
-    objects = [mention.object for mention in reading.mentions]
+    objects, reference = [mention.object for mention in reading.mentions], set(reference_objects)
     named = set(objects)
-    wrong = named.difference(reference_objects)
-    labels = ["hallucinated" if name in wrong else "correct" for name in objects]
+    wrong = named - reference
     return Score(
-        counts=counts_of(objects, reading.words, set(reference_objects)),
+        counts=_counts(objects, named, wrong, len(reference), reading.words),
         findings=tuple(
-            [Finding(m.start, m.end, label, m.object) for m, label in zip(reading.mentions, labels, strict=True)]
+            [
+                Finding(m.start, m.end, _HALLUCINATED if m.object in wrong else _CORRECT, m.object)
+                for m in reading.mentions
+            ]
         ),
         details={
             "mentions": [[mention.word, mention.object] for mention in reading.mentions],
-            "missed_objects": sorted(set(reference_objects) - named),
+            "missed_objects": sorted(reference - named),
         },
     )
 
 
-def counts_of(objects: Sequence[str], words: int, reference_objects: Set[str]) -> dict[str, float]:
-    """The summable counts of a response.
-
-    Args:
-        objects: that it names, one per mention.
-        words: of the response after joining double words.
-    """
-    named = set(objects)
-    covered = len(named & reference_objects)
+def _counts(
+    objects: Sequence[str], named: Set[str], wrong: Set[str], reference_objects: int, words: int
+) -> dict[str, float]:
+    """The summable counts of a response: objects one per mention, the distinct ones, and those not in the image."""
     return {
         "responses": 1,
-        "hallucinated_responses": int(covered < len(named)),
+        "hallucinated_responses": 1 if wrong else 0,
         "mentions": len(objects),
-        "hallucinated_mentions": sum([name not in reference_objects for name in objects]),
-        "covered_objects": covered,
-        "reference_objects": len(reference_objects),
+        "hallucinated_mentions": sum([name in wrong for name in objects]) if wrong else 0,
+        "covered_objects": len(named) - len(wrong),
+        "reference_objects": reference_objects,
         "words": words,
     }
 
@@ -320,10 +318,13 @@ class CHAIR(Benchmark):
 
     def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
         """Counts of the cut responses, from one reading of the whole."""
-        text, reference = sample.response.text or "", frozenset(sample.item.reference["objects"])
+        text, reference = sample.response.text or "", set(sample.item.reference["objects"])
         if self.unfinished == "drop":
             ends = [len(finished_part(text[:end])) for end in ends]
-        counts = [counts_of(*named, reference) for named in self.finder.find_cuts(text, ends)]
+        counts = []
+        for objects, words in self.finder.find_cuts(text, ends):
+            named = set(objects)
+            counts.append(_counts(objects, named, named - reference, len(reference), words))
         if self.attributes is not None:
             further = self.attributes.count_cuts(int(sample.item.id), text, ends)
             counts = [{**own, **more} for own, more in zip(counts, further, strict=True)]

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from evalkit.text.chunks import CACHE_LIMIT, Chunk, Cut, Span, is_word
 from evalkit.text.tagger import Answers
-from evalkit.text.tokens import ChunkStarts, Tokenizer, Words
+from evalkit.text.tokens import ChunkStarts, Tokenizer, Words, fixed_tag
 
 Form = str | Answers  # the normalised token, or that by the tag's first letter ("" where it is irrelevant)
 # A relevant token: its position among all tokens, its form, its chunk, and its span in that.
@@ -50,8 +50,11 @@ class Forms(dict[str, Form | None]):
     def _form(self, word: str) -> Form | None:
         forms = {pos: form if form in self.relevant else "" for pos, form in self.forms(word).items()}
         distinct = set(forms.values())
-        by_tag = tuple((letter, forms[pos]) for letter, pos in _LETTERS) if len(distinct) > 1 else None
-        return by_tag or distinct.pop() or None
+        if len(distinct) == 1:
+            return distinct.pop() or None
+        by_tag = {letter: forms[pos] for letter, pos in _LETTERS}
+        tag = fixed_tag(word)
+        return tuple(by_tag.items()) if tag is None else by_tag.get(tag[:1], by_tag[""]) or None
 
 
 class _Sieve(NamedTuple):
@@ -89,11 +92,22 @@ class Marks(dict[str, _Mark | None]):
         if is_word(chunk):
             form = self.forms[chunk]
             mark = None if form is None else _Mark(0, ((0, form, 0, len(chunk)),), (chunk,), False, None)
+        elif (breaks := self.reader.chunks.signed_word(chunk)) is not None:
+            mark = self._signed(chunk, breaks)
         else:
             entry = self.reader.chunks[chunk]
             mark = _UNSURE if entry is None else self._mark(entry)
         self[chunk] = mark
         return mark
+
+    def _signed(self, chunk: str, breaks: bool) -> _Mark:
+        """A word and a sign behind it, two tokens wherever they stand."""
+        texts, stop = (chunk[:-1], chunk[-1]), len(chunk) - 1
+        spans = ((0, stop), (stop, stop + 1))
+        kept = [
+            (at, form, *spans[at]) for at, form in enumerate(map(self.forms.__getitem__, texts)) if form is not None
+        ]
+        return _Mark(1, tuple(kept), texts, breaks, None)
 
     def _mark(self, entry: Chunk) -> _Mark | None:
         inner = self._sieve(entry.last if entry.breaks else entry.inner)

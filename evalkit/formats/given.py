@@ -60,6 +60,12 @@ def check_objects(objects: object, known: Collection[str], where: str) -> None:
         DataError: if they are a text (its letters would be taken for objects), no collection of texts, or name
             something that is not a category.
     """
+    if isinstance(known, frozenset) and isinstance(objects, list | tuple | set | frozenset):
+        try:
+            if known.issuperset(objects):
+                return
+        except TypeError:  # something among them that no set can hold
+            pass
     if isinstance(objects, str) or not isinstance(objects, Collection) or not all(isinstance(o, str) for o in objects):
         raise DataError(f"{where}: expected a list of categories, found {objects!r:.60}")
     unknown = sorted({name for name in objects if name not in known})

@@ -85,6 +85,16 @@ class Chunks(dict[str, "Chunk | None"]):
             last = Cut(texts, tuple(align(texts, chunk)))
         return Chunk(self._always_breaks(chunk) if candidates else False, inner, last)
 
+    def signed_word(self, chunk: str) -> bool | None:
+        """Of a word with a comma, colon, semicolon or full stop behind it: whether it ends a sentence.
+
+        Returns:
+            None for any other chunk, and where Punkt has to look at the next one. Else it is two tokens everywhere.
+        """
+        if chunk[-1] not in ",.;:" or not is_word(chunk[:-1]):
+            return None
+        return False if chunk[-1] != "." else self._always_breaks(chunk)
+
     def _candidates(self, chunk: str) -> list[int]:
         """Where Punkt looks for an end of a sentence in a chunk with another behind it."""
         return [match.start() for match in self.punkt._lang_vars.period_context_re().finditer(chunk + " x")]

@@ -60,6 +60,9 @@ class PerceptronTagger:
         self._answered: _Memory[tuple[_Question, *_Around], str | None] = _Memory(self._by_words)
         self._before: _Memory[str, Row] = _Memory(self._tag_sums)
         self._lead: _Memory[tuple[str, int], Row] = _Memory(self._leads)
+        self._open: _Memory[int, Row] = _Memory(
+            lambda best: np.max([self._lead[tag, best] for tag in self._tags], axis=0)
+        )
         self._most: _Memory[tuple[str | None, str, int], Row] = _Memory(self._gains)
         self.memories: list[dict[Any, Any]] = [kept for kept in vars(self).values() if isinstance(kept, _Memory)]
 
@@ -144,10 +147,7 @@ class PerceptronTagger:
             names: the tag before, None if it is open; the word; `best`.
         """
         previous, here, best = names
-        if previous is None:
-            most: Row = np.max([self._lead[tag, best] for tag in self._tags], axis=0)
-        else:
-            most = self._lead[previous, best]
+        most = self._open[best] if previous is None else self._lead[previous, best]
         for tag in self._tags if previous is None else (previous,):
             if (feature := _pair_feature(tag, here)) in self.weights:
                 pair = self._weights[feature]

@@ -307,6 +307,11 @@ def tag_at(words: Sequence[str], positions: Sequence[int]) -> list[str]:
     return _tagger().tag_at(words, positions)
 
 
+def fixed_tag(word: str) -> str | None:
+    """The tag that a word has wherever it stands, by the tagger's dictionary of such words; None for any other."""
+    return _tagger().tagdict.get(word)
+
+
 def answers_at(words: Sequence[str], asked: Sequence[tuple[int, Answers]]) -> list[str]:
     """What the tags at ascending positions answer to a question about each (see PerceptronTagger.answers_at)."""
     return _tagger().answers_at(words, asked)
