@@ -48,13 +48,17 @@ class TokenChooser:
         chosen = self.choose(input_ids.shape[1] - self.prompt_width, scores)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
 
-    def choose(self, step: int, scores: Tensor) -> Tensor:
-        """Token ids (B,) for scores (B, V), `step` tokens after the prompt; no repetition penalty."""
+    def choose(self, step: int, scores: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Token ids (B,) for scores (B, V), `step` tokens after the prompt; no repetition penalty.
+
+        `rows` says which rows these are if they are not all.
+        """
         scores = self._allowed(scores)
         if self.uniforms is None:
             return scores.argmax(-1)
         self.uniforms = self.uniforms.to(scores.device, precision(scores))  # once: a copy per step is a wait per step
-        return draw(scores, self.uniforms[:, step], self.temperature, self.top_p, self.top_k)
+        uniform = self.uniforms[:, step] if rows is None else self.uniforms[rows.to(scores.device), step]
+        return draw(scores, uniform, self.temperature, self.top_p, self.top_k)
 
     def _allowed(self, scores: Tensor) -> Tensor:
         if not len(self.suppressed):

@@ -14,6 +14,7 @@ from tiny_models import build_tiny
 from evalkit.engines.model.encoding import PromptEncoder
 from evalkit.engines.model.prefixes import sharing
 from evalkit.engines.model.prefixes.check import fronts_agree
+from evalkit.engines.model.prefixes.decoding import BRIEF
 from evalkit.engines.model.prefixes.memory import Footprint
 from evalkit.engines.transformers import PER_IMAGE, TransformersEngine
 from evalkit.images import ImageFile
@@ -128,6 +129,36 @@ def test_shortage_of_memory_for_prefixes_halves_the_batch(
     counts = counted_prefixes(monkeypatch, most=4)
     assert texts(llava, ask(folder), share=True) == expected
     assert counts[:3] == [12, 6, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("apart", [0, 7, 12, 100])
+def test_rows_that_go_on_leave_the_pool_and_those_that_ended_stay(
+    llava: TransformersEngine, folder: Path, temperature: float, apart: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Footprint, "apart", lambda self, *_: apart)
+    monkeypatch.setattr(Footprint, "rows", lambda self, *_: 100)
+    sampling = Sampling(max_new_tokens=BRIEF + 4, temperature=temperature, seed=3)
+
+    def answers(share: bool) -> dict[str, Any]:
+        llava.share_prefixes = share
+        return {found.prompt_id: found.token_ids for found in llava.generate(ask(folder, 2), sampling)}
+
+    first = answers(share=False)
+    ends = {ids[1] for ids in list(first.values())[:5]}  # some rows end early, so that the others go on without them
+    llava.end_ids = frozenset(ends)
+    expected = answers(share=False)
+    going_on = sum(len(ids) >= BRIEF for ids in expected.values())
+    assert 0 < going_on < len(expected) == 12
+    answers(share=True)
+    passes = passes_of(llava.model)
+    assert answers(share=True) == expected
+    later = [rows for rows, columns in passes if columns == 1][BRIEF - 1 :]
+    if 2 * apart < going_on:
+        assert set(later) == {len(expected)}
+    else:
+        assert max(later) <= min(apart, going_on)
+        assert later[0] == (-(-going_on // 2) if going_on > apart else going_on)
 
 
 sizes = st.integers(1, 5000)

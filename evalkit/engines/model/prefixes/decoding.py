@@ -1,13 +1,16 @@
 """Decoding token by token on a cache: what `generate` of transformers does, without its preparations for each token."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from evalkit.engines.model.prefixes import row_cache
 from evalkit.engines.model.seeded_sampling import TokenChooser
+
+BRIEF = 4  # tokens of an answer, after which rows that go on leave the pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Started:
     mask       1 where a row has a token, (rows, columns)
     positions  position of each row's next token, (rows,)
     axes       axes of a position, 0 where positions are plain numbers
+    apart      rows of a pool that may be copied out of it at a time
     """
 
     cache: Any
@@ -26,6 +30,7 @@ class Started:
     mask: Tensor
     positions: Tensor
     axes: int
+    apart: int = 0
 
 
 # (what was read, ids (rows, 1), mask (rows, columns) or None, tokens since the prompt) -> logits (rows, 1, V)
@@ -35,21 +40,49 @@ Advance = Callable[[Started, Tensor, Tensor | None, int], Tensor]
 def decode(
     advance: Advance, started: Started, chooser: TokenChooser, ends: Collection[int], pad_id: int, limit: int
 ) -> list[list[int]]:
-    """At most `limit` new token ids of each row; what follows a row's end token is padding."""
+    """At most `limit` new token ids of each row; what follows a row's end token is padding.
+
+    Rows of a pool that have not ended after some tokens leave it, if there is memory for them.
+    """
     device, count = started.mask.device, started.mask.shape[0]
     ending = torch.tensor(sorted(ends), dtype=torch.long, device=device)
-    open_rows = torch.ones(count, dtype=torch.bool, device=device)
-    written: list[Tensor] = []
-    masks, logits = masks_of(started, limit), started.logits[:, -1]
-    for step in range(limit):
-        tokens = chooser.choose(step, logits.float()).to(device).where(open_rows, pad_id)
-        written.append(tokens)
-        open_rows &= ~torch.isin(tokens, ending)
-        if step + 1 == limit or not open_rows.any():
-            break
-        logits = advance(started, tokens[:, None], masks(step), step)[:, -1]
-    rows: list[list[int]] = torch.stack(written, 1).tolist()
-    return rows
+    written = torch.full((count, limit), pad_id, dtype=torch.long, device=device)
+    begun: list[tuple[Tensor, int]] = [(torch.arange(count, device=device), 0)]  # (rows, step), the last one goes on
+    longest = 0
+    while begun:
+        rows, first = begun.pop()
+        part = taken_out(started, rows) if first else started
+        masks = masks_of(part, limit)
+        logits = part.logits[:, -1] if not first else None
+        open_rows = torch.ones(len(rows), dtype=torch.bool, device=device)
+        for step in range(first, limit):
+            if logits is None:  # its token of the step before has been chosen
+                logits = advance(part, written[rows, step - 1][:, None], masks(step - 1), step - 1)[:, -1]
+            tokens = chooser.choose(step, logits.float(), rows).to(device).where(open_rows, pad_id)
+            written[rows, step] = tokens
+            longest, logits = max(longest, step + 1), None
+            open_rows &= ~torch.isin(tokens, ending)
+            if not open_rows.any():
+                break
+            if step + 1 == BRIEF and (pieces := _pieces(rows[open_rows], started.apart)):
+                begun += [(piece, BRIEF) for piece in pieces]
+                break
+        del part  # before the keys and values of the next piece are copied
+    listed: list[list[int]] = written[:, :longest].tolist()
+    return listed
+
+
+def _pieces(rows: Tensor, most: int) -> Sequence[Tensor]:
+    """The rows in one piece or two of at most so many; none if they would be more."""
+    if len(rows) > 2 * most:
+        return ()
+    return rows.chunk(2 if len(rows) > most else 1)
+
+
+def taken_out(started: Started, rows: Tensor) -> Started:
+    """Some rows of a pool with keys and values of their own, which are quicker to go on with; no logits."""
+    cache = row_cache.repeated((layer.columns(rows) for layer in started.cache.layers), 1)
+    return replace(started, cache=cache, mask=started.mask[rows], positions=started.positions[rows])
 
 
 def masks_of(started: Started, limit: int) -> Callable[[int], Tensor | None]:

@@ -40,9 +40,25 @@ class Footprint:
             kept: columns of logits of each row.
             new: most tokens that follow a prompt.
         """
-        either = new * (self.cached + self.gathered) + width * self.gathered + kept * self.logits
-        whole, row = (tokens * (self.cached + self.worked) + either for tokens in (width, tail))
+        whole, row = self._whole(width, kept, new), self._row(width, tail, kept, new)
         return max(1, (sequences * whole - prefixes * self.cached) // row)
+
+    def apart(self, sequences: int, pooled: int, width: int, new: int) -> int:
+        """Rows that may have all their keys and values to themselves beside a pool of so many tokens."""
+        free = sequences * self._whole(width, 1, new) - pooled * self.cached
+        return max(0, free // ((width + new) * (self.cached + self.gathered) + self.logits))
+
+    def _whole(self, width: int, kept: int, new: int) -> int:
+        return self._row(width, width, kept, new)
+
+    def _row(self, width: int, own: int, kept: int, new: int) -> int:
+        """Numbers that a row needs besides its prefix, of which it has `own` tokens of `width` to itself."""
+        return (
+            own * (self.cached + self.worked)
+            + width * self.gathered
+            + new * (self.cached + self.gathered)
+            + kept * self.logits
+        )
 
 
 def footprint(model: Any, layers: Layers) -> Footprint:

@@ -102,11 +102,6 @@ class Table:
         self.places = torch.cat([self.places, added[:, None]], 1)
         self.flat = self.places.flatten()
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the rows."""
-        self.places = self.places[rows]
-        self.flat = self.places.flatten()
-
 
 class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer of a cache whose rows are gathered from a pool."""
@@ -134,11 +129,11 @@ class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
             self.pair[part][fresh] = states.transpose(1, 2).flatten(0, 1)
         return self.columns()
 
-    def columns(self) -> tuple[Tensor, Tensor]:
-        """Keys and values of all columns that count."""
-        rows, (keys, values) = len(self.table.places), self.pair
-        places = self.table.flat.to(keys.device)
-        return _by_row(keys.index_select(0, places), rows), _by_row(values.index_select(0, places), rows)
+    def columns(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values of all columns that count, of some rows or of all."""
+        count, (keys, values) = len(self.table.places if rows is None else rows), self.pair
+        places = (self.table.flat if rows is None else self.table.places[rows].flatten()).to(keys.device)
+        return _by_row(keys.index_select(0, places), count), _by_row(values.index_select(0, places), count)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """(columns after an addition of so many, column of the first)."""

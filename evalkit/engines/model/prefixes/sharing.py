@@ -8,7 +8,7 @@ may be halved, without its image being read again.
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from evalkit.engines.model.encoding import PromptEncoder
@@ -148,9 +148,12 @@ class Sharing:
         tails = [len(row.ids) - lengths[row.group] for row in rows.rows]
         room = max(len(places) * (max(tails[i] for i in places) + min(new, STEPS)) for places in parts)
         pool = Pool([prefix.layers for prefix in prefixes], lengths, room)
+        cost, width = footprint(model, prefixes[-1].layers), max(rows.lengths)
+        apart = cost.apart(self._sequences, pool.size + room, width, new)
         for places in parts:
             pairs = [(rows.rows[i].group, rows.rows[i].ids) for i in places]
-            yield places, read_tails(model, prefixes, pool, pairs, keep)
+            started = read_tails(model, prefixes, pool, pairs, keep)
+            yield places, replace(started, apart=apart)
         self._held = {rows.groups[-1]: prefixes[-1].apart()}
 
     def _prefixes(self, model: Any, rows: Rows, held: Mapping[Hashable, Prefix]) -> list[Prefix]:

@@ -70,10 +70,9 @@ def test_growth_beyond_the_room_keeps_every_column() -> None:
     assert seen(keys) == [list(range(3 * pool.STEPS)), [-n for n in range(3 * pool.STEPS)]]
 
 
-def test_rows_that_are_kept_go_on() -> None:
+def test_some_rows_are_taken_out() -> None:
     held = pooled(numbered(1), numbered(2))
     cache = held.rows([0, 1, 0], [1, 1, 1], [1, 1, 1])
     cache.update(*[torch.cat([numbered(3), numbered(4), numbered(5)])] * 2, 0)
-    cache.layers[0].table.keep(torch.tensor([1, 2]))
-    keys, _ = cache.update(*[torch.cat([numbered(6), numbered(7)])] * 2, 0)
-    assert seen(keys) == [[2, 4, 6], [1, 5, 7]]
+    keys, values = cache.layers[0].columns(torch.tensor([1, 2]))
+    assert seen(keys) == seen(values) == [[2, 4], [1, 5]]
