@@ -215,9 +215,9 @@ class _Counted:
 
     @classmethod
     def of(cls, run: Run, names: list[str], keep: bool) -> "_Counted":
-        ids = frozenset(row["id"] for row in run.rows)
         flags = [flag["text"] for flag in run.checks["flags"]]
         items, counts = run.item_matrix(names)
+        ids = frozenset(items if len(items) == len(run.rows) else [row["id"] for row in run.rows])
         return cls(run if keep else replace(run, rows=()), names, items, counts, ids, flags)
 
     def scored(self, label: str, names: Sequence[str]) -> _Scored:
@@ -260,8 +260,10 @@ def _pairs(
 
 def _frame(base: _Scored, other: _Scored, earlier: Frame | None, with_groups: bool) -> Frame:
     """The items that both scored; the earlier frame of this base where they are the same."""
-    theirs = set(other.items)
-    shared = [item for item in base.items if item in theirs]
+    shared = base.items
+    if other.items != base.items:
+        theirs = set(other.items)
+        shared = [item for item in base.items if item in theirs]
     if not shared:
         raise UsageError(f"{base.label} and {other.label} share no scored item")
     if earlier is not None and earlier.items == shared:

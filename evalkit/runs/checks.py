@@ -39,6 +39,8 @@ _REFUSAL = re.compile(
     r"|no image (was|is|has been) (provided|attached|uploaded))",
     re.IGNORECASE,
 )
+# One of these is in every ASCII text that _REFUSAL matches; looking for them takes a tenth of the time.
+_REFUSAL_WORDS = ("sorry", "apologi", "as an ai", "i can", "unable", "not able", "no image")
 _REFUSAL_WINDOW = 120  # characters; a refusal comes first, "I can't tell the colour" at the end is not a refusal
 _FUNCTION_WORDS = {
     "en": "the of and is are in on with to it that this there which",
@@ -54,7 +56,8 @@ _LANGUAGES_OF = {
     for word in " ".join(_FUNCTION_WORDS.values()).split()
 }
 _KNOWN_WORDS = frozenset(_LANGUAGES_OF)
-_LOWERED_LETTERS = {code: chr(code).lower() if chr(code).isalpha() else " " for code in range(128)}  # of ASCII
+_KNOWN_ASCII = {word.encode(): word for word in _KNOWN_WORDS if word.isascii()}
+_LOWERED_LETTERS = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalpha() else 32 for code in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def check_samples(
     metrics: Sequence[Metric] = (),
     baselines: Mapping[str, Mapping[str, float | None]] | None = None,
     sums: Mapping[str, float] | None = None,
+    n_scored: int | None = None,
 ) -> dict[str, Json]:
     """All checks of a run, as JSON for `metrics.json`.
 
@@ -79,6 +83,7 @@ def check_samples(
         metrics: of the run; with them a run that is good because it is silent is found.
         baselines: what constant answers reach, name -> metric -> value.
         sums: of the counts of the scored samples, where somebody has them already.
+        n_scored: how many are scored, likewise.
     Returns:
         shares    "empty", "repeated", "truncated", "refused", "off_language", "identical" -> 0..1, None without text
         answers   {"questions", "yes", "no", "other"} over yes/no questions, None without any
@@ -87,11 +92,12 @@ def check_samples(
         flags     [{"kind", "text", "disqualifies"}]
     """
     spoken = _spoken(rows)
-    scored = [row["score"]["counts"] for row in rows if row["score"]["counts"] is not None]
+    if sums is None or n_scored is None:
+        scored = [counts for row in rows if (counts := row["score"]["counts"]) is not None]
+        sums, n_scored = sum_counts(scored), len(scored)
     shares = _shares(spoken)
     answers = _answers(spoken)
-    coverage = len(scored) / len(rows) if rows else None
-    sums = sum_counts(scored) if sums is None else sums
+    coverage = n_scored / len(rows) if rows else None
     values = {metric.name: metric.value(sums) for metric in metrics}
     flags = [
         *_share_flags(shares),
@@ -126,7 +132,12 @@ def is_empty(text: str) -> bool:
 
 def is_refusal(text: str) -> bool:
     """Whether a response begins with an apology or "I cannot"."""
-    return _REFUSAL.search(text[:_REFUSAL_WINDOW].replace("’", "'")) is not None
+    start = text[:_REFUSAL_WINDOW]
+    if start.isascii():
+        lowered = start.lower()
+        if not any(words in lowered for words in _REFUSAL_WORDS):
+            return False
+    return _REFUSAL.search(start.replace("’", "'")) is not None
 
 
 def is_repeated(text: str) -> bool:
@@ -153,11 +164,12 @@ def language_of(text: str) -> str | None:
         script = scripts.most_common(1)[0][0] if scripts else "LATIN"
         if script != "LATIN":
             return script.lower()
-        words = set(re.findall(r"[^\W\d_]+", text.lower()))
+        words = set(re.findall(r"[^\W\d_]+", text.lower())) & _KNOWN_WORDS
     else:
-        words = set(text.translate(_LOWERED_LETTERS).split())
+        spelled = set(text.encode().translate(_LOWERED_LETTERS).split())
+        words = {_KNOWN_ASCII[word] for word in spelled & _KNOWN_ASCII.keys()}
     hits: dict[str, int] = {}
-    for word in words & _KNOWN_WORDS:
+    for word in words:
         for language in _LANGUAGES_OF[word]:
             hits[language] = hits.get(language, 0) + 1
     best = max(hits.values(), default=0)
@@ -188,9 +200,11 @@ _Spoken = tuple[str, str, str, bool]  # question, prompt, response, whether it w
 def _spoken(rows: Sequence[Mapping[str, Json]]) -> Counter[_Spoken]:
     """What the checks read of the responses that exist; yes/no answers are few, many times."""
     return Counter(
-        (question := row["question"], str(row.get("prompt") or question), text, response.get("finish") == "length")
-        for row in rows
-        if (text := (response := row["response"])["text"]) is not None
+        [
+            (question := row["question"], str(row.get("prompt") or question), text, response.get("finish") == "length")
+            for row in rows
+            if (text := (response := row["response"])["text"]) is not None
+        ]
     )
 
 

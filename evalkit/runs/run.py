@@ -158,7 +158,13 @@ class Run(RunSummary):
     @cached_property
     def scored(self) -> list[Mapping[str, Json]]:
         """Rows with counts."""
+        if len(self._counts) == len(self.rows):
+            return list(self.rows)
         return [row for row in self.rows if row["score"]["counts"] is not None]
+
+    @cached_property
+    def _counts(self) -> list[Mapping[str, float]]:
+        return [counts for row in self.rows if (counts := row["score"]["counts"]) is not None]
 
     @cached_property
     def values(self) -> dict[str, Interval]:
@@ -168,12 +174,12 @@ class Run(RunSummary):
     @cached_property
     def checks(self) -> Mapping[str, Json]:
         """Checks of the run's text and counts (see `evalkit.runs.checks`)."""
-        return check_samples(self.rows, self.metrics, self.results.get("baselines"), self.sums)
+        return check_samples(self.rows, self.metrics, self.results.get("baselines"), self.sums, len(self._counts))
 
     @cached_property
     def counted(self) -> tuple[int, int]:
         """Scored and all samples."""
-        return len(self.scored), len(self.rows)
+        return len(self._counts), len(self.rows)
 
     @cached_property
     def failures(self) -> dict[str, int]:
@@ -192,7 +198,7 @@ class Run(RunSummary):
 
     def counts(self) -> list[Mapping[str, float]]:
         """Counts of the scored samples."""
-        return [row["score"]["counts"] for row in self.scored]
+        return self._counts
 
     def clusters(self) -> list[str]:
         """What the bootstrap resamples, one per scored sample."""
@@ -347,11 +353,10 @@ def _scores(data: bytes, as_written: bool) -> list[dict[str, Any]] | None:
     Args:
         as_written: whether the file has the checksum that the manifest names: those of its lines say no more.
     """
-    *lines, torn = data.split(b"\n")
-    if torn or not (as_written or all(map(fits_seal, lines))):
+    if not (as_written or all(map(fits_seal, data.split(b"\n")[:-1]))):
         return None
-    rows = score_records(data)
-    return rows if rows is not None and len(rows) == len(lines) else None
+    rows = score_records(data) if not data or data.endswith(b"\n") else None
+    return rows if rows is not None and len(rows) == data.count(b"\n") else None
 
 
 MAX_GROUPS = 40  # a group name with more values than this (an id, say) is not a group worth a table

@@ -12,6 +12,7 @@ Holm           p-values of a family of tests, so that the chance of any false fi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from evalkit.statistics.intervals import (
     DISTINCT_SHARE,
     Interval,
     Method,
+    distinct_rows,
     evaluate,
     products,
     read_limits,
@@ -160,7 +162,7 @@ def _shared_swapped_moves(moves: Sequence[Array], resamples: int, seed: int) -> 
     sums: dict[int, Array] = {}
     alike: dict[int, list[tuple[int, Array]]] = {}
     for index, matrix in enumerate(moves):
-        distinct, multiplicity = np.unique(matrix, axis=0, return_counts=True)
+        distinct, multiplicity = distinct_rows(matrix)
         moving = np.any(distinct != 0, axis=1)
         moved = int(multiplicity[moving].sum())
         if not moved:
@@ -242,13 +244,31 @@ def discordant_p(first: int, second: int) -> tuple[float, float]:
     total, fewer = first + second, min(first, second)
     if total == 0:
         return 1.0, 1.0
-    ways = at_most = 1  # integers of any size, so that 10,000 discordant items are exact too
-    for count in range(fewer):
-        ways = ways * (total - count) // (count + 1)
-        at_most += ways
+    ways = comb(total, fewer)  # integers of any size, so that 10,000 discordant items are exact too
+    at_most = _up_to(total, fewer, ways)
     exact = min(1.0, 2 * at_most / 2**total)
     mid_p = 1.0 if first == second else (2 * at_most - ways) / 2**total
     return exact, mid_p
+
+
+def _up_to(total: int, count: int, ways: int) -> int:
+    """In how many ways at most `count` of `total` coins, no more than half, show heads; `ways`: in how many that many.
+
+    Summed from whichever is nearer, none or half of them: up to half it is half of all ways.
+    """
+    half = total // 2
+    if count <= half // 2:
+        sum_ = term = 1
+        for number in range(count):
+            term = term * (total - number) // (number + 1)
+            sum_ += term
+        return sum_
+    beyond, term = 0, ways
+    for number in range(count, half):
+        term = term * (total - number) // (number + 1)
+        beyond += term
+    middle = term if total % 2 == 0 else 0  # C(total, half) is counted in both halves
+    return ((1 << total) + middle) // 2 - beyond
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -5,6 +5,7 @@ import pytest
 from evalkit.analysis.leaderboard import ranked
 from evalkit.metrics import Metric
 from evalkit.runs.checks import (
+    _REFUSAL,
     check_samples,
     disqualified,
     flags_of,
@@ -219,3 +220,13 @@ def test_a_few_yes_no_questions_among_others_say_nothing_about_the_model() -> No
 )
 def test_english_answers_of_few_words_are_no_other_language(answer):
     assert language_of(answer) in (None, "en")
+
+
+def test_a_refusal_is_found_by_its_words_as_by_the_whole_pattern():
+    starts = ("I'm sorry", "i am sorry", "I apologise", "I apologize", "As an AI", "I can not", "I cannot", "I can't")
+    starts += ("I cant", "I'm unable", "I am not able", "Unable to describe", "No image was provided", "I can’t")
+    for start in starts:
+        for text in (f"{start}, no.", f"Well. {start.upper()} to see", f"{start} describe"):
+            assert is_refusal(text) == (_REFUSAL.search(text.replace("’", "'")) is not None), text
+        assert is_refusal(f"{start} ")
+    assert not is_refusal("A can stands on a table beside a sorry cat.")

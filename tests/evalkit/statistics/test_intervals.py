@@ -254,3 +254,17 @@ def test_draws_of_as_many_rows_are_made_once_and_those_of_very_many_not_kept(mon
     (same,) = drawing.shared_resampled_sums([matrix], 500, 3)
     assert np.array_equal(same, first)
     assert made == [70, 70]
+
+
+@pytest.mark.parametrize("shape", [(200, 3), (50, 1), (40, 60), (1, 4), (0, 2)])
+@pytest.mark.parametrize(
+    "values",
+    [range(3), range(-4, 5), (0.5, 1.0), (0.0, 2.0**60), (0.0, -(2.0**52), 2.0**52), (-0.0, 0.0, 1.0)],
+    ids=str,
+)
+def test_distinct_rows_are_those_of_numpy(shape, values):
+    matrix = np.random.default_rng(2).choice(np.array(values, dtype=float), size=shape)
+    rows, multiplicity = drawing.distinct_rows(matrix)
+    expected, counts = np.unique(matrix, axis=0, return_counts=True)
+    assert np.array_equal(rows, expected)
+    assert np.array_equal(multiplicity, counts)

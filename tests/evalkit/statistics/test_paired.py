@@ -1,6 +1,7 @@
 """Paired statistics: agreement with statsmodels and scipy, exact enumeration, properties."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -205,6 +206,16 @@ def test_many_pairs_have_the_statistics_that_each_has_alone(clusters, share):
             assert (tests.intervals[0].low, tests.intervals[0].high) == pytest.approx(
                 (alone.low, alone.high), rel=1e-12
             )
+
+
+def test_mcnemar_counts_every_way_exactly():
+    """Both ends of the sum and all between: from none upwards and from half downwards, even and odd totals."""
+    for total in (*range(1, 40), 1000, 1001):
+        for fewer in {0, 1, total // 4, total // 4 + 1, total // 2 - 1, total // 2} & set(range(total // 2 + 1)):
+            at_most = sum(math.comb(total, count) for count in range(fewer + 1))
+            ways = math.comb(total, fewer)
+            mid_p = 1.0 if 2 * fewer == total else (2 * at_most - ways) / 2**total
+            assert discordant_p(total - fewer, fewer) == (min(1.0, 2 * at_most / 2**total), mid_p)
 
 
 @pytest.mark.parametrize("scale", [1, 1 / 3, 2.0**18 + 1, 2.0**20 + 1])
