@@ -47,26 +47,25 @@ def decode(
     device, count = started.mask.device, started.mask.shape[0]
     ending = torch.tensor(sorted(ends), dtype=torch.long, device=device)
     written = torch.full((count, limit), pad_id, dtype=torch.long, device=device)
-    begun: list[tuple[Tensor, int]] = [(torch.arange(count, device=device), 0)]  # (rows, step), the last one goes on
+    begun: list[tuple[Tensor, int]] = [(torch.arange(count, device=device), 0)]  # (rows, step); the last one goes on
     longest = 0
     while begun:
         rows, first = begun.pop()
         part = taken_out(started, rows) if first else started
-        masks = masks_of(part, limit)
-        logits = part.logits[:, -1] if not first else None
+        masks, columns, tokens = masks_of(part, limit), [], written[rows, first - 1]
         open_rows = torch.ones(len(rows), dtype=torch.bool, device=device)
         for step in range(first, limit):
-            if logits is None:  # its token of the step before has been chosen
-                logits = advance(part, written[rows, step - 1][:, None], masks(step - 1), step - 1)[:, -1]
-            tokens = chooser.choose(step, logits.float(), rows).to(device).where(open_rows, pad_id)
-            written[rows, step] = tokens
-            longest, logits = max(longest, step + 1), None
+            scores = advance(part, tokens[:, None], masks(step - 1), step - 1) if step else part.logits
+            tokens = chooser.choose(step, scores[:, -1].float(), rows).to(device).where(open_rows, pad_id)
+            columns.append(tokens)
             open_rows &= ~torch.isin(tokens, ending)
             if not open_rows.any():
                 break
-            if step + 1 == BRIEF and (pieces := _pieces(rows[open_rows], started.apart)):
+            if step + 1 == BRIEF < limit and (pieces := _pieces(rows[open_rows], started.apart)):
                 begun += [(piece, BRIEF) for piece in pieces]
                 break
+        longest = max(longest, first + len(columns))
+        written[rows, first : first + len(columns)] = torch.stack(columns, 1)
         del part  # before the keys and values of the next piece are copied
     listed: list[list[int]] = written[:, :longest].tolist()
     return listed

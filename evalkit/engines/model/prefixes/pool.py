@@ -132,7 +132,8 @@ class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
     def columns(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of all columns that count, of some rows or of all."""
         count, (keys, values) = len(self.table.places if rows is None else rows), self.pair
-        places = (self.table.flat if rows is None else self.table.places[rows].flatten()).to(keys.device)
+        table = self.table.places
+        places = (self.table.flat if rows is None else table[rows.to(table.device)].flatten()).to(keys.device)
         return _by_row(keys.index_select(0, places), count), _by_row(values.index_select(0, places), count)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
