@@ -18,6 +18,7 @@ of empty responses lies at the start of every front and is beyond none.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -203,24 +204,29 @@ class _Scorer:
 
     def __init__(self, benchmark: "Benchmark", names: Sequence[str]) -> None:
         self._benchmark, self._names = benchmark, names
+        self._known = frozenset(names)
+        self._all = itemgetter(*names) if len(names) > 1 else None
 
-    def answer(self, item: Item, text: str) -> list[float]:
+    def answer(self, item: Item, text: str) -> Sequence[float]:
         """Of a constant answer."""
         return self._scored(item, self._benchmark.score(item, text))
 
-    def cuts(self, sample: Sample, ends: Sequence[int]) -> list[list[float]]:
+    def cuts(self, sample: Sample, ends: Sequence[int]) -> list[Sequence[float]]:
         """Of a response cut after so many characters."""
         return [self._scored(sample.item, score) for score in self._benchmark.score_cuts(sample, ends)]
 
-    def whole(self, sample: Sample) -> list[float]:
+    def whole(self, sample: Sample) -> Sequence[float]:
         return self._row(sample.score.counts or {})
 
-    def _scored(self, item: Item, score: Score) -> list[float]:
+    def _scored(self, item: Item, score: Score) -> Sequence[float]:
         if score.counts is None:
             raise UsageError(f"{self._benchmark.name}: item {item.id!r}: a cut response has no score: {score.failure}")
         return self._row(score.counts)
 
-    def _row(self, counts: Mapping[str, float]) -> list[float]:
+    def _row(self, counts: Mapping[str, float]) -> Sequence[float]:
+        if self._all is not None and counts.keys() >= self._known:
+            row: tuple[float, ...] = self._all(counts)
+            return row
         return [counts.get(name, 0.0) for name in self._names]
 
 
@@ -228,7 +234,7 @@ def _truncated(scorer: _Scorer, samples: Sequence[Sample]) -> list[Curve]:
     """A curve per way of cutting; each response is handed over once, with the places of all its cuts."""
     ends = {name: [ends_of(sample.response.text or "") for sample in samples] for name, (ends_of, _) in WAYS.items()}
     cuts = {name: cut_points(max(map(len, ends[name])), step) for name, (_, step) in WAYS.items()}
-    rows: dict[str, list[list[list[float]]]] = {name: [] for name in WAYS}
+    rows: dict[str, list[list[Sequence[float]]]] = {name: [] for name in WAYS}
     for index, sample in enumerate(samples):
         places = {name: _places(ends[name][index], cuts[name]) for name in WAYS}
         distinct = sorted({place for own in places.values() for place in own})

@@ -11,8 +11,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, chain
+from functools import cache, lru_cache
+from itertools import chain
 from typing import Literal
 
 from evalkit.miniature.lexicon import COLOURS, NOUNS, plural
@@ -20,6 +20,7 @@ from evalkit.miniature.scenes import Group
 
 Kind = Literal["number", "colour"]
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4}
+_NOTHING: Mapping[str, int] = {"numbers": 0, "wrong_numbers": 0, "colours": 0, "wrong_colours": 0}
 _BETWEEN_LETTERS = re.compile(r"\w\w")
 
 
@@ -44,7 +45,7 @@ def attributes(text: str, groups: Sequence[Group]) -> list[Attribute]:
     [('number', 'a', 'two'), ('colour', 'blue', 'red')]
     """
     truth = {group.noun: group for group in groups}
-    return list(chain.from_iterable(_said(match, truth) for match in _phrase_pattern().finditer(text)))
+    return list(chain.from_iterable(_said(match, truth) for match in _phrases(text)))
 
 
 def _said(phrase: re.Match[str], truth: Mapping[str, Group]) -> list[Attribute]:
@@ -73,9 +74,11 @@ def count_cuts(text: str, groups: Sequence[Group], ends: Sequence[int]) -> list[
     [(0, 0, 0), (1, 1, 1), (2, 1, 1)]
     """
     truth = {group.noun: group for group in groups}
-    phrases = list(_phrase_pattern().finditer(text))
-    said = list(accumulate((_said(phrase, truth) for phrase in phrases), initial=[]))
-    totals, stops = list(map(count_attributes, said)), [phrase.end() for phrase in phrases]
+    phrases = _phrases(text)
+    totals, stops = [_NOTHING], [phrase.end() for phrase in phrases]
+    for phrase in phrases:
+        more = count_attributes(_said(phrase, truth))
+        totals.append({name: count + more[name] for name, count in totals[-1].items()})
     counts: list[Mapping[str, int]] = []
     for end in ends:
         before = bisect_right(stops, end)
@@ -83,7 +86,8 @@ def count_cuts(text: str, groups: Sequence[Group], ends: Sequence[int]) -> list[
             counts.append(count_attributes(attributes(text[:end], groups)))
         elif before < len(phrases) and phrases[before].start() < end:
             anew = _phrase_pattern().finditer(text, phrases[before].start(), end)
-            counts.append(count_attributes([*said[before], *chain.from_iterable(_said(one, truth) for one in anew)]))
+            more = count_attributes(list(chain.from_iterable(_said(one, truth) for one in anew)))
+            counts.append({name: count + more[name] for name, count in totals[before].items()})
         else:
             counts.append(totals[before])
     return counts
@@ -91,16 +95,26 @@ def count_cuts(text: str, groups: Sequence[Group], ends: Sequence[int]) -> list[
 
 def _inside_word(text: str, end: int) -> bool:
     """Whether a cut leaves the first letters of a word, which may name something else."""
-    return 0 < end < len(text) and _BETWEEN_LETTERS.fullmatch(text, end - 1, end + 1) is not None
+    return (
+        0 < end < len(text)
+        and not text[end].isspace()
+        and _BETWEEN_LETTERS.fullmatch(text, end - 1, end + 1) is not None
+    )
 
 
 def count_attributes(said: Sequence[Attribute]) -> Mapping[str, int]:
     """Summable counts: numbers and colours said, and how many of them are wrong."""
-    counts = {"numbers": 0, "wrong_numbers": 0, "colours": 0, "wrong_colours": 0}
+    counts = dict(_NOTHING)
     for one in said:
         counts[f"{one.kind}s"] += 1
         counts[f"wrong_{one.kind}s"] += not one.right
     return counts
+
+
+@lru_cache(maxsize=1024)
+def _phrases(text: str) -> tuple[re.Match[str], ...]:
+    """What says a number of something; remembered from a run's scores to its front."""
+    return tuple(_phrase_pattern().finditer(text))
 
 
 @cache

@@ -335,8 +335,22 @@ def read_limits(
     tail = (1 - level) / 2 if method == "percentile" else expanded_tail(level, clusters)
     shares = bca_quantiles(value, values, left_out(), tail) if method == "bca" else None
     used = "expanded" if method == "bca" and shares is None else method
-    low, high = np.quantile(values, shares or (tail, 1 - tail)).tolist()
+    low, high = _quantiles(values, shares or (tail, 1 - tail))
     return Interval(value, low, high, used)
+
+
+def _quantiles(values: Array, shares: tuple[float, float]) -> list[float]:
+    """Two quantiles, bit by bit those of np.quantile, which takes five times as long."""
+    last = len(values) - 1
+    places = [share * last for share in shares]
+    lower = [min(int(place), last) for place in places]
+    ordered = np.partition(values, sorted({*lower, *(min(low + 1, last) for low in lower)}))
+    quantiles = []
+    for place, low in zip(places, lower, strict=True):
+        below, above = ordered[low].item(), ordered[min(low + 1, last)].item()
+        part = place - low
+        quantiles.append(below + (above - below) * part if part < 0.5 else above - (above - below) * (1 - part))
+    return quantiles
 
 
 def expanded_tail(level: float, clusters: int) -> float:

@@ -268,3 +268,11 @@ def test_distinct_rows_are_those_of_numpy(shape, values):
     expected, counts = np.unique(matrix, axis=0, return_counts=True)
     assert np.array_equal(rows, expected)
     assert np.array_equal(multiplicity, counts)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 10_000])
+def test_quantiles_are_numpys_bit_by_bit(size):
+    rng = np.random.default_rng(size)
+    for values in (rng.normal(size=size), rng.integers(0, 7, size) / 3, np.full(size, 0.1)):
+        for shares in ((0.025, 0.975), (0.0248, 0.9752), (1e-72, 1.0), (0.0, 0.5), (0.3, 0.3)):
+            assert drawing._quantiles(values, shares) == np.quantile(values, shares).tolist()
