@@ -39,6 +39,9 @@ NAMES_ONLY = (
 )  # fields of a manifest that no number depends on
 
 
+_encoded = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode  # no row holds itself
+
+
 class DamagedLineError(ValueError):
     """A line whose content does not fit its checksum."""
 
@@ -49,7 +52,7 @@ def sealed(row: Mapping[str, Json]) -> bytes:
     >>> sealed({"id": "7"})
     b'{"id": "7", "sum": "1f2ce0962b75ea07"}\\n'
     """
-    body = json.dumps({name: value for name, value in row.items() if name != SUM}, ensure_ascii=False)
+    body = _encoded({name: value for name, value in row.items() if name != SUM})
     data = body.encode("utf-8", errors="surrogatepass")
     comma = b", " if len(data) > 2 else b""
     return data[:-1] + comma + b'"sum": "' + digest(data).encode() + b'"}\n'
