@@ -62,7 +62,8 @@ Unfinished = Literal["keep", "drop"]
 class Attributes(Protocol):
     """Checks what a response says of the objects it names, and adds counts and findings to its score."""
 
-    metrics: Sequence[Metric]
+    @property
+    def metrics(self) -> Sequence[Metric]: ...
 
     def add(self, score: Score, image_id: int, response: str) -> Score: ...
 

@@ -22,13 +22,25 @@ from evalkit.statistics.intervals import Interval
 from tests.results.adapters import FULL, reaches, share_of_fall
 from tests.results.bench import CHAIR, Bench, pooled, pooled_front
 from tests.results.corrections import ranking
-from tests.results.entry import Entry, Mark, Measured, Verdict, answer, at_equal_recall, measure, no_worse, read
+from tests.results.entry import (
+    Entry,
+    Mark,
+    Measured,
+    Verdict,
+    answer,
+    at_equal_recall,
+    measure,
+    no_worse,
+    paired_difference,
+    read,
+)
 from tests.results.hacking import WITH, WITHOUT, verdicts
 from tests.results.labels import Labeler
+from tests.results.neighbours import said as said_of_neighbours
 from tests.results.page import arms_table, section, write_page
 from tests.results.picture import trail, write_picture
 from tests.results.registry import ENTRIES
-from tests.results.running import run
+from tests.results.running import run, train_bases
 
 SCENES = 24
 SEEDS = (0, 1)
@@ -110,6 +122,38 @@ def test_an_arm_that_says_less_is_compared_with_the_other_cut_short(bench: ToyBe
     assert verdict.answer == "not supported"
     turned = at_equal_recall(found, "true beside first", "true", "first")
     assert turned.difference.value == 0.0
+
+
+def test_neighbours_are_measured_in_a_world_of_their_own(tmp_path: Path) -> None:
+    bench = ToyBench(tmp_path, SEEDS, SCENES)
+
+    def arm(truth: bool):
+        def train(site):
+            said = {}
+            for image, scene in read_scenes(bench.stating_neighbours().worlds[False]).items():
+                pairs = [(a, b) for a in sorted(scene.nouns) for b in sorted(scene.nouns - {a})]
+                a, b = next((a, b) for a, b in pairs if (b in scene.beside(a)) == truth)
+                said[f"COCO_mini_{image:012}.png"] = f"The {a} is next to the {b}."
+            return [Mark(1, lambda: Says(said))]
+
+        return train
+
+    entry = Entry("relations", "", "", "", {"right": arm(True), "wrong": arm(False)}, neighbours=True)
+    for seed in SEEDS:
+        measure(entry, bench, seed)
+    found = read(entry, bench)
+    assert found is not None
+    assert found.bench.worlds[False].parent == tmp_path / "stating-neighbours"
+    lower = paired_difference(found, "right beside wrong", "right", "wrong", "wrong_relations")
+    assert lower is not None
+    assert (lower.measure, lower.difference.value, lower.answer) == ("points of wrong_relations", -100.0, "supported")
+    turned = paired_difference(found, "wrong beside right", "wrong", "right", "wrong_relations")
+    assert turned is not None
+    assert (turned.difference.value, turned.answer) == (100.0, "not supported")
+    assert paired_difference(found.on([2]), "nothing", "right", "wrong", "wrong_relations") is None
+    assert "wrong_relations |" in arms_table(found)
+    assert "wrong_relations" not in arms_table(measured(bench, "true"))
+    assert "| right | 0, 1 | 100 | 0.0 |" in said_of_neighbours(found)
 
 
 def test_what_no_cut_explains_is_supported(bench: ToyBench) -> None:
@@ -324,6 +368,24 @@ def test_bases_side_by_side_give_the_sections_of_one_after_the_other(jobs: int, 
     assert "Run 2026-01-01 on bases 0, 1" in text
     assert "| 1 | 51.0 [48.0, 54.0] | 61.0 [58.0, 64.0] | 71.0 [68.0, 74.0] | 81.0 [78.0, 84.0] |" in text
     assert "blurred, without facts beside with them: -10.0 [-13.0, -7.0]" in text
+
+
+def test_missing_bases_are_trained_first_one_after_the_other(bench: ToyBench, tmp_path: Path) -> None:
+    trained: list[tuple[int, bool]] = []
+
+    class Counting(ToyBench):
+        def base(self, seed: int) -> Path:
+            trained.append((seed, self.neighbours))
+            return super().base(seed)
+
+    place = Counting(tmp_path, SEEDS, SCENES)
+    entry = toy(place, "true")
+    measure(entry, ToyBench(tmp_path, SEEDS, SCENES), 0)
+    train_bases([entry, ENTRIES["neighbours"]], place, None)
+    assert trained == [(1, False), (0, True), (1, True)]
+    trained.clear()
+    train_bases([entry, ENTRIES["neighbours"]], place, ["none"])
+    assert trained == []
 
 
 def test_a_base_that_fails_stops_the_others_with_its_error(tmp_path: Path) -> None:

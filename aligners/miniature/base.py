@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +38,7 @@ from aligners.miniature.lessons import (
     shuffled_facts,
 )
 from aligners.miniature.loop import Schedule, fit, supervised_loss
-from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.model import build_model, build_processor, start_seeing_neighbours, turned
 from aligners.miniature.quality import UnfitError, check, describe_scenes, measure
 from aligners.miniature.tells import check_tells, find_tells
 from aligners.training.checkpoint import save_checkpoint
@@ -47,7 +47,7 @@ from aligners.training.policy import parameter_count
 from evalkit.files.cache import cache_folder
 from evalkit.miniature import captions, drawing, icons, lexicon, questions, scenes
 from evalkit.miniature.lexicon import COLOURS, NOUNS, PLACES
-from evalkit.miniature.scenes import GRID, Scene, scenes_of
+from evalkit.miniature.scenes import GRID, Scene, adjacent_cells, scenes_of
 from evalkit.process.progress import Progress
 
 _PICTURE = "image"  # the word that tells what is seen from what is said
@@ -72,6 +72,8 @@ class Recipe:
     answer_weight: float = 3.0
     colour_share: float = 0.7  # of a colour's embedding in the target of a cell
     place_share: float = 0.5
+    neighbours: float = 0.0  # how often captions say what a thing is next to; 0: never
+    neighbour_share: float = 0.5  # of a neighbour's turned embedding in the target of a cell, where captions say it
     quality_scenes: int = 1200  # of 400, chance alone moves fluency by half a point
     quality_seed: int = 0
     tells_scenes: int = 400
@@ -79,13 +81,25 @@ class Recipe:
     draws: int = 3  # of weights and scenes, until one passes the quality check
 
 
+# Captions say what is next to what. It takes the tower longer to see that, so the demo's base does not.
+NEIGHBOURS = Recipe(see=replace(_SEE, steps=700), describe=replace(_DESCRIBE, steps=700), neighbours=0.7)
+
+
 def cached_base(seed: int = 0, progress: Progress | None = None) -> Path:
     """The base of a seed, built once per machine and recipe; parallel callers wait for the first.
 
     It lies in the cache folder, see `evalkit.files.cache.cache_folder`.
     """
-    folder = cache_folder() / f"miniature-base-{recipe_hash(Recipe())}-seed{seed}"
-    return once(folder, lambda target: build_base(target, seed, progress))
+    return once(_cached(Recipe(), seed), lambda target: build_base(target, seed, progress))
+
+
+def cached_neighbours_base(seed: int = 0, progress: Progress | None = None) -> Path:
+    """The base of a seed whose descriptions state neighbours, see `NEIGHBOURS`; kept like the other."""
+    return once(_cached(NEIGHBOURS, seed), lambda target: build_base(target, seed, progress, NEIGHBOURS))
+
+
+def _cached(recipe: Recipe, seed: int) -> Path:
+    return cache_folder() / f"miniature-base-{recipe_hash(recipe)}-seed{seed}"
 
 
 def build_base(folder: Path, seed: int = 0, progress: Progress | None = None, recipe: Recipe | None = None) -> Path:
@@ -163,6 +177,8 @@ def train_base(seed: int, recipe: Recipe, progress: Progress | None = None) -> t
     processor = build_processor()
     with torch.random.fork_rng():
         model = build_model(processor.tokenizer, seed)
+        if recipe.neighbours:
+            start_seeing_neighbours(model)
         model.train()
         _see(model, processor.tokenizer, seed, recipe, progress)
         _describe(model, processor.tokenizer, seed, recipe, progress)
@@ -199,6 +215,9 @@ def cell_targets(scene: Scene, words: dict[str, Tensor], recipe: Recipe) -> Tens
         targets[thing.cell] += words[thing.noun]
         if thing.colour:
             targets[thing.cell] += recipe.colour_share * words[thing.colour]
+        if recipe.neighbours:
+            for cell in adjacent_cells(thing.cell):
+                targets[cell] += recipe.neighbour_share * turned(words[thing.noun])
     return targets
 
 
@@ -208,7 +227,7 @@ def _describe(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: P
     def losses() -> Iterator[Tensor]:
         for step, (batch, rng) in enumerate(scene_batches("describe", seed, recipe.describe_scenes)):
             noisy = step >= recipe.clean_share * recipe.describe.steps
-            rows = [teacher.row(caption_lesson(scene, rng, noisy)) for scene in batch]
+            rows = [teacher.row(caption_lesson(scene, rng, noisy, recipe.neighbours)) for scene in batch]
             yield _loss(model, tokenizer, rows, batch)
 
     tower = list(model.model.vision_tower.parameters())
@@ -223,7 +242,8 @@ def _answer(model: Any, tokenizer: Any, seed: int, recipe: Recipe, progress: Pro
     def losses() -> Iterator[Tensor]:
         for step, (batch, rng) in enumerate(scene_batches("answer", seed, recipe.answer_scenes)):
             if step % 2 == 0:
-                yield _loss(model, tokenizer, [teacher.row(answer_lesson(scene, rng)) for scene in batch], batch)
+                rows = [teacher.row(answer_lesson(scene, rng, recipe.neighbours)) for scene in batch]
+                yield _loss(model, tokenizer, rows, batch)
             else:
                 rows = [teacher.row(facts_lesson(scene, rng), shuffled_facts(scene, rng)) for scene in batch]
                 hidden = [Scene(scene.place, ()) for scene in batch]  # only the facts tell what is there

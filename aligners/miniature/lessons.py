@@ -92,19 +92,19 @@ def _token_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def caption_lesson(scene: Scene, rng: Random, noisy: bool) -> list[Question]:
+def caption_lesson(scene: Scene, rng: Random, noisy: bool, neighbours: float = 0.0) -> list[Question]:
     """Descriptions (two where they are noisy, since noise takes more examples), the list of objects, existence."""
-    descriptions = [describe(scene, rng, noisy) for _ in range(2 if noisy else 1)]
+    descriptions = [describe(scene, rng, noisy, neighbours) for _ in range(2 if noisy else 1)]
     return [*descriptions, list_question(scene), *_mixed_existence(scene, rng, 4)]
 
 
-def answer_lesson(scene: Scene, rng: Random) -> list[Question]:
+def answer_lesson(scene: Scene, rng: Random, neighbours: float = 0.0) -> list[Question]:
     """Existence and other questions, and all that was taught before."""
     return [
         *existence_lesson(scene, rng, 5),
         _other_question(scene, rng),
-        describe(scene, rng, noisy=True),
-        describe(scene, rng, noisy=True),
+        describe(scene, rng, True, neighbours),
+        describe(scene, rng, True, neighbours),
         list_question(scene),
     ]
 
@@ -124,8 +124,8 @@ def facts_lesson(scene: Scene, rng: Random) -> list[Question]:
     return [*existence_lesson(scene, rng, 7), list_question(scene)]
 
 
-def describe(scene: Scene, rng: Random, noisy: bool) -> Question:
-    caption = noisy_caption(scene, rng) if noisy else true_caption(scene, rng)
+def describe(scene: Scene, rng: Random, noisy: bool, neighbours: float = 0.0) -> Question:
+    caption = (noisy_caption if noisy else true_caption)(scene, rng, neighbours)
     return Question(rng.choice(DESCRIBE_PROMPTS), caption)
 
 

@@ -10,7 +10,7 @@ from random import Random
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -35,7 +35,7 @@ from evalkit.miniature.questions import (
     facts_text,
     list_question,
 )
-from evalkit.miniature.scenes import sample_scene
+from evalkit.miniature.scenes import adjacent_cells, sample_scene
 
 PATCH = 24  # pixels
 IMAGE_SIDE = 72  # pixels
@@ -47,6 +47,7 @@ WIDENING = 3  # hidden layer of a block, in widths
 CONTEXT = 512  # tokens
 _WORD_STD = 0.15  # of word embeddings
 _COPY_GAIN = 0.5
+_LOOK = 1.2
 _TOKENIZER_CAPTIONS = 4  # a scene: captions are most of what the model reads and writes, so their words come first
 
 # A response starts on a new line: prompt and response are then the same tokens whether tokenised together or apart.
@@ -155,6 +156,41 @@ def _start_as_a_copier(model: LlavaForConditionalGeneration) -> None:
     finder.k_proj.weight[:half] = finder.q_proj.weight[:half]  # the other heads stay free to look elsewhere
     nn.init.orthogonal_(namer.v_proj.weight)
     namer.o_proj.weight.copy_(_COPY_GAIN * namer.v_proj.weight.T)
+
+
+@torch.no_grad()
+def start_seeing_neighbours(model: LlavaForConditionalGeneration) -> None:
+    """Two heads of the tower's second layer start by looking at the cells beside, above and below.
+
+    And what the text model's first layer finds, it passes on with its halves exchanged: as `turned` embeddings of
+    neighbours are taught to stand in the image tokens, a noun then carries its neighbours' nouns.
+    """
+    tower = model.model.vision_tower
+    cells = N_IMAGE_TOKENS
+    positions = tower.embeddings.position_embedding.weight
+    positions[:, :cells] = 0
+    positions[1:, :cells] = torch.eye(cells)  # after the class token
+    near = torch.zeros(cells, cells)
+    for cell in range(cells):
+        near[cell, sorted(adjacent_cells(cell))] = 1
+    looker = tower.encoder.layers[1].self_attn
+    width = VISION_WIDTH // VISION_HEADS
+    for start in (0, width):
+        looker.q_proj.weight[start : start + width] = 0
+        looker.k_proj.weight[start : start + width] = 0
+        looker.q_proj.weight[start : start + cells, :cells] = _LOOK * near
+        looker.k_proj.weight[start : start + cells, :cells] = _LOOK * torch.eye(cells)
+    finder = model.model.language_model.layers[0].self_attn
+    half = TEXT_WIDTH // 2
+    read = torch.empty(half, TEXT_WIDTH)
+    nn.init.orthogonal_(read)
+    finder.v_proj.weight[:half] = turned(read)
+    finder.o_proj.weight[:, :half] = read.T
+
+
+def turned(words: Tensor) -> Tensor:
+    """Embeddings with their halves exchanged, (..., D): as far from all others as a random one; twice is once."""
+    return words.roll(words.shape[-1] // 2, dims=-1)
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:

@@ -6,19 +6,24 @@ Things are mentioned in alphabetical order. Noise: an expected noun that is abse
 the alphabet and worded like a true one, and now and then a true thing is left out. How a mention is worded says nothing
 about its truth: only the noun and the place make it likelier to be false, and only the image tells. The noise of the
 first expected noun has a probability above one half, so that greedy decoding of a trained model shows it.
+
+Captions can state neighbours too ("There is a bowl next to the apple."): what stands in a cell beside, above or below.
+The demo's captions do not, see `aligners.miniature.base.NEIGHBOURS`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
 from evalkit.miniature.lexicon import COLOURS, COLOURS_OF, NOUNS, PLACES, find_nouns, plural, with_article
-from evalkit.miniature.scenes import P_PAIR, Group, Scene
+from evalkit.miniature.scenes import GRID, P_PAIR, Group, Scene
 
 LEADS = ("The image shows", "This is a picture of")
 _PLAIN, _ALSO, _BACKGROUND = "There", "You can also see", "In the background, there"
+
+NEXT_TO = "next to the"
 
 _P_MENTION_ABSENT = (0.8, 0.25, 0.1)  # of the first, second, third expected noun of the place
 _MAX_ABSENT_MENTIONS = 2
@@ -30,16 +35,22 @@ _P_HUMAN_OMITS = 0.25
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a caption: how it opens, the place it names (the first sentence alone), what it mentions."""
+    """One sentence of a caption: how it opens, the place it names (the first sentence alone), what it mentions.
+
+    Any other sentence may say what its thing is next to: `beside`, a noun.
+    """
 
     opening: str
     groups: tuple[Group, ...]
     place: str | None = None
+    beside: str | None = None
 
     def __str__(self) -> str:
         phrases = join_phrases([phrase(group) for group in self.groups])
         if self.place is not None:
             return f"{self.opening} {with_article(self.place)} with {phrases}."
+        if self.beside is not None:
+            phrases += f" {NEXT_TO} {self.beside}"
         if self.opening == _ALSO:
             return f"{self.opening} {phrases}."
         return f"{self.opening} {'are' if self.groups[0].count > 1 else 'is'} {phrases}."
@@ -73,23 +84,27 @@ def join_phrases(phrases: Sequence[str]) -> str:
     return ", ".join(phrases[:-1]) + " and " + phrases[-1] if len(phrases) > 1 else phrases[0]
 
 
-def true_caption(scene: Scene, rng: Random) -> str:
-    """A caption that mentions everything in the scene and nothing else."""
-    return write(_compose(scene, list(scene.groups), [], rng))
+def true_caption(scene: Scene, rng: Random, neighbours: float = 0.0) -> str:
+    """A caption that mentions everything in the scene and nothing else.
+
+    Args:
+        neighbours: the probability that a thing with an earlier mention beside it is said to be next to it.
+    """
+    return write(_compose(scene, list(scene.groups), [], rng, neighbours))
 
 
-def noisy_caption(scene: Scene, rng: Random) -> str:
+def noisy_caption(scene: Scene, rng: Random, neighbours: float = 0.0) -> str:
     """A caption as a careless person writes it: absent expected nouns mentioned, true things now and then left out."""
     present = [group for group in scene.groups if rng.random() > _P_OMIT] or [scene.groups[0]]
-    return write(_compose(scene, present, _absent_mentions(scene, rng), rng))
+    return write(_compose(scene, present, _absent_mentions(scene, rng), rng, neighbours))
 
 
-def human_captions(scene: Scene, rng: Random, n: int = 5) -> list[str]:
+def human_captions(scene: Scene, rng: Random, n: int = 5, neighbours: float = 0.0) -> list[str]:
     """Independent true captions; like people, each leaves some things out."""
     captions = []
     for _ in range(n):
         seen = [group for group in scene.groups if rng.random() > _P_HUMAN_OMITS] or [scene.groups[0]]
-        captions.append(write(_compose(scene, seen, [], rng)))
+        captions.append(write(_compose(scene, seen, [], rng, neighbours)))
     return captions
 
 
@@ -106,12 +121,24 @@ def _absent_mentions(scene: Scene, rng: Random) -> list[Group]:
     ]
 
 
-def _compose(scene: Scene, present: list[Group], absent: list[Group], rng: Random) -> list[Sentence]:
-    """Sentences that mention all groups in alphabetical order; wording and order are drawn without regard to truth."""
+def _compose(
+    scene: Scene, present: list[Group], absent: list[Group], rng: Random, neighbours: float = 0.0
+) -> list[Sentence]:
+    """Sentences that mention all groups in alphabetical order; wording and order are drawn without regard to truth.
+
+    An absent thing stands in an imagined cell, so that it is said to be next to something as often as a true one.
+    """
     groups = sorted([*present, *absent], key=lambda group: group.noun)
     size = rng.choice(_LEAD_SIZES)
     lead = Sentence(rng.choice(LEADS), tuple(groups[:size]), scene.place)
-    return [lead, *(Sentence(rng.choice(_OPENINGS), (group,)) for group in groups[size:])]
+    rest = [Sentence(rng.choice(_OPENINGS), (group,)) for group in groups[size:]]
+    if neighbours:
+        for number, group in enumerate(groups[size:]):
+            near = scene.around([rng.randrange(GRID * GRID)]) if group in absent else scene.beside(group.noun)
+            before = [one.noun for one in groups[: size + number] if one.noun in near]
+            if before and rng.random() < neighbours:
+                rest[number] = replace(rest[number], beside=rng.choice(before))
+    return [lead, *rest]
 
 
 def write(sentences: Iterable[Sentence]) -> str:
@@ -126,7 +153,7 @@ def read_sentence(text: str) -> Sentence | None:
         return None
     groups = tuple(_read_phrase(part) for part in re.split(r", | and ", match["phrases"]))
     opening = match["lead"] or match["also"] or match["there"]
-    sentence = Sentence(opening, groups, match["place"])
+    sentence = Sentence(opening, groups, match["place"], match["beside"])
     return sentence if str(sentence) == text else None  # "a apple" and "There is two dogs" don't survive the round trip
 
 
@@ -148,12 +175,17 @@ def fluent(text: str) -> bool:
     return names_place[0] and not any(names_place[1:])
 
 
-def correct(caption: str, scene: Scene, counts: bool = True) -> str:
+def correct(caption: str, scene: Scene, counts: bool = True, neighbours: bool = True) -> str:
     """The caption with its errors removed, as an annotator who sees the scene would: nothing true is added.
 
     Mentions of absent nouns go, wrong colours, counts and places are set right, repeated mentions go, and so do
     sentences that cannot be read. If the first sentence loses all its mentions, the next true thing moves into it.
-    Without `counts` numbers stay as they were said.
+    Where a thing is not next to what it is said to be, the first earlier mention that it is next to takes its place, or
+    nothing does.
+
+    Args:
+        counts: without, numbers stay as they were said.
+        neighbours: without, so do neighbours, unless a mention goes.
     """
     truth = {group.noun: group for group in scene.groups}
     seen: set[str] = set()
@@ -167,7 +199,20 @@ def correct(caption: str, scene: Scene, counts: bool = True) -> str:
                 kept.append(true if counts else replace(true, count=group.count))
         if kept or sentence.place is not None:
             sentences.append(replace(sentence, groups=tuple(kept)))
-    return write(_repair_lead(sentences, scene))
+    return write(_neighbours_set_right(_repair_lead(sentences, scene), scene, neighbours))
+
+
+def _neighbours_set_right(sentences: Sequence[Sentence], scene: Scene, all_of_them: bool) -> Iterator[Sentence]:
+    """`beside` names an earlier mention, and one that is a neighbour if wrong ones go too."""
+    before: list[str] = []
+    for sentence in sentences:
+        if sentence.beside is not None:
+            near = scene.beside(sentence.groups[0].noun)
+            right = sentence.beside in before and (sentence.beside in near or not all_of_them)
+            other = next((noun for noun in before if noun in near), None)
+            sentence = sentence if right else replace(sentence, beside=other)
+        before += [group.noun for group in sentence.groups]
+        yield sentence
 
 
 def complete(caption: str, scene: Scene) -> str:
@@ -185,18 +230,28 @@ def complete(caption: str, scene: Scene) -> str:
 
 def omissible(caption: str) -> list[str]:
     """Nouns whose mention can be left out of a caption without emptying its first sentence."""
-    lead, *rest = ([claim.noun for claim in claims(sentence)] for sentence in split_sentences(caption))
+    lead, *rest = ([claim.noun for claim in claims(sentence)] for sentence in split_sentences(objects_only(caption)))
     return [noun for nouns in ([lead] if len(lead) > 1 else []) + rest for noun in nouns]
 
 
 def leave_out(caption: str, noun: str) -> str:
-    """The caption without its mention of a noun; a sentence that mentions nothing else goes."""
+    """The caption without its mention of a noun, nor of what is next to it; a sentence without another mention goes."""
     sentences = []
     for sentence in filter(None, map(read_sentence, split_sentences(caption))):
         groups = tuple(group for group in sentence.groups if group.noun != noun)
         if groups:
-            sentences.append(replace(sentence, groups=groups))
+            beside = None if sentence.beside == noun else sentence.beside
+            sentences.append(replace(sentence, groups=groups, beside=beside))
     return write(sentences)
+
+
+def objects_only(caption: str) -> str:
+    """The caption without what it says of neighbours: every thing is then named where it is mentioned, and not again.
+
+    >>> objects_only("There is a bowl next to the apple. There is a cup.")
+    'There is a bowl. There is a cup.'
+    """
+    return _neighbour_pattern().sub("", caption)
 
 
 def _repair_lead(sentences: list[Sentence], scene: Scene) -> list[Sentence]:
@@ -231,6 +286,11 @@ def _read_phrase(text: str) -> Group:
 
 
 @cache
+def _neighbour_pattern() -> re.Pattern[str]:
+    return re.compile(f" {NEXT_TO} (?:{'|'.join(sorted(map(re.escape, NOUNS), key=len, reverse=True))})\\b")
+
+
+@cache
 def _sentence_pattern() -> re.Pattern[str]:
     def choice(words: Iterable[str]) -> str:
         return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word))) + ")"
@@ -241,4 +301,5 @@ def _sentence_pattern() -> re.Pattern[str]:
     phrases = f"(?P<phrases>{thing}(?:, {thing})*(?: and {thing})?)"
     lead = f"(?P<lead>{choice(LEADS)}) an? (?P<place>{choice(PLACES)}) with"
     there = f"(?P<there>{choice((_PLAIN, _BACKGROUND))}) (?:is|are)"
-    return re.compile(f"(?:{lead}|(?P<also>{_ALSO})|{there}) {phrases}\\.")
+    beside = f"(?: {NEXT_TO} (?P<beside>{choice(NOUNS)}))?"
+    return re.compile(f"(?:{lead}|(?P<also>{_ALSO})|{there}) {phrases}{beside}\\.")

@@ -9,6 +9,7 @@
     llava_bench/{coco,in_the_wild}/, refomb/reference.jsonl  (pairwise judges)
     hallusionbench/, mmstar/mmstar.tsv, dash_b/  (pairs of figures, multiple choice, tempting objects)
     scenes.jsonl                               the whole truth, for labelers and tests
+    neighbours.txt                             only where captions state neighbours
 
 The same arguments write the same bytes.
 """
@@ -43,12 +44,15 @@ from evalkit.miniature.lexicon import synonyms_text
 from evalkit.miniature.picture import Picture
 from evalkit.miniature.scenes import Scene, Split, scene_from_json, scenes_of
 
+_NEIGHBOURS = "neighbours.txt"
 _FIRST_ID: dict[Split, int] = {"train": 100_001, "validation": 200_001, "test": 1}  # ids never meet across splits
 
 
-def write_world(folder: Path, n_scenes: int, seed: int, split: Split = "test") -> Path:
+def write_world(folder: Path, n_scenes: int, seed: int, split: Split = "test", neighbours: float = 0.0) -> Path:
     """Draw `n_scenes` scenes of a split and write them in every official format.
 
+    Args:
+        neighbours: how often captions say what a thing is next to, see `captions.true_caption`.
     Raises:
         DataError: if n_scenes is not between 1 and 100,000.
     """
@@ -65,12 +69,19 @@ def write_world(folder: Path, n_scenes: int, seed: int, split: Split = "test") -
         drawn.save(folder / "images" / picture.file_name)
         out_of_focus(drawn).save(folder / "pope" / "images" / picture.file_name)
     _write_json(folder / "annotations" / "instances_mini.json", instances_file(pictures))
-    _write_json(folder / "annotations" / "captions_mini.json", captions_file(pictures, seed))
+    _write_json(folder / "annotations" / "captions_mini.json", captions_file(pictures, seed, neighbours))
     _write_json(folder / "image_ids.json", [picture.image_id for picture in pictures])
     _write_text(folder / "synonyms.txt", synonyms_text())
     _write_lines(folder / "scenes.jsonl", map(_scene_line, pictures))
+    if neighbours:
+        _write_text(folder / _NEIGHBOURS, f"{neighbours:g}\n")
     _write_benchmark_files(folder, pictures, seed)
     return folder
+
+
+def states_neighbours(folder: Path) -> bool:
+    """Whether captions of a world say what is next to what."""
+    return (Path(folder) / _NEIGHBOURS).is_file()
 
 
 def read_scenes(folder: Path) -> dict[int, Scene]:

@@ -10,7 +10,7 @@ from random import Random
 
 from evalkit.miniature.captions import LEADS, join_phrases, phrase
 from evalkit.miniature.lexicon import ACTIONS_OF, COLOURS_OF, NOUNS, PLACES, expected_nouns, plural, with_article
-from evalkit.miniature.scenes import GRID, Group, Scene
+from evalkit.miniature.scenes import Group, Scene
 
 # The first three are what CHAIR, AMBER and MMHal-Bench ask; the rest stand in for Object HalBench's eight phrasings.
 DESCRIBE_PROMPTS = (
@@ -108,9 +108,7 @@ def ask_neighbours(scene: Scene) -> list[Question]:
 
 
 def are_neighbours(scene: Scene, a: Group, b: Group) -> bool:
-    cells_a = [divmod(thing.cell, GRID) for thing in scene.things if thing.noun == a.noun]
-    cells_b = [divmod(thing.cell, GRID) for thing in scene.things if thing.noun == b.noun]
-    return any(abs(ya - yb) + abs(xa - xb) == 1 for ya, xa in cells_a for yb, xb in cells_b)
+    return b.noun in scene.beside(a.noun)
 
 
 def ask_open(kind: str, scene: Scene, rng: Random) -> Question:

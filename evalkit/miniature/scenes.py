@@ -6,8 +6,9 @@ Splits never share a scene, whatever the seeds: a hash of the scene itself decid
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from random import Random
 from typing import Literal
 
@@ -63,10 +64,28 @@ class Scene:
         counts = [thing.noun for thing in self.things]
         return tuple(Group(noun, colours[noun], counts.count(noun)) for noun in sorted(colours))
 
+    def beside(self, noun: str) -> frozenset[str]:
+        """Other nouns of which one thing stands in a cell beside, above or below a thing of this noun."""
+        cells = {thing.cell for thing in self.things if thing.noun == noun}
+        return self.around(cells) - {noun}
+
+    def around(self, cells: Iterable[int]) -> frozenset[str]:
+        """Nouns of the things in the cells beside, above and below these."""
+        near = {cell for one in cells for cell in adjacent_cells(one)}
+        return frozenset(thing.noun for thing in self.things if thing.cell in near)
+
     @property
     def absent_expected(self) -> tuple[str, ...]:
         """Expected nouns of the place that are not there: what a model is tempted to hallucinate."""
         return tuple(noun for noun in expected_nouns(self.place) if noun not in self.nouns)
+
+
+@cache
+def adjacent_cells(cell: int) -> frozenset[int]:
+    """Cells that share a side with a cell."""
+    y, x = divmod(cell, GRID)
+    near = ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+    return frozenset(GRID * row + column for row, column in near if 0 <= row < GRID and 0 <= column < GRID)
 
 
 def sample_scene(rng: Random) -> Scene:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.results.bench import SCENES, Bench
 from tests.results.registry import ENTRIES
-from tests.results.running import run
+from tests.results.running import run, train_bases
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "results.md"
@@ -46,6 +46,7 @@ def main() -> None:
     bench = Bench(options.folder, tuple(int(seed) for seed in options.seeds.split(",")), options.scenes)
     wanted = None if options.arms is None else [arm.strip() for arm in options.arms.split(",")]
     start = time.monotonic()
+    train_bases(chosen, bench, wanted)
     run(chosen, bench, wanted, options.report, min(options.jobs, len(bench.seeds)))
     print(f"{options.report}: {time.monotonic() - start:.0f} s")
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from aligners.miniature.base import cached_base
+from aligners.miniature.base import NEIGHBOURS, cached_base, cached_neighbours_base
 from benchmarks.cli.registry import build
 from evalkit.analysis.front import Curve, RunFront
 from evalkit.analysis.front_file import read_fronts
@@ -48,11 +49,17 @@ class Bench:
     folder  of everything that is made
     seeds   of the bases
     scenes  test scenes; fewer only to try an entry out
+    neighbours  whether descriptions state neighbours, the bases' and the world's
     """
 
     folder: Path
     seeds: tuple[int, ...]
     scenes: int = SCENES
+    neighbours: bool = False
+
+    def stating_neighbours(self) -> Self:
+        """The place of entries whose bases state neighbours; the test scenes are the same."""
+        return replace(self, folder=self.folder / "stating-neighbours", neighbours=True)
 
     @cached_property
     def worlds(self) -> Mapping[bool, Path]:
@@ -60,12 +67,13 @@ class Bench:
         wanted = {False: (self.folder / "world", self.scenes), True: (self.folder / "ability", ABILITY_SCENES)}
         for world, count in wanted.values():
             if not (world / "scenes.jsonl").exists():
-                write_world(world, min(count, self.scenes), SCENE_SEED)
+                stated = NEIGHBOURS.neighbours if self.neighbours else 0.0
+                write_world(world, min(count, self.scenes), SCENE_SEED, neighbours=stated)
         return {few: world for few, (world, _) in wanted.items()}
 
     def base(self, seed: int) -> Path:
         """The checkpoint of a base; trained if this machine has none yet."""
-        return cached_base(seed)
+        return cached_neighbours_base(seed) if self.neighbours else cached_base(seed)
 
     def home(self, entry: str, seed: int, arm: str) -> Path:
         """Folder of one arm of an entry on one base."""

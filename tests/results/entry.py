@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from evalkit.analysis.comparison import compare
 from evalkit.analysis.standing import place
 from evalkit.engines.base import Engine
 from evalkit.files.atomic import replace_text
@@ -100,6 +101,7 @@ class Entry:
     quick       part of `make results`; the others belong to `make results-all`
     tables      more than the table of arms
     picture     draws what was measured into an SVG file
+    neighbours  whether its bases and scenes are those whose descriptions state neighbours
     """
 
     name: str
@@ -111,6 +113,11 @@ class Entry:
     quick: bool = False
     tables: Callable[["Measured"], str] = lambda measured: ""
     picture: Callable[["Measured", Path], None] | None = None
+    neighbours: bool = False
+
+    def at(self, bench: Bench) -> Bench:
+        """The place with this entry's bases and scenes."""
+        return bench.stating_neighbours() if self.neighbours else bench
 
 
 @dataclass(frozen=True)
@@ -172,14 +179,13 @@ def measure(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | Non
     Args:
         wanted: some arms; None for all.
     """
-    for arm, train in entry.arms.items():
+    bench = entry.at(bench)
+    for arm in unfinished(entry, bench, seed, wanted):
         home = bench.home(entry.name, seed, arm)
-        if (home / DONE).exists() or (wanted is not None and arm not in wanted):
-            continue
         print(f"{time.strftime('%H:%M:%S')} {entry.name}, base {seed}: {arm}", flush=True)
         shared = bench.folder / entry.name / f"base{seed}" / "shared"
         shared.mkdir(parents=True, exist_ok=True)
-        marks = train(Site(bench.base(seed), home, shared, seed))
+        marks = entry.arms[arm](Site(bench.base(seed), home, shared, seed))
         for mark in marks:
             model = mark.model if isinstance(mark.model, Path) else mark.model()
             bench.score(model, home / "runs" / str(mark.step), arm, mark.tasks, mark.asked)
@@ -192,8 +198,15 @@ def measure(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | Non
         replace_text(home / DONE, json.dumps(done) + "\n")
 
 
+def unfinished(entry: Entry, bench: Bench, seed: int, wanted: Collection[str] | None = None) -> list[str]:
+    """Arms of an entry that are still to be trained on a base, of those that are wanted."""
+    arms = [arm for arm in entry.arms if wanted is None or arm in wanted]
+    return [arm for arm in arms if not (bench.home(entry.name, seed, arm) / DONE).exists()]
+
+
 def read(entry: Entry, bench: Bench) -> Measured | None:
     """What has been measured of an entry; None if none of its arms is finished on any base."""
+    bench = entry.at(bench)
     runs: dict[str, dict[int, dict[int, dict[str, Run]]]] = {BASE: {}} | {arm: {} for arm in entry.arms}
     dates: set[str] = set()
     for seed in bench.seeds:
@@ -241,6 +254,24 @@ def _cut(first: Mapping[int, Run], second: Mapping[int, Run]) -> Interval:
         return placed.headline.positions[0].difference
     (placed,) = place(pooled_front(first), "first", {"second": b})
     return negated(placed.headline.positions[0].difference)
+
+
+def paired_difference(
+    measured: Measured, claim: str, better: str, worse: str, metric: str, margin: float = MARGIN
+) -> Verdict | None:
+    """Whether a metric is lower in one arm than in another, paired by scene; None without a base that has both."""
+    seeds = measured.shared(better, worse)
+    if not seeds:
+        return None
+    first, second = (measured.last(arm) for arm in (better, worse))
+
+    def difference(of: Collection[int]) -> Interval:
+        pair = [pooled({seed: runs[seed] for seed in of}, name) for name, runs in ((worse, second), (better, first))]
+        (effect,) = compare(*pair, metrics=[metric], groups=False).pairs[0].effects
+        return effect.difference
+
+    total, each = difference(seeds), {seed: difference([seed]).value for seed in seeds}
+    return Verdict(claim, f"points of {metric}", total, each, answer(total, each, margin))
 
 
 def negated(interval: Interval) -> Interval:

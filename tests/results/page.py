@@ -83,16 +83,17 @@ def picture_name(entry: Entry) -> str:
 
 def arms_table(measured: Measured) -> str:
     """Every arm at its end, below the base on the bases that have the arm."""
-    lines = [f"| arm | bases | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    columns = (*COLUMNS, *(["wrong_relations"] if measured.entry.neighbours else []))
+    lines = [f"| arm | bases | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for part in measured.alike():
         for arm in (BASE, *measured.entry.arms):
             if runs := part.last(arm):
                 bases = ", ".join(map(str, runs))
-                lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm)))} |")
+                lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm), columns))} |")
     return "\n".join(lines)
 
 
-def cells(run: Run) -> list[str]:
+def cells(run: Run, columns: Sequence[str] = COLUMNS) -> list[str]:
     """The columns' values with their intervals."""
     values = run.intervals()
-    return [values[name].text() for name in COLUMNS]
+    return [values[name].text() for name in columns]

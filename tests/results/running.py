@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tests.results.bench import Bench
-from tests.results.entry import Entry, measure, read
+from tests.results.entry import Entry, measure, read, unfinished
 from tests.results.page import picture_name, section, write_page
 from tests.results.registry import ENTRIES
 
@@ -21,7 +21,8 @@ def run(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None, re
             measure_base([entry.name for entry in entries], bench, seed, wanted)
             write(entries, bench, report)
         return
-    bench.worlds  # noqa: B018  (drawn before two processes would)
+    for entry in entries:
+        entry.at(bench).worlds  # noqa: B018  (drawn before two processes would)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
@@ -29,6 +30,15 @@ def run(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None, re
         for done in as_completed([pool.submit(measure_base, names, bench, seed, wanted) for seed in bench.seeds]):
             done.result()
             write(entries, bench, report)
+
+
+def train_bases(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None) -> None:
+    """Train what is missing of the bases that entries need, one after the other: each takes two threads."""
+    for entry in entries:
+        place = entry.at(bench)
+        for seed in place.seeds:
+            if not entry.arms or unfinished(entry, place, seed, wanted):
+                place.base(seed)
 
 
 def measure_base(names: Sequence[str], bench: Bench, seed: int, wanted: Sequence[str] | None) -> None:

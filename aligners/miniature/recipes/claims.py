@@ -1,6 +1,6 @@
-"""Claims of a miniature description, by the world's own lexicon: one per mention of a noun, that it is in the image.
+"""Claims of a miniature description: one per mention of a noun, that it is in the image, and one per stated neighbour.
 
-Position, colour and number are beyond the tiny model, so they make no claims here.
+Colour and number are beyond the tiny model, so they make no claims here.
 """
 
 from collections.abc import Mapping
@@ -9,24 +9,33 @@ from aligners.feedback.candidates import Candidate
 from aligners.feedback.claims import Claim
 from aligners.feedback.splitting import RuleSplitter
 from evalkit.miniature.captions import claims as noun_claims
-from evalkit.miniature.captions import is_true
+from evalkit.miniature.captions import is_true, objects_only
 from evalkit.miniature.lexicon import find_nouns
+from evalkit.miniature.neighbours import holds, neighbour_statements
 from evalkit.miniature.scenes import Scene
 
 
 def existence_claims(text: str) -> list[Claim]:
     """ "There is a dog in the image." for every mention of a noun of the world, in order.
 
-    A text that names a noun twice makes the same claim twice, see `RlaifSettings.repeated_weight`.
+    A text that names a noun twice makes the same claim twice, see `RlaifSettings.repeated_weight`; to name it as the
+    neighbour of another thing is no second mention.
     """
-    by_noun = {claim.noun: claim for claim in noun_claims(text)}
-    mentions = [by_noun[mention.noun] for mention in find_nouns(text)]
+    objects = objects_only(text)
+    by_noun = {claim.noun: claim for claim in noun_claims(objects)}
+    mentions = [by_noun[mention.noun] for mention in find_nouns(objects)]
     return [Claim(claim.statement, claim.question, "existence") for claim in mentions]
 
 
+def scene_claims(text: str) -> list[Claim]:
+    """Claims of existence, then those of neighbours: "The dog is next to the cat."."""
+    stated = neighbour_statements(text)
+    return existence_claims(text) + [Claim(one.statement, one.question, "location") for one in stated]
+
+
 def lexicon_splitter() -> RuleSplitter:
-    """The splitter made of `existence_claims`."""
-    return RuleSplitter("miniature lexicon", existence_claims)
+    """The splitter made of `scene_claims`."""
+    return RuleSplitter("miniature lexicon", scene_claims)
 
 
 class Oracle:
@@ -38,6 +47,6 @@ class Oracle:
     def __call__(self, candidate: Candidate) -> tuple[int, int]:
         """(false claims, true claims) of a candidate."""
         scene = self._scenes[candidate.image or ""]
-        claims = noun_claims(candidate.text)
-        true = sum(is_true(claim, scene) for claim in claims)
-        return len(claims) - true, true
+        truth = [is_true(claim, scene) for claim in noun_claims(objects_only(candidate.text))]
+        truth += [holds(one, scene) for one in neighbour_statements(candidate.text)]
+        return len(truth) - sum(truth), sum(truth)

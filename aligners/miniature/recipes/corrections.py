@@ -40,6 +40,7 @@ class CorrectionRecipe:
     temperatures    one response per scene and temperature (0: greedy)
     max_pairs       pairs in all; RLHF-V had 1.4k
     omission_share  share of them that are omission pairs
+    neighbours      whether wrong neighbours are corrected, where a base states any
     """
 
     scenes: int = 1200
@@ -47,6 +48,7 @@ class CorrectionRecipe:
     max_pairs: int = 1400
     omission_share: float = 0.57
     max_new_tokens: int = 96
+    neighbours: bool = True
 
 
 def build_corrections(
@@ -124,10 +126,10 @@ def choose_pairs(
         TrainingError: if no response has an error.
     """
     rng = Random(f"corrections:{seed}")
-    corrections = list(_corrections(scenes, responses))
+    corrections = list(_corrections(scenes, responses, recipe.neighbours))
     if not corrections:
         raise TrainingError(f"none of {len(responses)} responses has an error to correct")
-    omissions = list(_omissions(scenes, responses, rng))
+    omissions = list(_omissions(scenes, responses, rng, recipe.neighbours))
     n_omissions = min(len(omissions), round(recipe.omission_share * recipe.max_pairs))
     n_corrections = min(len(corrections), recipe.max_pairs - n_omissions)
     if n_corrections < recipe.max_pairs - n_omissions and recipe.omission_share < 1:  # few errors: keep the proportion
@@ -137,19 +139,21 @@ def choose_pairs(
     return pairs
 
 
-def _corrections(scenes: Sequence[Scene], responses: Sequence[Described]) -> Iterator[Pair]:
+def _corrections(scenes: Sequence[Scene], responses: Sequence[Described], neighbours: bool) -> Iterator[Pair]:
     for one in responses:
-        corrected = correct(one.text, scenes[one.scene], counts=False)
+        corrected = correct(one.text, scenes[one.scene], counts=False, neighbours=neighbours)
         if corrected != one.text and one.text.strip():
             yield _pair("correction", one, corrected, one.text)
 
 
-def _omissions(scenes: Sequence[Scene], responses: Sequence[Described], rng: Random) -> Iterator[Pair]:
+def _omissions(
+    scenes: Sequence[Scene], responses: Sequence[Described], rng: Random, neighbours: bool
+) -> Iterator[Pair]:
     """Every corrected response with a second mention, once a scene; the first sentence is never emptied."""
     seen: set[int] = set()
     for one in responses:
         scene = scenes[one.scene]
-        corrected = correct(one.text, scene, counts=False)
+        corrected = correct(one.text, scene, counts=False, neighbours=neighbours)
         nouns = omissible(corrected)
         if nouns and one.scene not in seen:
             seen.add(one.scene)

@@ -20,9 +20,10 @@ from aligners.fact_rlhf.recipe import FactRlhfResult, align_fact_rlhf
 from evalkit.engines.transformers import TransformersEngine
 from evalkit.files.atomic import replace_text
 from evalkit.images import ImageFile
-from evalkit.miniature.captions import correct, leave_out, omissible, phrase
+from evalkit.miniature.captions import correct, leave_out, objects_only, omissible, phrase
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import expected_nouns, find_nouns
+from evalkit.miniature.neighbours import holds, neighbour_statements
 from evalkit.miniature.questions import DESCRIBE_PROMPTS
 from evalkit.miniature.scenes import Scene, scenes_of
 from evalkit.process.progress import Progress
@@ -204,7 +205,8 @@ def edits(scenes: Sequence[Scene], samples: Sequence[Sequence[str]], rng: Random
 
 
 def count_mentions(response: str, scene: Scene) -> tuple[int, int]:
-    """(faults, true nouns): a mention of an absent noun, or a repeated one, is a fault."""
-    mentions = [mention.noun for mention in find_nouns(response)]
+    """(faults, true nouns): a mention of an absent noun, a repeated one, and a wrong neighbour are faults."""
+    mentions = [mention.noun for mention in find_nouns(objects_only(response))]
     true = len(set(mentions) & scene.nouns)
-    return len(mentions) - true, true
+    wrong = sum(not holds(one, scene) for one in neighbour_statements(response))
+    return len(mentions) - true + wrong, true

@@ -55,10 +55,12 @@ def instances_file(pictures: Sequence[Picture]) -> dict[str, Any]:
     }
 
 
-def captions_file(pictures: Sequence[Picture], seed: int) -> dict[str, Any]:
+def captions_file(pictures: Sequence[Picture], seed: int, neighbours: float = 0.0) -> dict[str, Any]:
     """The content of a captions_*.json file."""
     rng = Random(f"captions:{seed}")
-    captions = [(picture, text) for picture in pictures for text in human_captions(picture.scene, rng)]
+    captions = [
+        (picture, text) for picture in pictures for text in human_captions(picture.scene, rng, neighbours=neighbours)
+    ]
     return {
         "info": _INFO,
         "images": [_image(picture) for picture in pictures],

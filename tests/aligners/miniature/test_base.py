@@ -11,7 +11,18 @@ import torch
 from PIL import Image
 
 from aligners.miniature import base as miniature_base
-from aligners.miniature.base import Recipe, build_base, cached_base, cell_targets, once, recipe_hash, train_base
+from aligners.miniature import lessons
+from aligners.miniature.base import (
+    NEIGHBOURS,
+    Recipe,
+    build_base,
+    cached_base,
+    cached_neighbours_base,
+    cell_targets,
+    once,
+    recipe_hash,
+    train_base,
+)
 from aligners.miniature.lessons import (
     Teacher,
     answer_lesson,
@@ -22,7 +33,15 @@ from aligners.miniature.lessons import (
     shuffled_facts,
 )
 from aligners.miniature.loop import Schedule
-from aligners.miniature.model import build_model, build_processor
+from aligners.miniature.model import (
+    N_IMAGE_TOKENS,
+    VISION_HEADS,
+    VISION_WIDTH,
+    build_model,
+    build_processor,
+    start_seeing_neighbours,
+    turned,
+)
 from aligners.miniature.quality import LIMITS, MAX_PARAMETERS, Quality, check, describe_scenes, measure, summarise
 from aligners.training.checkpoint import save_checkpoint
 from aligners.training.policy import parameter_count
@@ -32,7 +51,7 @@ from evalkit.miniature.captions import fluent
 from evalkit.miniature.drawing import render
 from evalkit.miniature.lexicon import find_nouns
 from evalkit.miniature.questions import Question
-from evalkit.miniature.scenes import Scene, Thing, scenes_of, split_of
+from evalkit.miniature.scenes import Scene, Thing, adjacent_cells, scenes_of, split_of
 
 SCENES = list(islice(scenes_of("validation", 1), 8))
 SHORT = Recipe(
@@ -173,6 +192,48 @@ def test_cell_targets_add_up_picture_place_noun_and_colour():
     assert targets.flatten().tolist() == [1000.5] * 4 + [1080.5] + [1000.5] * 4
 
 
+def test_cell_targets_show_neighbours_where_captions_state_them():
+    words = {"park": torch.zeros(4), "image": torch.zeros(4), "kite": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    scene = Scene("park", (Thing("kite", None, 0, 0, 0),))
+    targets = cell_targets(scene, words, Recipe(neighbours=0.7, neighbour_share=0.5))
+    beside = [1.5, 2.0, 0.5, 1.0]
+    assert targets.tolist() == [[1.0, 2.0, 3.0, 4.0], beside, [0.0] * 4, beside, *[[0.0] * 4] * 5]
+
+
+def test_a_tower_that_is_to_see_neighbours_starts_by_looking_at_them(processor):
+    model = build_model(processor.tokenizer, seed=0).eval()
+    start_seeing_neighbours(model)
+    tower = model.model.vision_tower
+    states = torch.zeros(1, 1 + N_IMAGE_TOKENS, VISION_WIDTH)
+    states[0] = tower.embeddings.position_embedding.weight.detach()
+    looker, width = tower.encoder.layers[1].self_attn, VISION_WIDTH // VISION_HEADS
+    for head in (0, 1):
+        own = slice(head * width, (head + 1) * width)
+        with torch.no_grad():
+            looks = looker.q_proj(states)[0, 1:, own] @ looker.k_proj(states)[0, 1:, own].T
+        for cell in range(N_IMAGE_TOKENS):
+            near = sorted(adjacent_cells(cell))
+            far = [other for other in range(N_IMAGE_TOKENS) if other not in near]
+            assert looks[cell, near].min() > looks[cell, far].max()
+    assert torch.equal(turned(turned(states)), states)
+
+
+def test_a_base_states_neighbours_if_its_recipe_says_so(monkeypatch):
+    asked = []
+    describe = lessons.describe
+    monkeypatch.setattr(
+        lessons,
+        "describe",
+        lambda scene, rng, noisy, neighbours=0.0: asked.append(neighbours) or describe(scene, rng, noisy),
+    )
+    train_base(0, SHORT)
+    assert set(asked) == {0.0}
+    asked.clear()
+    train_base(0, dataclasses.replace(SHORT, neighbours=0.7))
+    assert set(asked) == {0.7}
+    assert recipe_hash(SHORT) != recipe_hash(dataclasses.replace(SHORT, neighbours=0.7))
+
+
 def test_training_is_reproducible_leaves_the_tower_trainable_and_reports_three_stages():
     torch.manual_seed(1)
     before, stages = torch.get_rng_state(), []
@@ -265,6 +326,21 @@ def test_cached_base_is_built_once(tmp_path, monkeypatch):
     assert cached_base(0) == cached_base(0)
     assert cached_base(1) != cached_base(0)
     assert builds == [0, 1]
+
+
+def test_a_base_that_states_neighbours_is_kept_beside_the_other(tmp_path, monkeypatch):
+    builds = []
+
+    def build(folder, seed, progress, recipe):
+        builds.append((seed, recipe))
+        (folder / "model.safetensors").write_bytes(b"")
+
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(miniature_base, "build_base", build)
+    assert cached_neighbours_base(0) == cached_neighbours_base(0)
+    assert builds == [(0, NEIGHBOURS)]
+    monkeypatch.setattr(miniature_base, "build_base", lambda folder, seed, progress: None)
+    assert cached_base(0) != cached_neighbours_base(0)
 
 
 def test_the_cached_base_lies_where_all_caches_do(tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
 """Numbers and colours of a description against the scene."""
 
+import json
 from random import Random
 
 import pytest
 
 from benchmarks.chair import CHAIR
-from benchmarks.objects.scene_attributes import METRICS, findings
+from benchmarks.objects.scene_attributes import METRICS, SceneAttributes, findings
 from evalkit.miniature.attributes import attributes, count_attributes, count_cuts
 from evalkit.miniature.captions import true_caption
-from evalkit.miniature.files import read_scenes, write_world
+from evalkit.miniature.files import read_scenes, states_neighbours, write_world
+from evalkit.miniature.lexicon import with_article
 from evalkit.miniature.scenes import Group
 
 SCENE = (Group("book", "green", 1), Group("cat", None, 2), Group("traffic light", None, 1))
@@ -68,3 +70,36 @@ def test_chair_on_a_miniature_world_counts_them_and_its_published_figures_stay(t
     names = [metric.name for metric in chair.metrics]
     assert names[: len(CHAIR.metrics)] == [metric.name for metric in CHAIR.metrics]
     assert names[len(CHAIR.metrics) :] == ["wrong_numbers", "wrong_colours"]
+
+
+def test_relations_are_counted_where_a_worlds_captions_state_them(tmp_path):
+    world = write_world(tmp_path, 12, 0, neighbours=1.0)
+    chair, added = CHAIR.miniature(world, "singularize"), SceneAttributes(world)
+    assert [metric.name for metric in chair.metrics][-1] == "wrong_relations"
+    scenes, stated = read_scenes(world), 0
+    for item in chair.items():
+        scene = scenes[int(item.id)]
+        text = true_caption(scene, Random(0), 1.0)
+        score = chair.score(item, text)
+        assert score.counts["wrong_relations"] == score.counts["hallucinated_mentions"] == 0
+        stated += score.counts["relations"]
+        ends = range(len(text) + 1)
+        for end, counts in zip(ends, added.count_cuts(scene_id := int(item.id), text, ends), strict=True):
+            assert counts.items() <= added.add(chair.score(item, ""), scene_id, text[:end]).counts.items()
+    assert stated > 20
+    image, scene = next(iter(scenes.items()))
+    a, b = next((a, b) for a in sorted(scene.nouns) for b in sorted(scene.nouns - scene.beside(a) - {a}))
+    text = f"There is {with_article(a)} next to the {b}."
+    score = chair.score(next(item for item in chair.items() if int(item.id) == image), text)
+    (wrong,) = (one for one in score.findings if one.label == "wrong relation")
+    assert text[wrong.start : wrong.end] == b
+    assert wrong.note == f"{a}: {', '.join(sorted(scene.beside(a))) or '-'}"
+    captions = json.loads((world / "annotations" / "captions_mini.json").read_text())["annotations"]
+    assert sum("next to the" in one["caption"] for one in captions) > 20
+
+
+def test_a_world_whose_captions_state_none_has_no_relations(tmp_path):
+    world = write_world(tmp_path, 2, 0)
+    assert not states_neighbours(world)
+    assert "next to" not in (world / "annotations" / "captions_mini.json").read_text()
+    assert SceneAttributes(world).metrics == METRICS

@@ -12,10 +12,14 @@ from evalkit.miniature.captions import (
     fluent,
     human_captions,
     is_true,
+    leave_out,
     noisy_caption,
+    objects_only,
+    omissible,
     true_caption,
 )
 from evalkit.miniature.lexicon import NOUNS, SYNONYMS_OF, find_nouns, plural, synonyms_text, with_article
+from evalkit.miniature.neighbours import holds, neighbour_statements
 from evalkit.miniature.scenes import Scene, Thing, scenes_of
 
 SCENES = list(islice(scenes_of("train", 1), 300))
@@ -46,6 +50,9 @@ KITCHEN = Scene(
         ("The image shows a kitchen with an apple. There is a", False),
         ("The image shows a kitchen with an apple. The image shows a park with a dog.", False),
         ("The image shows a kitchen with two apple.", False),
+        ("The image shows a kitchen with an apple. There are two red cups next to the apple.", True),
+        ("The image shows a kitchen with an apple next to the bowl.", False),
+        ("The image shows a kitchen with an apple. There is a bowl next to an apple.", False),
     ],
 )
 def test_fluent(text, is_fluent):
@@ -75,6 +82,85 @@ def test_fluent(text, is_fluent):
 )
 def test_correct_removes_what_is_untrue_and_adds_nothing(caption, corrected):
     assert correct(caption, KITCHEN) == corrected
+
+
+# apple - cup - cup
+# bowl
+@pytest.mark.parametrize(
+    ("caption", "corrected"),
+    [
+        (
+            "The image shows a kitchen with an apple. There is a bowl next to the apple.",
+            "The image shows a kitchen with an apple. There is a bowl next to the apple.",
+        ),
+        (
+            "The image shows a kitchen with two red cups. There is a bowl next to the cup.",
+            "The image shows a kitchen with two red cups. There is a bowl.",
+        ),
+        (
+            "The image shows a kitchen with an apple and two red cups. You can also see a bowl next to the cup.",
+            "The image shows a kitchen with an apple and two red cups. You can also see a bowl next to the apple.",
+        ),
+        (
+            "The image shows a kitchen with an apple. There is a dog. There are two red cups next to the dog.",
+            "The image shows a kitchen with an apple. There are two red cups next to the apple.",
+        ),
+        (
+            "The image shows a kitchen with an apple. There is a dog next to the apple. There is a bowl.",
+            "The image shows a kitchen with an apple. There is a bowl.",
+        ),
+        (  # what it names is there, but has not been mentioned
+            "The image shows a kitchen with two red cups. There is a bowl next to the apple.",
+            "The image shows a kitchen with two red cups. There is a bowl.",
+        ),
+    ],
+)
+def test_wrong_neighbours_are_set_right_or_go(caption, corrected):
+    assert correct(caption, KITCHEN) == corrected
+    assert correct(corrected, KITCHEN) == corrected
+
+
+def test_neighbours_can_be_left_as_they_were_said():
+    caption = "The image shows a kitchen with two red cups and a dog. There is a bowl next to the cup."
+    left = "The image shows a kitchen with two red cups. There is a bowl next to the cup."
+    assert correct(caption, KITCHEN, neighbours=False) == left
+    gone = "The image shows a kitchen with two red cups and a dog. There is a bowl next to the dog."
+    assert "dog" not in correct(gone, KITCHEN, neighbours=False)
+
+
+def test_a_mention_that_is_left_out_is_nobodys_neighbour_either():
+    caption = "The image shows a kitchen with an apple and two red cups. There is a bowl next to the apple."
+    assert leave_out(caption, "apple") == "The image shows a kitchen with two red cups. There is a bowl."
+    assert omissible(caption) == ["apple", "cup", "bowl"]
+    assert objects_only(caption) == "The image shows a kitchen with an apple and two red cups. There is a bowl."
+
+
+def test_stated_neighbours_are_true_of_what_is_there_and_as_common_of_what_is_not():
+    stated: dict[bool, list[int]] = {True: [], False: []}
+    for number, scene in enumerate(SCENES):
+        true, noisy = (write(scene, Random(number), 1.0) for write in (true_caption, noisy_caption))
+        assert fluent(true)
+        assert fluent(noisy)
+        assert correct(true, scene) == true
+        assert all(holds(one, scene) for one in neighbour_statements(true))
+        for one in neighbour_statements(noisy):
+            assert holds(one, scene) or one.noun not in scene.nouns
+        said = {one.noun for one in neighbour_statements(noisy)}
+        rest = noisy.partition(". ")[2]  # the first sentence states none
+        for claim in claims(objects_only(rest)):
+            stated[claim.noun in scene.nouns].append(claim.noun in said)
+    there, absent = (sum(stated[kind]) / len(stated[kind]) for kind in (True, False))
+    assert there > 0.4
+    assert abs(there - absent) < 0.12
+
+
+def test_captions_without_neighbours_are_what_they_were():
+    assert [noisy_caption(scene, Random(0)) for scene in SCENES[:2]] == [
+        "The image shows a park with a bench and two bicycles. You can also see a bird. There are two blue cars. There "
+        "is a blue chair. You can also see two people. There is a traffic light.",
+        "This is a picture of a park with two benches and a bicycle. You can also see a bird. There is a dog. There is "
+        "a red kite. You can also see a sports ball.",
+    ]
 
 
 def test_complete_adds_what_is_missing():

@@ -6,10 +6,10 @@ from random import Random
 import pytest
 
 from aligners.feedback.candidates import Candidate
-from aligners.miniature.recipes.claims import Oracle, existence_claims, lexicon_splitter
+from aligners.miniature.recipes.claims import Oracle, existence_claims, lexicon_splitter, scene_claims
 from evalkit.miniature.captions import noisy_caption, true_caption
 from evalkit.miniature.questions import ask_existence
-from evalkit.miniature.scenes import scenes_of
+from evalkit.miniature.scenes import Scene, Thing, scenes_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_the_oracle_counts_false_and_true_claims() -> None:
 
 def test_the_splitter_names_itself_in_the_manifest() -> None:
     assert lexicon_splitter().describe() == {"splitter": "miniature lexicon"}
+
+
+def test_a_stated_neighbour_is_a_claim_and_no_second_mention() -> None:
+    text = "The image shows a kitchen with a clock. There is a cup next to the clock."
+    assert [(claim.kind, claim.question) for claim in scene_claims(text)] == [
+        ("existence", "Is there a clock in the image?"),
+        ("existence", "Is there a cup in the image?"),
+        ("location", "Is the cup next to the clock in this image?"),
+    ]
+    near = Scene("kitchen", (Thing("clock", None, 0, 0, 0), Thing("cup", "red", 1, 0, 0)))
+    far = Scene("kitchen", (Thing("clock", None, 0, 0, 0), Thing("cup", "red", 8, 0, 0)))
+    candidates = [Candidate("a", "p", name, "", text, 0) for name in ("near", "far")]
+    assert list(map(Oracle({"near": near, "far": far}), candidates)) == [(0, 3), (1, 2)]

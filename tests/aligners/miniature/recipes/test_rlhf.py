@@ -88,10 +88,12 @@ def test_an_edit_removes_one_kind_of_mention_and_length_says_nothing():
         ("The image shows a kitchen with a cup and a dog.", (1, 1)),
         ("There is a cup. There is a cup.", (1, 1)),
         ("There is a bowl.", (0, 1)),
+        ("There is a bowl. There is a cup next to the bowl.", (0, 2)),
+        ("There is a bowl. There is a dog next to the bowl. There is a cup.", (2, 2)),
         ("", (0, 0)),
     ],
 )
-def test_hallucinated_and_repeated_mentions_are_faults(text, counts):
+def test_hallucinated_and_repeated_mentions_and_wrong_neighbours_are_faults(text, counts):
     scene = Scene("kitchen", (Thing("cup", "red", 0, 0, 0), Thing("bowl", None, 1, 0, 0)))
     assert count_mentions(text, scene) == counts
 
