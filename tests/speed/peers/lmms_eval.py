@@ -232,7 +232,8 @@ def show(asked: str, rows: Sequence[Row], prompts: int, turns: int, loads: Seque
             f"{rate:>25}{ratio(line.rate, first.rate):>16}{line.identical:>12}/{prompts}"
         )
     print(f"limits: {LIMITS[asked]}; start-up at most 0.35")
-    print(f"bound of batch {(size := max(BATCH_SIZES))}: {size}, the weights read once for all rows")
+    more = " (more where questions share an image, which is read once)" if asked == "pope" else ""
+    print(f"bound of batch {(size := max(BATCH_SIZES))}: {size}, the weights read once for all rows{more}")
     print(f"load of the machine while measuring: {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
 
 
