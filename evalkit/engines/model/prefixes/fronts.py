@@ -8,6 +8,7 @@ tokenized again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -95,9 +96,15 @@ def ids_like(encoder: PromptEncoder, front: Front, prompt: Prompt) -> tuple[int,
     rendered = encoder.render(prompt)
     if rendered == front.rendered:
         return front.ids
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(rendered, front.rendered, strict=False)))
+    same = _common_length(rendered, front.rendered)
     old, new = front.rendered[same:], rendered[same:]
     if not front.expanded.endswith(old) or encoder.placeholder_in(old, new) is not None:
         return None
     text = front.expanded[: len(front.expanded) - len(old)] + new
     return encoder.ids_of(text, front.special)
+
+
+@lru_cache(1024)
+def _common_length(one: str, other: str) -> int:
+    """Characters with which two texts begin; the same few questions are asked about every image."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

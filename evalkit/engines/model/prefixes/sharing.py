@@ -110,7 +110,7 @@ class Sharing:
         members: dict[Hashable, list[Row]] = {}
         rows: list[Row] = []
         for prompt, more in zip(prompts, continuations or [()] * len(prompts), strict=True):
-            group, front, ids = self._encode(prompt, ready[group_of(prompt)].result())
+            group, front, ids = self._encode(prompt, group_of(prompt), ready)
             if len(ids) <= front.head:
                 return None  # it ends with its image
             fronts.setdefault(group, front)
@@ -120,12 +120,15 @@ class Sharing:
         encoded = Rows(list(fronts.values()), list(fronts), rows, list(members.values()), self)
         return encoded if all(front.head for front in encoded.fronts) or encoded.spared >= WORTH else None
 
-    def _encode(self, prompt: Prompt, front: Front) -> tuple[Hashable, Front, Sequence[int]]:
-        """(its group, the group's front, its ids), given the front of the prompts with its images."""
+    def _encode(
+        self, prompt: Prompt, group: Hashable, ready: Mapping[Hashable, Future[Front]]
+    ) -> tuple[Hashable, Front, Sequence[int]]:
+        """(its group, the group's front, its ids), given the group that its images make and the fronts of those."""
+        front = ready[group].result()
         ids = ids_like(self._encoder, front, prompt)
         if ids is not None and ids[: front.head] == front.ids[: front.head]:
-            return group_of(prompt), front, ids
-        group = (group_of(prompt), self._encoder.render(prompt))  # text before the image that the others do not have
+            return group, front, ids
+        group = (group, self._encoder.render(prompt))  # text before the image that the others do not have
         front = self.fronts.for_groups({group: prompt})[group].result()
         return group, front, front.ids
 
