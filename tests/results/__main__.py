@@ -5,8 +5,8 @@
     python -m tests.results dense noise        some
     python -m tests.results --list             what there is
 
-Bases are worked on side by side, one a core. Everything is resumable: the same command goes on where it stopped.
-Sections of docs/results.md are written as bases are finished; the others stay.
+Entries and bases are worked on side by side, one a core. Everything is resumable: the same command goes on where it
+stopped. Sections of docs/results.md are written as they are finished; the others stay.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="of the bases")
     parser.add_argument("--arms", help="some arms of the entries, by comma; the others must be there for a section")
     parser.add_argument("--scenes", type=int, default=SCENES, help="fewer test scenes, to try an entry out")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bases at a time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="bases or entries at a time")
     options = parser.parse_args()
     if options.list:
         for entry in ENTRIES.values():
@@ -47,7 +47,7 @@ def main() -> None:
     wanted = None if options.arms is None else [arm.strip() for arm in options.arms.split(",")]
     start = time.monotonic()
     train_bases(chosen, bench, wanted)
-    run(chosen, bench, wanted, options.report, min(options.jobs, len(bench.seeds)))
+    run(chosen, bench, wanted, options.report, min(options.jobs, len(chosen) * len(bench.seeds)))
     print(f"{options.report}: {time.monotonic() - start:.0f} s")
 
 

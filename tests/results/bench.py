@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from filelock import FileLock
 
 from aligners.miniature.base import NEIGHBOURS, cached_base, cached_neighbours_base
 from benchmarks.cli.registry import build
@@ -80,8 +81,11 @@ class Bench:
         return self.folder / entry / f"base{seed}" / arm.replace(" ", "-").replace("%", "")
 
     def base_run(self, seed: int, task: str = CHAIR) -> Run:
-        """The base itself on a task; scored once for all entries."""
-        return self.score(self.base(seed), self.folder / f"base{seed}", "base", (task,))[task]
+        """The base itself on a task; scored once for all entries, whichever process needs it first."""
+        runs = self.folder / f"base{seed}"
+        runs.mkdir(parents=True, exist_ok=True)
+        with FileLock(runs / f"{task}.lock"):
+            return self.score(self.base(seed), runs, "base", (task,))[task]
 
     def score(
         self,

@@ -1,4 +1,4 @@
-"""Entries on bases, so many bases at a time; the page is written as bases are finished."""
+"""Entries on bases, so many at a time; the page is written as they are finished."""
 
 import multiprocessing
 import os
@@ -15,21 +15,26 @@ from tests.results.registry import ENTRIES
 
 
 def run(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None, report: Path, jobs: int) -> None:
-    """Measure entries on every base, so many bases at a time; their sections are written after each."""
+    """Measure entries on every base, so many (entry, base) at a time; a section is written after each."""
+    work = [(entry, seed) for entry in entries for seed in bench.seeds]
     if jobs <= 1:
-        for seed in bench.seeds:
-            measure_base([entry.name for entry in entries], bench, seed, wanted)
-            write(entries, bench, report)
+        for entry, seed in work:
+            measure_base(entry.name, bench, seed, wanted)
+            write(entry, bench, report)
         return
     for entry in entries:
         entry.at(bench).worlds  # noqa: B018  (drawn before two processes would)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        names = [entry.name for entry in entries]
-        for done in as_completed([pool.submit(measure_base, names, bench, seed, wanted) for seed in bench.seeds]):
-            done.result()
-            write(entries, bench, report)
+        running = {pool.submit(measure_base, entry.name, bench, seed, wanted): entry for entry, seed in work}
+        try:
+            for done in as_completed(running):
+                done.result()
+                write(running[done], bench, report)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def train_bases(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None) -> None:
@@ -41,17 +46,15 @@ def train_bases(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | 
                 place.base(seed)
 
 
-def measure_base(names: Sequence[str], bench: Bench, seed: int, wanted: Sequence[str] | None) -> None:
-    """Measure entries on one base."""
-    for name in names:
-        measure(ENTRIES[name], bench, seed, wanted)
+def measure_base(name: str, bench: Bench, seed: int, wanted: Sequence[str] | None) -> None:
+    """Measure an entry on one base."""
+    measure(ENTRIES[name], bench, seed, wanted)
 
 
-def write(entries: Sequence[Entry], bench: Bench, report: Path) -> None:
-    """The sections of entries, and their pictures, from what is there."""
-    for entry in entries:
-        measured = read(entry, bench)
-        if measured is not None:
-            if entry.picture is not None:
-                entry.picture(measured, report.parent / "images" / picture_name(entry))
-            write_page(report, list(ENTRIES.values()), {entry.name: section(measured)})
+def write(entry: Entry, bench: Bench, report: Path) -> None:
+    """The section of an entry, and its picture, from what is there."""
+    measured = read(entry, bench)
+    if measured is not None:
+        if entry.picture is not None:
+            entry.picture(measured, report.parent / "images" / picture_name(entry))
+        write_page(report, list(ENTRIES.values()), {entry.name: section(measured)})
