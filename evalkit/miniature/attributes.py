@@ -127,4 +127,4 @@ def _nouns() -> Mapping[str, str]:
 def _phrase_pattern() -> re.Pattern[str]:
     names = sorted(_nouns(), key=lambda name: (-len(name), name))
     number, colour, noun = ("|".join(map(re.escape, words)) for words in (_NUMBERS, COLOURS, names))
-    return re.compile(rf"\b(?P<number>{number}) (?:(?P<colour>{colour}) )?(?P<noun>{noun})\b", re.IGNORECASE)
+    return re.compile(rf"\b(?P<number>{number}) (?:(?P<colour>{colour}) )?(?P<noun>(?a:{noun}))\b", re.IGNORECASE)

@@ -103,7 +103,7 @@ def _noun_of_form() -> dict[str, str]:
 @cache
 def _form_pattern() -> re.Pattern[str]:
     longest_first = sorted(_noun_of_form(), key=lambda form: (-len(form), form))
-    return re.compile(r"\b(?:" + "|".join(map(re.escape, longest_first)) + r")\b", re.IGNORECASE)
+    return re.compile(r"\b(?a:" + "|".join(map(re.escape, longest_first)) + r")\b", re.IGNORECASE)
 
 
 def find_nouns(text: str) -> list[NounMention]:

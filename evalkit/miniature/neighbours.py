@@ -73,6 +73,6 @@ def _pattern() -> re.Pattern[str]:
     name = "|".join(sorted(map(re.escape, _nouns()), key=lambda form: (-len(form), form)))
     colour = "|".join(COLOURS)
     return re.compile(
-        rf"\b(?P<noun>{name}) (?:(?:is|are) )?next to (?:the|an?|two) (?:(?:{colour}) )?(?P<beside>{name})\b",
+        rf"\b(?P<noun>(?a:{name})) (?:(?:is|are) )?next to (?:the|an?|two) (?:(?:{colour}) )?(?P<beside>(?a:{name}))\b",
         re.IGNORECASE,
     )

@@ -213,6 +213,7 @@ def test_a_claim_carries_span_and_question():
         ("Two people and a DOG.", ["person", "dog"]),
         ("a dining table, tables", ["dining table", "dining table"]),
         ("a carpet and a scarf", []),
+        ("two book\u017f and a k\u0131te", []),
         ("sofas near a potted plant", ["couch", "potted plant"]),
         ("", []),
     ],

@@ -29,6 +29,7 @@ SCENE = Scene(
         ("Apples next to the clock. Cups are next to the apple.", [("apple", "clock", False), ("cup", "apple", False)]),
         ("There is a dog next to the clock.", [("dog", "clock", False)]),
         ("A clock is near a cup. Next to the cup.", []),
+        ("There are book\u017f next to the cup and a cup next to the k\u0131te.", []),
         ("There is a dining table next to the potted plant.", [("dining table", "potted plant", False)]),
         ("", []),
     ],
