@@ -16,6 +16,7 @@ from evalkit.miniature.scenes import scenes_of
 from evalkit.schema import Prompt
 
 IMAGES = 200
+pytestmark = pytest.mark.timeout(1800)  # the first test trains the base: on a busy machine that takes many minutes
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_runs_with_other_batch_sizes_end_in_the_records_of_unshared_prompts(
     images: Path, tmp_path: Path
 ) -> None:
