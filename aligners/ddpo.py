@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def _fit_pairs(
         fit(
             model,
             training,
-            lambda rows: dpo_batch(rows, encoder, layout),
+            partial(dpo_batch, encoder=encoder, layout=layout),
             dpo_objective(settings, layout),
             settings,
             out,

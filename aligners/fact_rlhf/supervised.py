@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,6 @@ def supervised_start(
     policy = sharded(policy, settings)
     model = make_trainable(policy.model, settings) if policy.sharding is None else policy.model
 
-    def collate(some: list[tuple[RolloutPrompt, str]]) -> LabelledBatch:
-        return labelled_batch(some, encoder, end_id)
-
     def save(trainer: Any) -> None:
         log = read_log(out / LOG)
         card = Card(
@@ -104,9 +102,17 @@ def supervised_start(
 
     with measuring(model):
         fit(
-            model, rows, collate, _nll, settings, out, identity=identity, progress=progress, save=save,
+            model,
+            rows,
+            partial(labelled_batch, encoder=encoder, end_id=end_id),
+            _nll,
+            settings,
+            out,
+            identity=identity,
+            progress=progress,
+            save=save,
             report_to=report_to,
-        )  # fmt: skip
+        )
     return out
 
 

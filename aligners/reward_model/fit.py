@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -203,7 +204,7 @@ def _fit_groups(
     fit(
         model,
         [group for groups in epochs for group in groups],
-        lambda some: rating_batch(some, encoder),
+        partial(rating_batch, encoder=encoder),
         _objective(settings.centre_weight),
         _whole_run(settings, len(epochs[0])),
         out,

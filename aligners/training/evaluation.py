@@ -25,6 +25,11 @@ PREFIX = "held_out_"
 BEST = Path("training") / "best.safetensors"
 
 
+def as_input(collate: Callable[[list[Any]], Any], rows: list[Any]) -> dict[str, Any]:
+    """Rows as the keyword argument of a loss; not a closure, since workers that are spawned get it pickled."""
+    return {"batch": collate(rows)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
     """What is measured, and what follows from it.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch
+from aligners.training.evaluation import BEST, QUICK, HeldOut, Probe, Watch, as_input
 from aligners.training.policy import rate_of, say_if_adapter, wants_bf16, wants_checkpointing
 from aligners.training.processes.changes import Fingerprint, changed_since, fingerprint
 from aligners.training.processes.sharding import fit_plugin, is_sharded
@@ -257,12 +258,7 @@ class LossTrainer(OwnNames, Trainer):  # type: ignore[misc]
         warmup_ratio: float = 0.0,
     ) -> None:
         self._warmup_ratio = warmup_ratio
-        super().__init__(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=lambda some: {"batch": collate(some)},
-        )
+        super().__init__(model=model, args=arguments, train_dataset=rows, data_collator=partial(as_input, collate))
         self.remove_callback(PrinterCallback)
         self.add_callback(_LogBeforeSaving(self))
         self.loss_is_scaled_for_ga = False  # ours is a mean over the rows of a micro-batch

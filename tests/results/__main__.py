@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from aligners.miniature.demo import language_data_is_ready
 from tests.results.bench import SCENES, Bench
 from tests.results.registry import ENTRIES
 from tests.results.running import run, train_bases
@@ -46,6 +47,7 @@ def main() -> None:
     bench = Bench(options.folder, tuple(int(seed) for seed in options.seeds.split(",")), options.scenes)
     wanted = None if options.arms is None else [arm.strip() for arm in options.arms.split(",")]
     start = time.monotonic()
+    language_data_is_ready()
     train_bases(chosen, bench, wanted)
     run(chosen, bench, wanted, options.report, min(options.jobs, len(chosen) * len(bench.seeds)))
     print(f"{options.report}: {time.monotonic() - start:.0f} s")

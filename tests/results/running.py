@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -26,24 +27,35 @@ def run(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None, re
         entry.at(bench).worlds  # noqa: B018  (drawn before two processes would)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=settle, initargs=(threads,)) as pool:
         running = {pool.submit(measure_base, entry.name, bench, seed, wanted): entry for entry, seed in work}
         try:
             for done in as_completed(running):
                 done.result()
                 write(running[done], bench, report)
-        except BaseException:
+        except BaseException as error:
+            print(f"stopping after what runs now: {error!r}", flush=True)
             pool.shutdown(cancel_futures=True)
             raise
 
 
+def settle(threads: int) -> None:
+    """Make a process of the pool work like one that was started by hand: its data loaders fork, its threads are few."""
+    multiprocessing.set_start_method("fork", force=True)
+    torch.set_num_threads(threads)
+
+
 def train_bases(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None) -> None:
     """Train what is missing of the bases that entries need, one after the other: each takes two threads."""
-    for entry in entries:
-        place = entry.at(bench)
-        for seed in place.seeds:
-            if not entry.arms or unfinished(entry, place, seed, wanted):
-                place.base(seed)
+    needed = {
+        (entry.at(bench), seed): None
+        for entry in entries
+        for seed in bench.seeds
+        if not entry.arms or unfinished(entry, entry.at(bench), seed, wanted)
+    }
+    for place, seed in needed:
+        print(f"{time.strftime('%H:%M:%S')} base {seed}", flush=True)
+        place.base(seed)
 
 
 def measure_base(name: str, bench: Bench, seed: int, wanted: Sequence[str] | None) -> None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import jinja2
 from PIL import Image
@@ -89,6 +89,9 @@ class PromptEncoder:
         self.ids_of = lru_cache(256)(self._ids_of)
         self._brief = lru_cache(1024)(self._decoded)
         self._placeholders: tuple[str, ...] = tuple(self.tokenizer.convert_ids_to_tokens(list(self.placeholder_ids)))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, str]]:
+        return type(self), (self.processor, self.chat_template)  # the rest is made anew, in another process too
 
     # --- text ---------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """What every method shares: folders, logs, killed runs, freezing, dividing the batch."""
 
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,12 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from preference_data import make_pairs
+from preference_data import make_pairs, write_images
+from rlhf_world import write_rlhf_world
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, build_tiny, save_tiny
 
 from aligners.ddpo import dpo_settings, train_dpo
+from aligners.fact_rlhf import supervised
+from aligners.fact_rlhf.files import read_comparisons
+from aligners.fact_rlhf.settings import fact_rlhf_settings, reward_model_settings
 from aligners.preference.pairs import write_pairs
+from aligners.reward_model import fit as reward_model
 from aligners.training.policy import make_trainable, wants_lora
 from aligners.training.run_folder import TrainingLog, claim_folder, last_complete_step, read_log
 from aligners.training.settings import TrainingSettings
@@ -202,3 +209,53 @@ def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
     settings = TrainingSettings(learning_rate=1e-3, batch_size=8, micro_batch_size=3)
     with pytest.raises(UsageError, match="batch size 8"):
         training_arguments(settings, tmp_path, 100)
+
+
+def test_workers_that_are_spawned_prepare_the_same_batches(tmp_path):
+    """Not every system forks: macOS and Python 3.14 pickle what prepares a batch, and a closure cannot be pickled."""
+    start, pairs = save_tiny("llava", tmp_path / "model"), make_pairs(tmp_path / "images")
+    changes = {"learning_rate": 1e-3, "batch_size": 4, "max_steps": 2, "lora": False}
+    method = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        for workers in (0, 1):
+            train_dpo(start, pairs, tmp_path / str(workers), dpo_settings("dpo", **changes, workers=workers))
+    finally:
+        multiprocessing.set_start_method(method, force=True)
+    alone, spawned = (read_log(tmp_path / str(workers) / "training.jsonl") for workers in (0, 1))
+    assert [line["loss"] for line in spawned] == [line["loss"] for line in alone]
+
+
+def begin_supervised(start, folder):
+    write_images(folder / "images", 1)
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+    (folder / "answers.json").write_text(json.dumps([{"id": "1", "image": "0.png", "conversations": turns}]))
+    settings = TrainingSettings(learning_rate=1e-3, lora=False)
+    supervised.supervised_start(
+        start, folder / "answers.json", folder / "out", settings, image_folder=folder / "images"
+    )
+
+
+def begin_reward_model(start, folder):
+    world = write_rlhf_world(folder / "world")
+    settings = reward_model_settings(fact_rlhf_settings("fact-rlhf-masked", held_out=1))
+    comparisons = read_comparisons(world / "comparisons.json", world / "images")
+    reward_model.train_reward_model(start, comparisons, folder / "out", settings, facts=None)
+
+
+@pytest.mark.parametrize("begin", [begin_supervised, begin_reward_model])
+def test_what_prepares_a_batch_can_be_pickled(begin, tmp_path, monkeypatch):
+    prepared = []
+
+    def fit(model, rows, collate, *rest, **named):
+        prepared.extend(repr(one(rows[:1])) for one in (collate, pickle.loads(pickle.dumps(collate))))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervised, "fit", fit)
+    monkeypatch.setattr(reward_model, "fit", fit)
+    start = save_tiny("llava", tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        begin(start, tmp_path)
+    here, there = prepared
+    assert "tensor" in here
+    assert here == there
