@@ -1,7 +1,12 @@
 """`make results`: verdicts, resuming, sections of the page; no training."""
 
 import json
+import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -40,7 +45,7 @@ from tests.results.neighbours import said as said_of_neighbours
 from tests.results.page import arms_table, section, write_page
 from tests.results.picture import trail, write_picture
 from tests.results.registry import ENTRIES
-from tests.results.running import run, train_bases
+from tests.results.running import run, settle, train_bases
 
 SCENES = 24
 SEEDS = (0, 1)
@@ -386,6 +391,34 @@ def test_missing_bases_are_trained_first_one_after_the_other(bench: ToyBench, tm
     trained.clear()
     train_bases([entry, ENTRIES["neighbours"]], place, ["none"])
     assert trained == []
+
+
+def test_processes_of_the_pool_let_their_data_loaders_fork() -> None:
+    """Spawned ones would each import everything anew, and what is trained on could not reach them."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=settle, initargs=(1,)) as pool:
+        assert pool.submit(multiprocessing.get_start_method).result() == "fork"
+
+
+READS = """
+import os, sys
+import evalkit.text
+from tests.results.__main__ import main
+
+evalkit.text.has_language_data = lambda: False
+sys.argv[1:] = ["facts", "--arms", "none", "--folder", sys.argv[1], "--report", sys.argv[1] + "/page.md"]
+main()
+print(os.environ["NLTK_DATA"])
+"""
+
+
+def test_without_data_of_nltk_texts_are_read_with_the_miniatures_own(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NLTK_DATA"}
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", READS, str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nltk_data-miniature" in done.stdout.splitlines()[-1]
 
 
 def test_a_base_that_fails_stops_the_others_with_its_error(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
 def parting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """A command after which processes that trained together part; after an error their launcher ends them."""
 
+    @wraps(command)
     def run(options: argparse.Namespace) -> int:
         code = command(options)
         if "torch" in sys.modules:

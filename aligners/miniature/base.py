@@ -291,7 +291,6 @@ def once(folder: Path, build: Callable[[Path], object]) -> Path:
             try:
                 build(work)
                 work.rename(folder)
-            except BaseException:
-                shutil.rmtree(work, ignore_errors=True)
-                raise
+            finally:
+                shutil.rmtree(work, ignore_errors=True)  # there is none once it is renamed
     return folder

@@ -10,7 +10,7 @@ A verdict compares two arms over all bases, paired by scene, with its interval.
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -167,6 +167,13 @@ class Measured:
             for seeds in sets
             for part in [self.on(seeds)]
         ]
+
+    def ends(self) -> Iterator[tuple[str, str, dict[int, Run]]]:
+        """(arm, bases, what it ended with by base) of every arm, below the base on the bases that have it."""
+        for part in self.alike():
+            for arm in (BASE, *self.entry.arms):
+                if runs := part.last(arm):
+                    yield arm, ", ".join(map(str, runs)), runs
 
     def home(self, seed: int, arm: str) -> Path:
         """Folder of an arm."""

@@ -191,14 +191,10 @@ def hard(measured: Measured) -> str:
     scenes = read_scenes(measured.bench.worlds[False])
     tempting = {str(image) for image, scene in scenes.items() if expected_nouns(scene.place)[0] not in scene.nouns}
     lines = ["| checkpoint | bases | chair_s ↓ | recall ↑ |", "|---|---|---|---|"]
-    for part in measured.alike():
-        for arm in (BASE, *measured.entry.arms):
-            if runs := part.last(arm):
-                run, bases = pooled(runs, arm), ", ".join(map(str, runs))
-                few = Run(
-                    run.manifest, [row for row in run.rows if row["id"].partition("/")[2] in tempting]
-                ).intervals()
-                lines.append(f"| {arm} | {bases} | {few['chair_s'].text()} | {few['recall'].text()} |")
+    for arm, bases, runs in measured.ends():
+        run = pooled(runs, arm)
+        few = Run(run.manifest, [row for row in run.rows if row["id"].partition("/")[2] in tempting]).intervals()
+        lines.append(f"| {arm} | {bases} | {few['chair_s'].text()} | {few['recall'].text()} |")
     return "\n".join([*lines, "", f"({len(tempting)} of {len(scenes)} scenes)"])
 
 

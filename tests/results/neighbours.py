@@ -1,7 +1,7 @@
 """The entry "neighbours": what stands next to what, stated in descriptions, hallucinated, corrected and rewarded.
 
 Its bases say of every second thing or so what it is next to (`aligners.miniature.base.NEIGHBOURS`); the demo's do not,
-since a tower needs three times as many steps to see it.
+since a tower needs more than three times as many steps to see it.
 """
 
 from aligners.miniature.recipes.corrections import CorrectionRecipe, build_corrections
@@ -41,13 +41,10 @@ def verdicts(measured: Measured) -> list[Verdict | None]:
 def said(measured: Measured) -> str:
     """How often each arm states a neighbour: wrong ones could also become fewer because less is said."""
     lines = ["| arm | bases | neighbours stated in 100 descriptions | wrong in 100 descriptions |", "|---|---|---|---|"]
-    for part in measured.alike():
-        for arm in (BASE, *measured.entry.arms):
-            if runs := part.last(arm):
-                rows = [counts for run in runs.values() for counts in run.counts()]
-                sums = [100 * sum(row[name] for row in rows) / len(rows) for name in ("relations", "wrong_relations")]
-                bases = ", ".join(map(str, runs))
-                lines.append(f"| {arm} | {bases} | {sums[0]:.0f} | {sums[1]:.1f} |")
+    for arm, bases, runs in measured.ends():
+        rows = [counts for run in runs.values() for counts in run.counts()]
+        stated, wrong = (100 * sum(row[name] for row in rows) / len(rows) for name in ("relations", "wrong_relations"))
+        lines.append(f"| {arm} | {bases} | {stated:.0f} | {wrong:.1f} |")
     return "\n".join(lines)
 
 

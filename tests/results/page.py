@@ -12,7 +12,7 @@ from textwrap import fill
 from evalkit.files.atomic import replace_text
 from evalkit.runs.run import Run
 from tests.results.bench import SCENES, pooled
-from tests.results.entry import BASE, MARGIN, Entry, Measured
+from tests.results.entry import MARGIN, Entry, Measured
 
 HEADER = f"""\
 # Results on the miniature world
@@ -85,11 +85,9 @@ def arms_table(measured: Measured) -> str:
     """Every arm at its end, below the base on the bases that have the arm."""
     columns = (*COLUMNS, *(["wrong_relations"] if measured.entry.neighbours else []))
     lines = [f"| arm | bases | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
-    for part in measured.alike():
-        for arm in (BASE, *measured.entry.arms):
-            if runs := part.last(arm):
-                bases = ", ".join(map(str, runs))
-                lines.append(f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm), columns))} |")
+    lines += [
+        f"| {arm} | {bases} | {' | '.join(cells(pooled(runs, arm), columns))} |" for arm, bases, runs in measured.ends()
+    ]
     return "\n".join(lines)
 
 

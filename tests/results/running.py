@@ -31,12 +31,12 @@ def run(entries: Sequence[Entry], bench: Bench, wanted: Sequence[str] | None, re
         running = {pool.submit(measure_base, entry.name, bench, seed, wanted): entry for entry, seed in work}
         try:
             for done in as_completed(running):
+                if (error := done.exception()) is not None:
+                    print(f"{running[done].name}: {error!r}; what runs now is finished first", flush=True)
                 done.result()
                 write(running[done], bench, report)
-        except BaseException as error:
-            print(f"stopping after what runs now: {error!r}", flush=True)
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def settle(threads: int) -> None:

@@ -4,11 +4,15 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from torch import distributed
 
+from aligners import commands
 from aligners.cli.stage_commands import parting
+from evalkit.__main__ import parser
 
 SCRIPT = """
 import sys
@@ -56,3 +60,17 @@ def test_a_command_parts_from_the_other_processes_when_it_is_done(tmp_path: Path
 
     assert parting(command)(argparse.Namespace(code=3)) == 3
     assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("ddpo --data d", commands.align_ddpo),
+        ("rlaif --prompts p", commands.align_rlaif),
+        ("fact-rlhf --comparisons c --prompts p --facts f --images i", commands.align_fact_rlhf),
+    ],
+)
+def test_every_command_that_trains_parts(words: str, command: Callable[[argparse.Namespace], int]) -> None:
+    options = parser().parse_args(["align", *words.split(), "--model", "m", "--output-path", "o"])
+    assert options.command.__wrapped__ is command
+    assert options.command.__code__ is parting(command).__code__

@@ -18,9 +18,9 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
-from evalkit.engines.model.prefixes.row_cache import Layers
+from evalkit.engines.model.prefixes.row_cache import GrowingLayer, Layers
 
 STEPS = 8  # new tokens of every row for which room is made when the pool is full
 
@@ -103,19 +103,13 @@ class Table:
         self.flat = self.places.flatten()
 
 
-class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
+class PoolLayer(GrowingLayer):
     """One layer of a cache whose rows are gathered from a pool."""
-
-    is_sliding = False
 
     def __init__(self, pair: list[Tensor], table: Table) -> None:
         """`pair` are keys and values of the pool, replaced by larger ones when full; the table is all layers'."""
-        super().__init__()
-        self.pair, self.table, self.length = pair, table, table.length
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing: the pool exists."""
+        super().__init__(table.length)
+        self.pair, self.table = pair, table
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Add columns; the keys and values of all columns that count, (rows, heads, columns, size)."""
@@ -135,18 +129,6 @@ class PoolLayer(CacheLayerMixin):  # type: ignore[misc]
         table = self.table.places
         places = (self.table.flat if rows is None else table[rows.to(table.device)].flatten()).to(keys.device)
         return _by_row(keys.index_select(0, places), count), _by_row(values.index_select(0, places), count)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """(columns after an addition of so many, column of the first)."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Columns that count."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """No limit."""
-        return -1
 
 
 def _by_row(gathered: Tensor, rows: int) -> Tensor:
