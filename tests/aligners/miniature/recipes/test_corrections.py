@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -5,7 +6,8 @@ import pytest
 
 from aligners.miniature.recipes.corrections import CorrectionRecipe, Described, build_corrections, choose_pairs
 from evalkit.errors import DataError, TrainingError
-from evalkit.miniature.captions import claims, correct, fluent, is_true, noisy_caption, true_caption
+from evalkit.miniature.captions import claims, correct, fluent, is_true, noisy_caption, split_sentences, true_caption
+from evalkit.miniature.neighbours import holds, neighbour_statements
 from evalkit.miniature.scenes import scenes_of
 from evalkit.schema import Response
 
@@ -73,6 +75,31 @@ def test_the_number_of_pairs_and_the_share_of_omissions_are_kept(limit, share):
 def test_a_base_without_errors_gives_no_corrections():
     with pytest.raises(TrainingError, match="has an error"):
         choose_pairs(SCENES, responses_of(true_caption), 0, CorrectionRecipe())
+
+
+def misplaced(scene, rng):
+    """A true caption in which every second thing or so is next to the first thing mentioned, wherever that stands."""
+    sentences = split_sentences(true_caption(scene, rng))
+    first = claims(sentences[0])[0].noun
+    return " ".join([sentences[0], *(f"{one[:-1]} next to the {first}." for one in sentences[1:])])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_wrong_neighbours_are_corrected_unless_the_recipe_leaves_them(share):
+    responses = responses_of(misplaced)
+    for pair in choose_pairs(SCENES, responses, 0, CorrectionRecipe(max_pairs=40, omission_share=share)):
+        assert all(holds(one, scene_of(pair)) for one in neighbour_statements(pair.chosen))
+    left = CorrectionRecipe(max_pairs=40, omission_share=share, neighbours=False)
+    with pytest.raises(TrainingError, match="has an error"):
+        choose_pairs(SCENES, responses, 0, left)
+    noisy = [replace(one, text=f"{one.text} There is a kite.") for one in responses]
+    wrong = {
+        pair.meta["kind"]
+        for pair in choose_pairs(SCENES, noisy, 0, left)
+        for one in neighbour_statements(pair.chosen)
+        if not holds(one, scene_of(pair))
+    }
+    assert wrong == ({"correction", "omission"} if share else {"correction"})
 
 
 def test_the_same_seed_chooses_the_same_pairs():
