@@ -17,7 +17,7 @@ from evalkit.miniature.scenes import Scene
 
 @dataclass(frozen=True, slots=True)
 class NeighbourStatement:
-    """That a thing is next to another, which is named in text[start:end]."""
+    """That a thing is next to another; text[start:end] are the words between them."""
 
     start: int
     end: int
@@ -41,7 +41,7 @@ def neighbour_statements(text: str) -> list[NeighbourStatement]:
     """
     names = _nouns()
     return [
-        NeighbourStatement(*match.span("beside"), names[match["noun"].lower()], names[match["beside"].lower()])
+        NeighbourStatement(*match.span("words"), names[match["noun"].lower()], names[match["beside"].lower()])
         for match in _pattern().finditer(text)
     ]
 
@@ -70,9 +70,10 @@ def _nouns() -> Mapping[str, str]:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    name = "|".join(sorted(map(re.escape, _nouns()), key=lambda form: (-len(form), form)))
-    colour = "|".join(COLOURS)
+    forms = "|".join(sorted(map(re.escape, _nouns()), key=lambda form: (-len(form), form)))
+    name, colour = f"(?a:{forms})", "|".join(COLOURS)
     return re.compile(
-        rf"\b(?P<noun>(?a:{name})) (?:(?:is|are) )?next to (?:the|an?|two) (?:(?:{colour}) )?(?P<beside>(?a:{name}))\b",
+        rf"\b(?P<noun>{name}) (?:(?:is|are) )?"
+        rf"(?P<words>next to (?:the|an?|two)) (?:(?:{colour}) )?(?P<beside>{name})\b",
         re.IGNORECASE,
     )
