@@ -12,7 +12,7 @@ from aligners.cli.pair_commands import add_pairs_command
 from aligners.cli.plan_commands import add_plan_arguments, print_plan
 from aligners.cli.quick_commands import add_quick_arguments, quick_from
 from aligners.cli.role_commands import add_role_arguments, engines_of
-from aligners.cli.stage_commands import add_stage_arguments, launched_by, parting, work_on_stage
+from aligners.cli.stage_commands import add_stage_arguments, launched_by, work_on_stage
 from aligners.presets import DPO_PRESETS, FACT_RLHF_PRESETS, RLAIF_PRESETS
 from benchmarks.cli.arguments import add_item_arguments, add_judge_arguments, add_task_options, tasks_argument
 from benchmarks.cli.planning import plans_of
@@ -141,7 +141,7 @@ def _add_ddpo(methods: Any) -> None:
     )
     _add_report_argument(parser)
     add_quick_arguments(parser)
-    parser.set_defaults(command=parting(align_ddpo))
+    parser.set_defaults(command=align_ddpo)
 
 
 def _add_rlaif(methods: Any) -> None:
@@ -154,7 +154,7 @@ def _add_rlaif(methods: Any) -> None:
         "--seed", type=int, default=0, help="seed of sampling and drawing pairs; for training use --set seed=N"
     )
     _add_report_argument(parser)
-    parser.set_defaults(command=parting(align_rlaif))
+    parser.set_defaults(command=align_rlaif)
 
 
 def _add_fact_rlhf(methods: Any) -> None:
@@ -177,7 +177,7 @@ def _add_fact_rlhf(methods: Any) -> None:
         help="ppo: the paper's, in one process (default); rloo, grpo: TRL's trainers, on several (extra rl)",
     )
     _add_report_argument(parser)
-    parser.set_defaults(command=parting(align_fact_rlhf))
+    parser.set_defaults(command=align_fact_rlhf)
 
 
 def _add_report_argument(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from evalkit import __version__
 from evalkit.cli.arguments import EXIT_ABORTED, EXIT_INTERRUPTED, EXIT_USAGE
 from evalkit.errors import EvalkitError, StoppedError, UsageError
+from evalkit.process.ending import end_process
 from evalkit.process.printing import failed_output, guarded_streams
 
 LAYERS = ("benchmarks", "evalkit", "aligners", "dashboard")
@@ -107,5 +108,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         return failed_output(error)
 
 
+def program() -> NoReturn:
+    """Run the command that this process was started for, and end."""
+    end_process(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -18,7 +18,7 @@ from tiny_models import save_tiny
 
 from aligners.feedback.claims import Claim
 from aligners.feedback.splitting import RuleSplitter
-from aligners.training.processes.shared import leave_processes
+from evalkit.process.ending import end_process
 from evalkit.runs.records import read_journal
 
 OVERRIDES: Mapping[str, Any] = {
@@ -145,4 +145,4 @@ if __name__ == "__main__":
     else:
         where, times = words
         run(Path(world), Path(world) / "out", progress=deadly(where, int(times)))
-    leave_processes()
+    end_process()

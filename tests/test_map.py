@@ -140,7 +140,7 @@ def test_every_folder_of_the_map_is_there() -> None:
         *(f"evalkit.harness:{name}" for name in ("evaluate", "generate", "score", "plan", "Plan")),
         *(f"evalkit.runs:{name}" for name in ("Run", "load_run", "find_runs")),
         *(f"evalkit.text:{name}" for name in ("sentences", "tokenize", "tag", "lemma")),
-        "evalkit.__main__:main",
+        "evalkit.__main__:program",
         "aligners.best_of_n:best_of_n",
         *(f"aligners.presets:{name}" for name in ("DPO_PRESETS", "RLAIF_PRESETS", "FACT_RLHF_PRESETS")),
     ],

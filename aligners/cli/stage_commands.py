@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,21 +34,6 @@ def add_stage_arguments(parser: argparse.ArgumentParser) -> None:
         help="train in processes of their own, while this one holds no model: "
         '"torchrun --nproc_per_node 8", "accelerate launch --config_file FILE"',
     )
-
-
-def parting(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """A command after which processes that trained together part; after an error their launcher ends them."""
-
-    @wraps(command)
-    def run(options: argparse.Namespace) -> int:
-        code = command(options)
-        if "torch" in sys.modules:
-            from aligners.training.processes.shared import leave_processes
-
-            leave_processes()
-        return code
-
-    return run
 
 
 def launched_by(options: argparse.Namespace, arguments: Sequence[str]) -> "Callable[[int], None] | None":

@@ -21,8 +21,9 @@ from aligners.training.processes.sharding import (
     sharding_accelerator,
     skeleton_of,
 )
-from aligners.training.processes.shared import computed_once, leave_processes, process_rank
+from aligners.training.processes.shared import computed_once, process_rank
 from evalkit.engines.model.original_llava.identity import FixedIdentity
+from evalkit.process.ending import end_process
 
 
 def qwen(tied: bool) -> tuple[Any, dict[str, Any]]:
@@ -74,4 +75,4 @@ for name, build in MODELS.items():
     }
 if process_rank() == 1:  # the one that was sent everything
     Path(sys.argv[1]).write_text(json.dumps(equal))
-leave_processes()
+end_process()

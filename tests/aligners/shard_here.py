@@ -18,9 +18,9 @@ from aligners.fact_rlhf.supervised import supervised_start
 from aligners.preference.pairs import read_pairs
 from aligners.training import policy
 from aligners.training.processes import sharding
-from aligners.training.processes.shared import leave_processes
 from aligners.training.settings import TrainingSettings
 from evalkit.errors import TrainingError
+from evalkit.process.ending import end_process
 
 START, PAIRS, OUT = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 1, "lora": False, "lora_dropout": 0.0}
@@ -80,4 +80,4 @@ supervised_start(
     START, PAIRS.with_name("answers.json"), OUT / "supervised", TrainingSettings(**SETTINGS), image_folder=PAIRS.parent
 )
 (OUT / f"process-{os.environ['RANK']}.json").write_text(json.dumps({"held": held, "errors": errors}))
-leave_processes()
+end_process()

@@ -11,8 +11,8 @@ from pathlib import Path
 from shard_on_cpus import shard_on_cpus
 
 from aligners.ddpo import align_ddpo
-from aligners.training.processes.shared import leave_processes
 from evalkit.cli.options import key_values, literal
+from evalkit.process.ending import end_process
 
 DIE_AT = int(sys.argv[4])
 CHANGED = {key: literal(value) for key, value in key_values(sys.argv[5:], "SETTING").items()}
@@ -28,4 +28,4 @@ def progress(what: str, done: int, total: int) -> None:
 if os.environ.get("ACCELERATE_USE_FSDP") == "true":
     shard_on_cpus()
 align_ddpo(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), "ddpo-paper", SETTINGS | CHANGED, progress=progress)
-leave_processes()
+end_process()

@@ -16,16 +16,6 @@ def several() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def leave_processes() -> None:
-    """Part from the other processes, once nothing more is to be sent; nothing happens where there are none.
-
-    The threads of a group that still exists when the interpreter ends can end the process with SIGABRT, although
-    everything was written. Every process must call this.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
 def process_rank() -> int:
     """Place of this process among them; 0 where it is alone."""
     return distributed.get_rank() if several() else 0

@@ -13,6 +13,7 @@ from aligners.fact_rlhf.files import read_comparisons
 from aligners.reward_model.facts import load_facts
 from aligners.reward_model.fit import RewardModelSettings, train_reward_model
 from evalkit.cli.options import key_values, literal
+from evalkit.process.ending import end_process
 
 WORLD = Path(sys.argv[2])
 DIE_AT = int(sys.argv[4])
@@ -36,3 +37,4 @@ train_reward_model(
     facts=load_facts(WORLD / "facts.json"),
     progress=progress,
 )
+end_process()

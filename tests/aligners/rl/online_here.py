@@ -15,8 +15,8 @@ import torch
 
 from aligners.fact_rlhf.recipe import align_fact_rlhf
 from aligners.rl.trl_trainer import Online
-from aligners.training.processes.shared import leave_processes
 from evalkit.cli.options import key_values, literal
+from evalkit.process.ending import end_process
 
 START, WORLD, OUT = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 DIE_AT, FIXED = int(sys.argv[4]), sys.argv[5] == "yes"
@@ -96,4 +96,4 @@ align_fact_rlhf(
     image_folder=WORLD / "images",
     progress=progress,
 )
-leave_processes()
+end_process()
