@@ -19,7 +19,7 @@ denominator gives no value. Everything else agrees with them (see the conformanc
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence, Set
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol, Self, get_args
 
@@ -66,8 +66,6 @@ class Attributes(Protocol):
     def metrics(self) -> Sequence[Metric]: ...
 
     def add(self, score: Score, image_id: int, response: str) -> Score: ...
-
-    def count_cuts(self, image_id: int, response: str, ends: Sequence[int]) -> Sequence[Mapping[str, float]]: ...
 
 
 _HALLUCINATED, _CORRECT = "hallucinated", "correct"  # labels of findings
@@ -318,18 +316,19 @@ class CHAIR(Benchmark):
         return score if self.attributes is None else self.attributes.add(score, int(item.id), text)
 
     def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
-        """Counts of the cut responses, from one reading of the whole."""
+        """Mentions in the cut responses, from one reading of the whole; without the counts of `attributes`."""
         text, reference = sample.response.text or "", set(sample.item.reference["objects"])
         if self.unfinished == "drop":
             ends = [len(finished_part(text[:end])) for end in ends]
-        counts = []
+        scores: list[Score] = []
+        read: list[str] | None = None
+        same: dict[str, float] = {}
         for objects, words in self.finder.find_cuts(text, ends):
-            named = set(objects)
-            counts.append(_counts(objects, named, named - reference, len(reference), words))
-        if self.attributes is not None:
-            further = self.attributes.count_cuts(int(sample.item.id), text, ends)
-            counts = [{**own, **more} for own, more in zip(counts, further, strict=True)]
-        return [Score(own) for own in counts]
+            if objects != read:
+                named = set(objects)
+                read, same = objects, _counts(objects, named, named - reference, len(reference), words)
+            scores.append(Score({**same, "words": words}))
+        return scores
 
     def fronts(self) -> Sequence[Front]:
         """Responses cut short, compared at equal recall."""
@@ -384,9 +383,22 @@ def _chair_variant(variant: str) -> Variant:
 
 
 def _short_hash(*paths: Path) -> str:
-    """The first digits of the sha256 over the files' contents."""
-    digest = hashlib.sha256()
+    """The first digits of the sha256 over the files' contents; COCO's have half a gigabyte, so it is remembered."""
+    states = []
     for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+        states.append((path, state.st_size, state.st_mtime_ns))
+    return _hash_of(tuple(states))
+
+
+@lru_cache(maxsize=64)
+def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """The hash of files with a size and a time of change."""
+    digest = hashlib.sha256()
+    for path, _, _ in files:
         try:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

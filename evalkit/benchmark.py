@@ -167,7 +167,8 @@ class Benchmark(ABC):
         """Scores of a sample's response cut at some characters, for fronts: exactly those of the cut texts.
 
         Default: every cut is scored as any text. A benchmark whose judge names single claims or objects counts those
-        that end in the kept text, from the reply that is stored with the sample; nobody is asked again.
+        that end in the kept text, from the reply that is stored with the sample; nobody is asked again. Counts that no
+        metric of a front is made of may be left out.
         """
         text = sample.response.text or ""
         return [self.score(sample.item, text[:end]) for end in ends]

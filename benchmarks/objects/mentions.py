@@ -25,10 +25,11 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from benchmarks.objects.sifting import Forms, Marks, Sifted, SiftedCut, SiftedWords, sift, sift_cuts
+from benchmarks.objects.sifting import Entry, Forms, Marks, Sifted, SiftedCut, SiftedWords, sift, sift_prefixes
 from benchmarks.objects.singularise import may_become, singularise
 from evalkit.errors import DataError, UsageError
 from evalkit.text.chunks import Span
@@ -38,6 +39,8 @@ Variant = Literal["pos_lemma", "singularize", "lemma_noun"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 Settled = tuple[int, str, int, int, int]  # an entry (see sifting.py) whose form is decided
+WHOLES_KEPT = 1024  # cut texts whose reading is remembered, of those that must be read as a whole
+_SEATS = ("toilet", "seat")
 _NOBODY: Settled = (-1, "", -1, 0, 0)
 _Joined = tuple[str, int, Settled, Settled]  # a word after joining: the index the script reports, first and last token
 
@@ -108,7 +111,7 @@ class Vocabulary:
     @cached_property
     def relevant(self) -> frozenset[str]:
         """Every normalised token that can change what is found."""
-        return frozenset(self.categories) | {part for pair in self.pairs for part in pair} | {"toilet", "seat"}
+        return frozenset(self.categories) | {part for pair in self.pairs for part in pair} | set(_SEATS)
 
 
 def read_synonyms(path: Path, strip: bool = False) -> dict[str, str]:
@@ -162,6 +165,7 @@ class MentionFinder:
         self.variant = check_variant(variant)
         self._forms = Forms(vocabulary.relevant, _FORMS[variant], _SOURCES[variant])
         self._plain = variant == "singularize"
+        self._wholes: dict[str, tuple[list[str], int]] = {}  # a broken model begins many responses alike
 
     @cached_property
     def _marks(self) -> Marks:
@@ -193,20 +197,33 @@ class MentionFinder:
         Raises:
             AssetError: if the variant needs NLTK data that are not installed.
         """
-        categories, lowered = self.vocabulary.categories, response.lower()
-        as_long = len(lowered) == len(response)  # "İ" grows
+        lowered = response.lower()
+        prefixes = sift_prefixes(lowered, self._marks) if len(lowered) == len(response) else None  # "İ" grows
+        begun = self._begun(prefixes.entries) if prefixes is not None else []
         read: list[Settled] | None = None
         objects, joins = [], 0
-        for end, cut in zip(ends, sift_cuts(lowered, self._marks, ends), strict=True):
-            if cut is None or not as_long:
-                reading = self.find(response[:end])
-                yield [mention.object for mention in reading.mentions], reading.words
-                continue
-            settled = self._settle(cut)
-            if settled != read:
-                named, joins = self._named(settled)
-                objects, read = [categories[word] for word, *_ in named], settled
-            yield objects, cut.tokens - joins
+        for end in ends:
+            cut = prefixes.cut(end) if prefixes is not None else None
+            if not end:
+                yield [], 0
+            elif cut is None:
+                yield self._read_whole(response[:end])
+            elif not cut.ending and cut.shared < len(begun) and (known := begun[cut.shared]) is not None:
+                yield known[0], cut.tokens - known[1]
+            else:
+                settled = self._settle(cut)
+                if settled != read:
+                    named, joins = self._named(settled)
+                    objects, read = [self.vocabulary.categories[word] for word, *_ in named], settled
+                yield objects, cut.tokens - joins
+
+    def _read_whole(self, text: str) -> tuple[list[str], int]:
+        if text not in self._wholes:
+            if len(self._wholes) >= WHOLES_KEPT:
+                self._wholes.clear()
+            reading = self.find(text)
+            self._wholes[text] = [mention.object for mention in reading.mentions], reading.words
+        return self._wholes[text]
 
     def joined_words(self, response: str) -> list[str]:
         """All words after normalising and joining, as the authors' script returns them."""
@@ -226,6 +243,26 @@ class MentionFinder:
             elif decided := next(answers):
                 settled.append((position, decided, chunk, low, high))
         return settled
+
+    def _begun(self, entries: Sequence[Entry]) -> list[tuple[list[str], int] | None]:
+        """The objects that the first n tokens name, and how many pairs joined: for n = 0, 1, ... as far as no tag and
+
+        no later token has a say in them. None where n parts a pair.
+        """
+        decided = list(takewhile(lambda entry: isinstance(entry[1], str), entries))
+        objects: list[str] = []
+        joins = 0
+        begun: list[tuple[list[str], int] | None] = [(objects, joins)]
+        for word, _, first, last in _join(cast("list[Settled]", decided), self.vocabulary.pairs)[0]:
+            if word in _SEATS:
+                break
+            if last is not first:
+                begun.append(None)
+                joins += 1
+            category = self.vocabulary.categories.get(word)
+            objects = objects if category is None else [*objects, category]
+            begun.append((objects, joins))
+        return begun
 
     def _named(self, settled: Sequence[Settled]) -> tuple[list[_Joined], int]:
         """The words of the synonyms table, and how many pairs joined; no seat counts where there is a toilet."""

@@ -4,12 +4,11 @@ Relations (what is next to what) are counted where the world's own captions stat
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from evalkit.metrics import Metric
-from evalkit.miniature.attributes import Attribute, attributes, count_attributes, count_cuts
+from evalkit.miniature.attributes import Attribute, attributes, count_attributes
 from evalkit.miniature.files import read_scenes, states_neighbours
 from evalkit.miniature.neighbours import NeighbourStatement, about, count_relations, holds, neighbour_statements
 from evalkit.miniature.scenes import Group, Scene
@@ -58,16 +57,7 @@ class SceneAttributes:
             scene, stated = self._scenes[image_id], neighbour_statements(response)
             counts |= count_relations(stated, scene)
             wrong = (*wrong, *relation_findings(stated, scene))
-        return replace(score, counts={**score.counts, **counts}, findings=(*score.findings, *wrong))
-
-    def count_cuts(self, image_id: int, response: str, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
-        """The counts that `add` would add to the response cut at each end."""
-        counts = count_cuts(response, self._groups[image_id], ends)
-        if not self._neighbours:
-            return counts
-        scene = self._scenes[image_id]
-        stated = (count_relations(neighbour_statements(response[:end]), scene) for end in ends)
-        return [{**one, **also} for one, also in zip(counts, stated, strict=True)]
+        return Score({**score.counts, **counts}, (*score.findings, *wrong), score.details)
 
 
 def findings(said: Sequence[Attribute]) -> tuple[Finding, ...]:

@@ -4,7 +4,8 @@ Nine chunks of ten (see evalkit/text/chunks.py) are one token that names nothing
 per chunk, so that a text costs one look-up per chunk and a little work for each of the others.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, compress
 from typing import NamedTuple, cast
@@ -218,62 +219,77 @@ def sift(text: str, marks: Marks) -> Sifted | None:
 
 
 class SiftedCut(NamedTuple):
-    """The relevant tokens of the first `chunks` chunks of a text among all their `tokens`."""
+    """The relevant tokens of a text up to a cut: so many of the whole text's, then those of its last chunk.
 
-    parts: Sequence[str]
+    The last chunk stands here by itself where it is cut otherwise than in the whole text. `tokens` counts all tokens.
+    """
+
+    whole: "SiftedPrefixes"
     chunks: int
     wide: Sequence[tuple[int, tuple[str, ...]]]
-    entries: list[Entry]
+    shared: int
+    ending: list[Entry]
     tokens: int
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All relevant tokens."""
+        return self.whole.entries[: self.shared] + self.ending
 
     def texts(self) -> list[str]:
         """All tokens."""
-        return _all_tokens(self.parts[: self.chunks], self.wide)
+        return _all_tokens(self.whole.parts[: self.chunks], self.wide)
 
 
-def sift_cuts(text: str, marks: Marks, ends: Sequence[int]) -> Iterator[SiftedCut | None]:
-    """`sift(text[:end])` for every end, from one look at the whole; None too where a cut parts a chunk.
+class SiftedPrefixes:
+    """The relevant tokens of a text, and how many of them stand before each chunk: `sift(text[:end])` at once.
 
-    A chunk with another behind it is cut alike in both texts. The last one before the cut now ends its sentence.
+    A chunk with another behind it is cut alike in both texts. The last one before a cut now ends its sentence.
     """
-    parts = marks.reader.split(text)
-    if parts is None or " ".join(parts) != text:
-        yield from (None for _ in ends)
-        return
-    marked = list(map(marks.__getitem__, parts))
-    stops = list(accumulate([len(part) + 1 for part in parts], initial=0))  # one blank behind the end of each chunk
-    chunks_before = dict(zip([0, *[stop - 1 for stop in stops[1:]]], range(len(stops)), strict=True))
-    sure = marked.index(_UNSURE) if _UNSURE in marked else len(parts)
-    entries: list[Entry] = []
-    wide: list[tuple[int, tuple[str, ...]]] = []
-    before = [(0, 0, 0)]  # entries, wide chunks, further tokens in front of each chunk
-    shift = 0
-    for index, mark in enumerate(marked[:sure]):
-        if mark is not None:
+
+    def __init__(self, parts: list[str], marks: Marks) -> None:
+        self.parts = parts
+        self.entries: list[Entry] = []
+        self._marked = list(map(marks.__getitem__, parts))
+        self._stops = list(accumulate([len(part) + 1 for part in parts], initial=0))  # one blank behind each chunk
+        self._sure = self._marked.index(_UNSURE) if _UNSURE in self._marked else len(parts)
+        self._looked_at: list[int] = []  # indices of the chunks that need a look
+        self._wide: list[tuple[int, tuple[str, ...]]] = []
+        self._before = [(0, 0, 0)]  # entries, wide chunks, further tokens in front of each of those, and of the end
+        shift = 0
+        known = self._marked[: self._sure]
+        for index, mark in cast("Iterable[tuple[int, _Mark]]", compress(enumerate(known), known)):
             extra, kept, texts, breaks, last = mark
             if last is not None and breaks is None and marks.reader.breaks_behind(parts, index):
                 extra, kept, texts = last
-            entries += [(index + shift + place, form, index, low, high) for place, form, low, high in kept]
+            for place, form, low, high in kept:
+                self.entries.append((index + shift + place, form, index, low, high))
             if extra:
-                wide.append((index, texts))
+                self._wide.append((index, texts))
                 shift += extra
-        before.append((len(entries), len(wide), shift))
-    for end in ends:
-        chunks = chunks_before.get(end)
-        if chunks is None or chunks > sure:
-            yield None
-            continue
-        mark = marked[chunks - 1] if chunks else None
+            self._looked_at.append(index)
+            self._before.append((len(self.entries), len(self._wide), shift))
+
+    def cut(self, end: int) -> SiftedCut | None:
+        """Up to so many characters; None where that parts a chunk, or the text must be read as a whole before it."""
+        chunks = bisect_left(self._stops, end + 1) if end else 0
+        if chunks > self._sure or (end and self._stops[chunks] != end + 1):
+            return None
+        mark = self._marked[chunks - 1] if chunks else None
+        at = chunks if mark is None or mark.last is None else chunks - 1
+        shared, wide, shift = self._before[bisect_left(self._looked_at, at)]
         if mark is None or mark.last is None:
-            some, broad, shift = before[chunks]
-            yield SiftedCut(parts, chunks, wide[:broad], entries[:some], chunks + shift)
-            continue
+            return SiftedCut(self, chunks, self._wide[:wide], shared, [], chunks + shift)
         extra, kept, texts = mark.last
-        at = chunks - 1
-        some, broad, shift = before[at]
-        own = [(at + shift + place, form, at, low, high) for place, form, low, high in kept]
-        ending = [(at, texts)] if extra else []
-        yield SiftedCut(parts, chunks, wide[:broad] + ending, entries[:some] + own, chunks + shift + extra)
+        ending = [(at + shift + place, form, at, low, high) for place, form, low, high in kept]
+        broad = self._wide[:wide] + ([(at, texts)] if extra else [])
+        return SiftedCut(self, chunks, broad, shared, ending, chunks + shift + extra)
+
+
+def sift_prefixes(text: str, marks: Marks) -> SiftedPrefixes | None:
+    """The relevant tokens of a text, to be cut anywhere; None where its chunks are not parted by single blanks."""
+    parts = marks.reader.split(text)
+    return None if parts is None or " ".join(parts) != text else SiftedPrefixes(parts, marks)
 
 
 def _all_tokens(parts: Sequence[str], wide: Sequence[tuple[int, tuple[str, ...]]]) -> list[str]:

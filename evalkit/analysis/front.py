@@ -26,7 +26,8 @@ import numpy as np
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
 from evalkit.schema import Item, Sample, Score
-from evalkit.statistics.intervals import RESAMPLES, Interval, cluster_sums, limits, shared_resampled_sums
+from evalkit.statistics.intervals import RESAMPLES, Interval, cluster_sums, limits
+from evalkit.statistics.resampling import shared_resampled_sums
 from evalkit.text.cuts import sentence_ends, word_ends
 
 if TYPE_CHECKING:
@@ -95,14 +96,13 @@ class RunFront:
 
     def _points(self, curve: Curve, sums: Array, draws: Array | None) -> list[dict[str, Interval]]:
         _, cuts, names = curve.counts.shape
-        own = sums.reshape(len(sums), cuts, names)
-        drawn = None if draws is None else draws.reshape(len(draws), cuts, names)
+        columns = [slice(cut * names, (cut + 1) * names) for cut in range(cuts)]  # each a piece of memory: no copy
         return [
             {
-                metric.name: limits(metric, self.names, own[:, cut], None if drawn is None else drawn[:, cut])
+                metric.name: limits(metric, self.names, sums[:, own], None if draws is None else draws[:, own])
                 for metric in self.metrics
             }
-            for cut in range(cuts)
+            for own in columns
         ]
 
 
@@ -204,8 +204,7 @@ class _Scorer:
 
     def __init__(self, benchmark: "Benchmark", names: Sequence[str]) -> None:
         self._benchmark, self._names = benchmark, names
-        self._known = frozenset(names)
-        self._all = itemgetter(*names) if len(names) > 1 else None
+        self._all = itemgetter(*names)  # of one name it is no tuple
 
     def answer(self, item: Item, text: str) -> Sequence[float]:
         """Of a constant answer."""
@@ -224,10 +223,11 @@ class _Scorer:
         return self._row(score.counts)
 
     def _row(self, counts: Mapping[str, float]) -> Sequence[float]:
-        if self._all is not None and counts.keys() >= self._known:
-            row: tuple[float, ...] = self._all(counts)
-            return row
-        return [counts.get(name, 0.0) for name in self._names]
+        try:
+            row: tuple[float, ...] | float = self._all(counts)
+        except KeyError:  # an absent count is 0
+            return [counts.get(name, 0.0) for name in self._names]
+        return row if isinstance(row, tuple) else (row,)
 
 
 def _truncated(scorer: _Scorer, samples: Sequence[Sample]) -> list[Curve]:

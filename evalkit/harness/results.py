@@ -13,7 +13,7 @@ from evalkit.runs.checks import check_samples
 from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed, with_own_sum
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, write_json, write_lines
 from evalkit.runs.run import MAX_GROUPS, failed_stage
-from evalkit.schema import Item, Json, Sample
+from evalkit.schema import Finding, Item, Json, Sample
 from evalkit.statistics.intervals import Interval, intervals
 
 
@@ -53,18 +53,19 @@ def write_results(
     baselines = benchmark.baselines(items)
     official = benchmark.official(samples)
     failures = Counter(filter(None, map(failed_stage, rows)))
+    sums = sum_counts(sample.score.counts or {} for sample in scored)
     results: dict[str, Json] = {
         "benchmark": benchmark.name,
         "signature": manifest["signature"],
         "n_scored": len(scored),
         "n_total": len(samples),
         "failures": dict(failures),
-        "sums": sum_counts(sample.score.counts or {} for sample in scored),
+        "sums": sums,
         "metrics": {name: value.as_dict() for name, value in metrics.items()},
         "groups": _groups(benchmark, scored),
         "official": dict(official) if official is not None else None,
         "baselines": {name: dict(row) for name, row in baselines.items()} if baselines is not None else None,
-        "checks": check_samples(rows, benchmark.metrics, baselines),
+        "checks": check_samples(rows, benchmark.metrics, baselines, sums, len(scored)),
         MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: records},
     }
     write_json(run_dir / METRICS, with_own_sum(results))
@@ -132,7 +133,7 @@ def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
         "score": {
             "counts": dict(score.counts) if score.counts is not None else None,
             "failure": score.failure,
-            "findings": [finding._asdict() for finding in score.findings],
+            "findings": [dict(zip(Finding._fields, finding, strict=True)) for finding in score.findings],
             "details": dict(score.details),
         },
     }

@@ -10,6 +10,7 @@ import hashlib
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from evalkit.runs.records import (
     read_manifest,
     write_json,
 )
-from evalkit.runs.run import Run
+from evalkit.runs.run import Run, collector_resting
 from evalkit.runs.signature import LANGUAGE_DATA, Signature
 from evalkit.sampling import Sampling
 from evalkit.schema import Item, Json, Prompt, Response, Sample, Score
@@ -244,13 +245,14 @@ def score(
             run_dir, manifest, {key: said.text if said.raw is None else said.raw for key, said in responses.items()}
         )
         verdicts = ask_judge(benchmark, work.items, responses, judge, run_dir, progress)
-        samples = benchmark.settle(
-            [
-                _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
-                for item, prompt in zip(work.items, work.prompts, strict=True)
-                for index in _samples(work)
-            ]
-        )
+        with collector_resting():
+            samples = benchmark.settle(
+                [
+                    _sample(benchmark, item, prompt, responses[item.id, index], verdicts.get((item.id, index)))
+                    for item, prompt in zip(work.items, work.prompts, strict=True)
+                    for index in _samples(work)
+                ]
+            )
         manifest |= scoring | {
             "metrics": [metric.as_dict() for metric in benchmark.metrics],
             "versions": _versions(benchmark),
@@ -260,7 +262,8 @@ def score(
             "remarks": list(benchmark.remarks()),
         }
         manifest["signature"] = str(Signature.of(manifest))
-        return write_results(run_dir, benchmark, samples, manifest, progress)
+        with collector_resting():
+            return write_results(run_dir, benchmark, samples, manifest, progress)
 
 
 def stored_samples(work: Plan, run: Run) -> list[Sample]:
@@ -314,10 +317,8 @@ def _repeated(ids: Iterable[str]) -> list[str]:
 
 def _hash(parts: Iterable[str]) -> str:
     """First 8 hexadecimal digits of the sha256 over the parts, order kept."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode("utf-8", errors="surrogatepass") + b"\x00")
-    return digest.hexdigest()[:8]
+    joined = "".join([f"{part}\x00" for part in parts])
+    return hashlib.sha256(joined.encode("utf-8", errors="surrogatepass")).hexdigest()[:8]
 
 
 def _manifest(work: Plan, model: Mapping[str, Json], label: str) -> dict[str, Json]:
@@ -411,4 +412,7 @@ def _response(key: tuple[str, int], row: Mapping[str, Any], said: Spoken | None)
 def _sample(
     benchmark: Benchmark, item: Item, prompt: Prompt, response: Response, verdict: Mapping[str, Json] | None
 ) -> Sample:
-    return Sample(item, prompt, response, score_sample(benchmark, item, response, verdict), verdict)
+    score = score_sample(benchmark, item, response, verdict)
+    if score.counts and not isfinite(sum(score.counts.values())):  # JSON has no such numbers, and sums lose all others
+        raise DataError(f"{benchmark.name}: item {item.id!r}: counts must be finite, got {dict(score.counts)}")
+    return Sample(item, prompt, response, score, verdict)

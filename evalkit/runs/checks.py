@@ -148,9 +148,11 @@ def is_repeated(text: str) -> bool:
     words = text.lower().split()
     if len(words) < LOOP_WORDS:
         return False
-    grams = list(zip(*(words[start:] for start in range(LOOP_GRAM)), strict=False))
-    if len(set(grams)) <= len(grams) / 2:
-        return True
+    count = len(words) - LOOP_GRAM + 1
+    if len(set(words[:count])) <= count / 2:  # else more than half of the 4-grams begin with a word of their own
+        grams = set(zip(*(words[start:] for start in range(LOOP_GRAM)), strict=False))
+        if len(grams) <= count / 2:
+            return True
     periods = range(LOOP_WORDS // 3, len(words) // 3 + 1)
     last = words[-1]
     return any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in periods if words[-1 - p] == last)

@@ -27,7 +27,8 @@ from evalkit.schema import Json
 SUM = "sum"  # key of a line's checksum, always its last one
 DIGITS = 16  # hex digits: 64 bits
 MADE_FROM = "made_from"
-_SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}$')
+_SEAL = re.compile(rb', "sum": "([0-9a-f]{16})"\}')
+_SEALED = 28  # characters of a seal
 _LIKE_A_SEAL = re.compile(rb'"[0-9a-f]{16}"\}$')
 NOT_IDENTITY = ("versions", "device", "batch_size", "shared_prefixes")  # of a model's description: answers are the same
 NAMES_ONLY = (
@@ -39,7 +40,8 @@ NAMES_ONLY = (
 )  # fields of a manifest that no number depends on
 
 
-_encoded = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode  # no row holds itself
+_encode = msgspec.json.Encoder().encode
+_json = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode  # no row holds itself
 
 
 class DamagedLineError(ValueError):
@@ -52,8 +54,7 @@ def sealed(row: Mapping[str, Json]) -> bytes:
     >>> sealed({"id": "7"})
     b'{"id": "7", "sum": "1f2ce0962b75ea07"}\\n'
     """
-    body = _encoded({name: value for name, value in row.items() if name != SUM})
-    data = body.encode("utf-8", errors="surrogatepass")
+    data = _encoded({name: value for name, value in row.items() if name != SUM} if SUM in row else dict(row))
     comma = b", " if len(data) > 2 else b""
     return data[:-1] + comma + b'"sum": "' + digest(data).encode() + b'"}\n'
 
@@ -65,9 +66,9 @@ def unsealed(line: bytes) -> tuple[Any, bool]:
         DamagedLineError: if the content does not fit the checksum.
         ValueError: if the line is not JSON.
     """
-    seal = _SEAL.search(line)
+    seal = _SEAL.fullmatch(line[-_SEALED:])
     if seal is not None:
-        body = line[: seal.start()] + b"}"
+        body = line[:-_SEALED] + b"}"
         if digest(body) != seal[1].decode():
             raise DamagedLineError("the line does not fit its checksum: it was changed after it was written")
         line = body
@@ -78,7 +79,16 @@ def unsealed(line: bytes) -> tuple[Any, bool]:
 
 def fits_seal(line: bytes) -> bool:
     """Whether a line without its newline ends in a checksum, and that fits."""
-    return line[-28:-18] == b', "sum": "' and digest(line[:-28] + b"}").encode() == line[-18:-2] and line[-2:] == b'"}'
+    seal = _SEAL.fullmatch(line[-_SEALED:])
+    return seal is not None and digest(line[:-_SEALED] + b"}").encode() == seal[1]
+
+
+def _encoded(row: Mapping[str, Json]) -> bytes:
+    """A row as `json` writes it, in a third of the time; json also writes lone surrogates, and says what is no JSON."""
+    try:
+        return msgspec.json.format(_encode(row), indent=0)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _json(row).encode("utf-8", errors="surrogatepass")
 
 
 def _decoded(line: bytes) -> Any:

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.metrics import Array, Metric
-from evalkit.statistics.intervals import Interval, Method, evaluate, read_limits, shared_resampled_sums
+from evalkit.statistics.intervals import Interval, Method, evaluate, read_limits
 from evalkit.statistics.power import Power, power_of
+from evalkit.statistics.resampling import shared_resampled_sums
 
 SLACK = 1e-9  # recalls that differ by less are equal: sums of fractions in another order
 

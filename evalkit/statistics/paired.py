@@ -19,15 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.metrics import Array, Metric
-from evalkit.statistics.intervals import (
+from evalkit.statistics.intervals import Interval, Method, evaluate, read_limits
+from evalkit.statistics.resampling import (
     BLOCK,
     DISTINCT_SHARE,
-    Interval,
-    Method,
     distinct_rows,
-    evaluate,
     products,
-    read_limits,
     shared_resampled_sums,
     weighted_sums,
 )

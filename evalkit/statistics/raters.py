@@ -14,7 +14,8 @@ import numpy as np
 
 from evalkit.errors import DataError
 from evalkit.metrics import Array, divide
-from evalkit.statistics.intervals import LEVEL, RESAMPLES, Interval, cluster_sums, read_limits, shared_resampled_sums
+from evalkit.statistics.intervals import LEVEL, RESAMPLES, Interval, cluster_sums, read_limits
+from evalkit.statistics.resampling import shared_resampled_sums
 
 Labels = Sequence[Hashable | None]  # of one rater, one per unit; None where the unit was not labelled
 

@@ -151,12 +151,19 @@ def align(words: Sequence[str], text: str) -> list[Span]:
     spans: list[Span] = []
     position = 0
     for word in words:
-        while text[position].isspace():
-            position += 1
-        forms = (word, *_QUOTES.get(word, ()))
-        form = next((form for form in forms if text.startswith(form, position)), None)
-        if form is None:
-            raise ValueError(f"token {word!r} does not stand at character {position} of {text!r}")
-        spans.append((position, position + len(form)))
-        position += len(form)
+        start = text.find(word, position)
+        if start != position and (start < 0 or not text[position:start].isspace()):
+            start, word = _rewritten(word, text, position)
+        position = start + len(word)
+        spans.append((start, position))
     return spans
+
+
+def _rewritten(word: str, text: str, position: int) -> tuple[int, str]:
+    """Where a token stands behind the blanks at `position`, and what it was before NLTK rewrote it."""
+    while text[position].isspace():
+        position += 1
+    form = next((form for form in (word, *_QUOTES.get(word, ())) if text.startswith(form, position)), None)
+    if form is None:
+        raise ValueError(f"token {word!r} does not stand at character {position} of {text!r}")
+    return position, form

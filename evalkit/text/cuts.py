@@ -24,7 +24,8 @@ def sentence_ends(text: str) -> list[int]:
     ends: list[int] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        if any(character.isalpha() for character in text[start : match.start()]):
+        stretch = text[start : match.start()].lstrip()
+        if stretch[:1].isalpha() or any(map(str.isalpha, stretch)):
             ends.append(match.end())
             start = match.end()
     if text[start:].strip():

@@ -44,30 +44,30 @@ class Token:
 class Words:
     """The tokens of a text: `texts`, and on demand where they stand."""
 
-    __slots__ = ("_cuts", "_parts", "_spans", "_text", "texts")
+    __slots__ = ("_cuts", "_parts", "_text", "texts")
 
-    def __init__(self, text: str, texts: list[str], spans: list[Span]) -> None:
+    def __init__(self, text: str, texts: list[str]) -> None:
         self.texts = texts
         self._text = text
-        self._spans: list[Span] | None = spans
         self._parts: list[str] = []
         self._cuts: list[Cut] = []
 
     @classmethod
     def of_chunks(cls, text: str, parts: list[str], entries: list[Chunk], lasts: Collection[int]) -> "Words":
         """The tokens of chunks, those at `lasts` being the last of their sentences."""
-        words = cls(text, [], [])
+        words = cls(text, [])
         cuts = [entry.inner for entry in entries]
         for index in lasts:
             cuts[index] = entries[index].last
         words.texts = list(chain.from_iterable([cut.texts for cut in cuts]))
-        words._parts, words._cuts, words._spans = parts, cuts, None
+        words._parts, words._cuts = parts, cuts
         return words
 
     def spans(self, positions: Iterable[int] | None = None) -> list[Span]:
         """Spans (start, end), in characters, of the tokens at `positions` (default: all)."""
-        if self._spans is not None:
-            return self._spans if positions is None else [self._spans[position] for position in positions]
+        if not self._parts:  # it was not read chunk by chunk
+            aligned = align(self.texts, self._text)
+            return aligned if positions is None else [aligned[position] for position in positions]
         cuts = [cut.spans for cut in self._cuts]
         starts = ChunkStarts(self._text, self._parts)
         if positions is None:
@@ -157,7 +157,10 @@ class Tokenizer:
         return known
 
     def sentences(self, text: str) -> list[Span]:
-        """Punkt's sentences."""
+        """Punkt's sentences; it looks for ends of sentences at these signs only."""
+        if STOP.search(text) is None:
+            end = len(text.rstrip())
+            return [(0, end)] if end else []
         return list(self.punkt.span_tokenize(text))
 
     def _by_parts(self, text: str, parts: list[str], entries: list[Chunk | None]) -> Words:
@@ -167,7 +170,7 @@ class Tokenizer:
         """
         starts = ChunkStarts(text, parts)
         stop = len(parts) - 1
-        words = Words(text, [], [])
+        words = Words(text, [])
         begin = start = 0  # the text's own margins belong to its first and last part
         for index, entry in enumerate(entries):
             if index < stop and not (entry is not None and entry.breaks is True and entries[index + 1] is not None):
@@ -176,36 +179,27 @@ class Tokenizer:
             part, own, chunks = text[start:end], entries[begin : index + 1], parts[begin : index + 1]
             if None in own:
                 ended = STOP.search("".join(chunks[:-1] if own[-1] else chunks)) is not None  # Punkt looks behind these
-                cut = self._by_sentences(part) if ended else self._sentence(part.rstrip())
-                _append(words, cut, start)
+                words.texts += (self._by_sentences(part) if ended else self._sentence(part.rstrip())).texts
             else:
                 whole = cast("list[Chunk]", own)
-                _append(words, Words.of_chunks(part, chunks, whole, self._lasts(chunks, whole)), start)
+                words.texts += Words.of_chunks(part, chunks, whole, self._lasts(chunks, whole)).texts
             if index < stop:
                 begin, start = index + 1, starts[index + 1]
         return words
 
     def _by_sentences(self, text: str) -> Words:
         """Punkt for the sentences; each sentence by chunks if they allow it, else by NLTK."""
-        words = Words(text, [], [])
+        words = Words(text, [])
         for start, stop in self.sentences(text):
-            _append(words, self._sentence(text[start:stop]), start)
+            words.texts += self._sentence(text[start:stop]).texts
         return words
 
     def _sentence(self, sentence: str) -> Words:
         parts = self.split(sentence)
         entries = [None] if parts is None else [self.chunks[part] for part in parts]
         if parts is None or None in entries:
-            texts = self.cut(sentence)
-            return Words(sentence, texts, align(texts, sentence))
+            return Words(sentence, self.cut(sentence))
         return Words.of_chunks(sentence, parts, cast("list[Chunk]", entries), {len(parts) - 1} if parts else ())
-
-
-def _append(words: Words, more: Words, start: int) -> None:
-    """Add the tokens of a part of the text that begins at `start`."""
-    assert words._spans is not None
-    words.texts += more.texts
-    words._spans += [(start + low, start + high) for low, high in more.spans()]
 
 
 _loading = threading.RLock()  # NLTK's lazy readers must not be loaded by two threads at once

@@ -3,8 +3,12 @@
 NLTKWordTokenizer rewrites a sentence with some thirty regular expressions, one after the other, though hardly any finds
 what it looks for: no quote, no bracket, no dash. A rule whose signs are not in the text changes nothing and is passed
 over, which leaves about five. The rules are those of the installed NLTK; one that is not known here is always tried.
+
+NLTK compiles them with `regex`, under a time limit. Python's `re` finds the same in a fifth of the time where a pattern
+names characters one by one; only classes of characters and the case of letters are not the same in both.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -52,6 +56,12 @@ _NEEDED_LOWERED: Mapping[str, tuple[str, ...]] = {
     r"(?i) ('t)(?#X)(was)\b": ("'twa",),
 }
 
+_CLASSES = re.compile(r"\\[A-Za-z]|\(\?i")
+_BLANKS_OF_REGEX = r"[^\S\x1c-\x1f]+"  # `\s+` for re, which counts the four separators among the blanks
+
+# Rules that put blanks around each of the signs they need, wherever it stands.
+_SET_APART = frozenset({r"[;@#$%&]", r"[?!]", r"[*]", r"[\]\[\(\)\{\}\<\>]", "([»”’])", r"[\u2012-\u2015]"})
+
 _Rule = tuple[tuple[str, ...], Callable[[str, str], str], str]  # what it needs, its `sub`, the replacement
 
 
@@ -65,20 +75,42 @@ class WordRules:
         self._signs = _rules(signs, _NEEDED)
         self._ending = _rules(tokenizer.ENDING_QUOTES, _NEEDED)
         self._contractions = _rules(contractions, _NEEDED_LOWERED)
+        parts = {part for needed, _, _ in self._contractions for part in needed}
+        self._contracted = re.compile("|".join(map(re.escape, sorted(parts)))).search  # one look for all of them
 
     def __call__(self, sentence: str) -> list[str]:
         """The tokens of a sentence."""
         text = f" {_applied(self._signs, sentence)} "
         text = _applied(self._ending, text)
         lowered = text.lower()
-        for needed, sub, new in self._contractions:
-            if any(part in lowered for part in needed):
-                text = sub(new, text)
+        if self._contracted(lowered):
+            for needed, sub, new in self._contractions:
+                if any(part in lowered for part in needed):
+                    text = sub(new, text)
         return text.split()
 
 
 def _rules(pairs: Iterable[tuple[Any, str]], needed: Mapping[str, tuple[str, ...]]) -> list[_Rule]:
-    return [(needed.get(pattern.pattern, _ALWAYS), pattern.sub, new) for pattern, new in pairs]
+    return [(needed.get(pattern.pattern, _ALWAYS), _quickest(pattern, new), new) for pattern, new in pairs]
+
+
+def _quickest(pattern: Any, new: str) -> Callable[[str, str], str]:
+    """The quickest that does the same as the pattern's `sub`."""
+    if pattern.pattern in _SET_APART and new in (r" \g<0> ", r" \1 "):
+        signs = _NEEDED[pattern.pattern]
+        return lambda _, text: _set_apart(signs, text)
+    if isinstance(pattern, re.Pattern):  # of NLTK 3.9
+        return pattern.sub
+    if pattern.pattern == r"\s+":
+        return re.compile(_BLANKS_OF_REGEX).sub
+    return pattern.sub if _CLASSES.search(pattern.pattern) else re.compile(pattern.pattern).sub
+
+
+def _set_apart(signs: Iterable[str], text: str) -> str:
+    for sign in signs:
+        if sign in text:
+            text = text.replace(sign, f" {sign} ")
+    return text
 
 
 def _applied(rules: Iterable[_Rule], text: str) -> str:

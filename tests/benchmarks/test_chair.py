@@ -289,6 +289,7 @@ def test_cuts_score_as_the_cut_texts_do(world, variant, unfinished):
     text = 'There are two cats. A dog on a couch "sleeps" near Mr. Cat. The puppies\'  ball... One cat'
     sample = Sample(item, benchmark.prompt(item), Response(item.id, text), benchmark.score(item, text))
     ends = range(len(text) + 1)
-    alone = [benchmark.score(item, text[:end]).counts for end in ends]
+    cuts = [finished_part(text[:end]) if unfinished == "drop" else text[:end] for end in ends]
+    alone = [score_caption(cut, item.reference["objects"], benchmark.finder).counts for cut in cuts]
     assert [score.counts for score in benchmark.score_cuts(sample, ends)] == alone
     assert len({tuple(counts.items()) for counts in alone}) >= 5

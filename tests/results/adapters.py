@@ -13,7 +13,8 @@ from aligners.ddpo import train_dpo
 from aligners.miniature.recipes.corrections import build_corrections
 from aligners.miniature.recipes.ddpo import RECIPE, SETTINGS
 from aligners.presets import DDPO_PAPER
-from evalkit.statistics.intervals import RESAMPLES, Interval, resampled_sums
+from evalkit.statistics.intervals import RESAMPLES, Interval
+from evalkit.statistics.resampling import resampled_sums
 from tests.results.bench import opened
 from tests.results.entry import BASE, Answer, Entry, Mark, Measured, Site, Train, Verdict
 from tests.results.methods import reductions

@@ -14,7 +14,8 @@ from aligners.fact_rlhf.recipe import align_fact_rlhf
 from aligners.miniature.recipes.facts import blurred
 from aligners.miniature.recipes.rlhf import SETTINGS, Recipe, facts_before_question, write_data
 from evalkit.runs.run import Run
-from evalkit.statistics.intervals import RESAMPLES, Interval, resampled_sums
+from evalkit.statistics.intervals import RESAMPLES, Interval
+from evalkit.statistics.resampling import resampled_sums
 from tests.results.bench import CHAIR
 from tests.results.entry import BASE, Entry, Mark, Measured, Site, Train, Verdict, answer
 from tests.results.methods import along, figures, summed

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit.metrics import Array, Metric
-from evalkit.statistics.intervals import Method, evaluate, jackknife, read_limits, resampled_sums, value_of
+from evalkit.statistics.intervals import Method, evaluate, jackknife, read_limits, value_of
 from evalkit.statistics.paired import discordant_p, randomisation_p
 from evalkit.statistics.power import paired_power
+from evalkit.statistics.resampling import resampled_sums
 
 SIZES = (96, 300, 1000)
 DATA_SETS = 2000

@@ -21,7 +21,7 @@ from evalkit.engines.vllm_settings import files_hash
 from evalkit.errors import DataError, EngineError, UsageError
 from evalkit.images import ImageFile
 from evalkit.sampling import Sampling
-from evalkit.schema import Prompt
+from evalkit.schema import Prompt, Response
 
 GREEDY = Sampling(max_new_tokens=6)
 SAMPLED = Sampling(temperature=0.7, n=3, max_new_tokens=6)
@@ -119,10 +119,16 @@ def test_greedy_responses_are_asked_once_and_repeated(
 def test_more_requests_are_handed_over_than_run_at_once(
     checkpoint: Path, script: Script, prompts: list[Prompt]
 ) -> None:
-    script.slots = 2
+    script.slots, script.hold = 2, True
     engine = VLLMEngine(checkpoint, max_num_seqs=2, data_parallel_size=2)
-    assert len(list(engine.generate(prompts, GREEDY))) == 12
-    assert 4 < script.most <= 8  # two windows of max_num_seqs * data_parallel_size
+    responses: list[Response] = []
+    reader = threading.Thread(target=lambda: responses.extend(engine.generate(prompts, GREEDY)))
+    reader.start()
+    while script.most < 8:  # two windows of max_num_seqs * data_parallel_size
+        reader.join(0.01)
+    script.hold = False
+    reader.join()
+    assert (len(responses), script.most) == (12, 8)
     engine.close()
 
 

@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from evalkit.metrics import Metric
-from evalkit.statistics import intervals as drawing
+from evalkit.statistics import resampling as drawing
 from evalkit.statistics.paired import (
     McNemar,
     _swapped_counts,

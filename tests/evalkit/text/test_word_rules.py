@@ -1,11 +1,12 @@
 """NLTK's rules, each tried only where it can change something: the same tokens as NLTK's own procedure."""
 
 import random
+import sys
 
 import pytest
 from nltk.tokenize import NLTKWordTokenizer
 
-from evalkit.text.word_rules import _NEEDED, _NEEDED_LOWERED, WordRules
+from evalkit.text.word_rules import _NEEDED, _NEEDED_LOWERED, WordRules, _quickest
 
 NLTK = NLTKWordTokenizer()
 RULES = WordRules(NLTK)
@@ -43,3 +44,9 @@ def test_only_the_rule_for_blanks_is_always_tried():
     signs = (*NLTK.STARTING_QUOTES, *NLTK.PUNCTUATION, NLTK.PARENS_BRACKETS, NLTK.DOUBLE_DASHES, *NLTK.ENDING_QUOTES)
     assert [pattern.pattern for pattern, _ in signs if pattern.pattern not in _NEEDED] == [r"\s+"]
     assert all(pattern.pattern in _NEEDED_LOWERED for pattern in (*NLTK.CONTRACTIONS2, *NLTK.CONTRACTIONS3))
+
+
+def test_blanks_are_those_of_nltks_rule():
+    blanks = next(pattern for pattern, _ in NLTK.ENDING_QUOTES if pattern.pattern == r"\s+")
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert _quickest(blanks, " ")("|", everything) == blanks.sub("|", everything)
