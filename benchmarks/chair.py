@@ -315,20 +315,20 @@ class CHAIR(Benchmark):
         score = score_caption(text, item.reference["objects"], self.finder)
         return score if self.attributes is None else self.attributes.add(score, int(item.id), text)
 
-    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+    def count_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
         """Mentions in the cut responses, from one reading of the whole; without the counts of `attributes`."""
         text, reference = sample.response.text or "", set(sample.item.reference["objects"])
         if self.unfinished == "drop":
             ends = [len(finished_part(text[:end])) for end in ends]
-        scores: list[Score] = []
+        counts: list[Mapping[str, float]] = []
         read: list[str] | None = None
         same: dict[str, float] = {}
         for objects, words in self.finder.find_cuts(text, ends):
             if objects != read:
                 named = set(objects)
                 read, same = objects, _counts(objects, named, named - reference, len(reference), words)
-            scores.append(Score({**same, "words": words}))
-        return scores
+            counts.append({**same, "words": words})
+        return counts
 
     def fronts(self) -> Sequence[Front]:
         """Responses cut short, compared at equal recall."""

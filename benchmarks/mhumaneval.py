@@ -178,12 +178,12 @@ class MHumanEval(Benchmark):
         """Responses cut short, compared at equal length: what a response leaves out, nobody has marked."""
         return (Front("length", (ALL, "object", "segments")),)
 
-    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+    def count_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
         """Cuts with the marks of the whole response that end in the kept text."""
         response = sample.response.text or ""
         readings = self._readings[sample.item.id, sha256_of(response)].values()
         return [
-            Score(_counts(response[:end], [[s for s in own if s.end is not None and s.end <= end] for own in readings]))
+            _counts(response[:end], [[s for s in own if s.end is not None and s.end <= end] for own in readings])
             for end in ends
         ]
 

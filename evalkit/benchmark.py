@@ -163,15 +163,29 @@ class Benchmark(ABC):
         Pure: no network, no model, no clock. A reply that cannot be read gives a Score with a failure.
         """
 
-    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
-        """Scores of a sample's response cut at some characters, for fronts: exactly those of the cut texts.
+    def count_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
+        """Counts of a sample's response cut at some characters, for fronts: exactly those of the cut texts' scores.
 
         Default: every cut is scored as any text. A benchmark whose judge names single claims or objects counts those
         that end in the kept text, from the reply that is stored with the sample; nobody is asked again. Counts that no
         metric of a front is made of may be left out.
+
+        Raises:
+            UsageError: if a cut has no score.
         """
         text = sample.response.text or ""
-        return [self.score(sample.item, text[:end]) for end in ends]
+        return [self.counts_of(sample.item, text[:end]) for end in ends]
+
+    def counts_of(self, item: Item, response: str) -> Mapping[str, float]:
+        """Counts of a response that needs no judge.
+
+        Raises:
+            UsageError: if it has no score.
+        """
+        score = self.score(item, response)
+        if score.counts is None:
+            raise UsageError(f"{self.name}: item {item.id!r}: a cut response has no score: {score.failure}")
+        return score.counts
 
     def prompt(self, item: Item) -> Prompt:
         """The question as the model gets it; `prompt.id == item.id`. Default: the question after the image."""
@@ -204,7 +218,7 @@ class Benchmark(ABC):
         return None
 
     def fronts(self) -> Sequence[Front]:
-        """At what its runs are compared with a base cut short; only where `score_cuts` needs no new verdict."""
+        """At what its runs are compared with a base cut short; only where `count_cuts` needs no new verdict."""
         return ()
 
     def remarks(self) -> Sequence[str]:

@@ -27,7 +27,7 @@ from typing import Self
 from benchmarks.amber.answers import READINGS, answer_metrics, f1_formula, score_answer
 from benchmarks.amber.figures import amber_score, official_figures
 from benchmarks.amber.files import AmberFiles
-from benchmarks.amber.nouns import Lexicon, score_cuts, score_description, vocabulary_of
+from benchmarks.amber.nouns import Lexicon, count_cuts, score_description, vocabulary_of
 from benchmarks.amber.similarity import open_similarity
 from evalkit.benchmark import Benchmark, DataFile, Front, Result
 from evalkit.errors import UsageError
@@ -168,12 +168,12 @@ class AMBER(Benchmark):
             return score_answer(response, truth)
         return score_description(response, truth, item.reference["hallu"], self.lexicon)
 
-    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+    def count_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
         """Descriptions cut short, from one reading of the whole."""
         if sample.item.groups["dimension"] != "generative":
-            return super().score_cuts(sample, ends)
+            return super().count_cuts(sample, ends)
         reference = sample.item.reference
-        return score_cuts(sample.response.text or "", ends, reference["truth"], reference["hallu"], self.lexicon)
+        return count_cuts(sample.response.text or "", ends, reference["truth"], reference["hallu"], self.lexicon)
 
     def fronts(self) -> Sequence[Front]:
         """Descriptions cut short, at equal cover; answers shifted blindly, at an equal share of "No"."""

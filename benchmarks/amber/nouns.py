@@ -221,17 +221,17 @@ def score_description(response: str, truth: Sequence[str], hallu: Sequence[str],
     )
 
 
-def score_cuts(
+def count_cuts(
     response: str, ends: Sequence[int], truth: Sequence[str], hallu: Sequence[str], lexicon: Lexicon
-) -> list[Score]:
-    """`score_description` of response[:end] for every end, counts alone, from one reading of the whole."""
+) -> list[dict[str, float]]:
+    """Counts of `score_description` of response[:end] for every end, from one reading of the whole."""
     prefixes = Prefixes(response, lambda word: text.lemma(word) in lexicon.vocabulary)
     decisions = _Decisions(truth, hallu, lexicon)
-    scores = []
+    counts = []
     for end in ends:
         nouns = [text.lemma(word) for word, tag in prefixes.tagged(end) if tag.startswith("NN")]
-        scores.append(Score(counts_of(_reading(nouns, decisions))))
-    return scores
+        counts.append(counts_of(_reading(nouns, decisions)))
+    return counts
 
 
 def counts_of(reading: NounReading) -> dict[str, float]:

@@ -25,7 +25,7 @@ from benchmarks.judges.prompts import JudgePrompt, PinnedPrompt, PromptChoice, j
 from benchmarks.object_halbench.counting import (
     answer_places,
     answer_text,
-    cut_scores,
+    cut_counts,
     disjoint,
     is_short,
     label,
@@ -276,14 +276,14 @@ class ObjectHalBench(Judged):
         """Responses cut short, compared at equal recall."""
         return (Front("recall", ("chair_s_refine", "chair_i", "chair_s")),)
 
-    def score_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Score]:
+    def count_cuts(self, sample: Sample, ends: Sequence[int]) -> Sequence[Mapping[str, float]]:
         """Cuts with the objects that the extractor found in the whole response, as far as the kept text names them."""
         if self.extractor == "lemma":
-            return super().score_cuts(sample, ends)
+            return super().count_cuts(sample, ends)
         response, details = sample.response.text or "", sample.score.details
         extracted, words = details.get("extracted"), details.get("objects", [])
         nouns = self._nouns(extracted) if extracted is not None else {word: [word] for word in words}
-        return cut_scores(nouns, response, ends, frozenset(sample.item.reference["objects"]), self.table)
+        return cut_counts(nouns, response, ends, frozenset(sample.item.reference["objects"]), self.table)
 
     def settings(self) -> Mapping[str, str]:
         """What moves a score: items, references, words, and how objects are found in a response."""

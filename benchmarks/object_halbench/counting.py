@@ -37,18 +37,9 @@ def scored(
     findings: Sequence[Finding],
     details: Mapping[str, Json],
 ) -> Score:
-    hallucinated = [one for one in named if one.category not in reference]
+    hallucinated = _hallucinated(named, reference)
     return Score(
-        counts={
-            "responses": 1,
-            "object_responses": int(bool(named)),
-            "hallucinated_responses": int(bool(hallucinated)),
-            "mentions": len(named),
-            "hallucinated_mentions": len(hallucinated),
-            "recalled_objects": len({one.category for one in named} & reference),
-            "reference_objects": len(reference),
-            "words": len(answer.split(" ")),
-        },
+        counts=counts_of(named, answer, reference),
         findings=tuple(findings),
         details={
             **details,
@@ -57,6 +48,25 @@ def scored(
             "hallucination_idxs": [one.index for one in hallucinated],
         },
     )
+
+
+def counts_of(named: Sequence[NamedObject], answer: str, reference: frozenset[str]) -> Mapping[str, float]:
+    """The summable counts of one description."""
+    hallucinated = _hallucinated(named, reference)
+    return {
+        "responses": 1,
+        "object_responses": int(bool(named)),
+        "hallucinated_responses": int(bool(hallucinated)),
+        "mentions": len(named),
+        "hallucinated_mentions": len(hallucinated),
+        "recalled_objects": len({one.category for one in named} & reference),
+        "reference_objects": len(reference),
+        "words": len(answer.split(" ")),
+    }
+
+
+def _hallucinated(named: Sequence[NamedObject], reference: frozenset[str]) -> list[NamedObject]:
+    return [one for one in named if one.category not in reference]
 
 
 def label(category: str, reference: frozenset[str]) -> str:
@@ -81,20 +91,20 @@ def disjoint(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda f: f.start)
 
 
-def cut_scores(
+def cut_counts(
     phrases: Mapping[str, Sequence[str]],
     response: str,
     ends: Sequence[int],
     reference: frozenset[str],
     table: ObjectTable,
-) -> list[Score]:
-    """Scores of response[:end] for every end, with those nouns of the whole that the kept text names; counts alone."""
-    named, scores = first_ends(phrases, response), []
+) -> list[Mapping[str, float]]:
+    """Counts of response[:end] for every end, with those nouns of the whole that the kept text names."""
+    named, counts = first_ends(phrases, response), []
     for end in ends:
         answer = answer_text(response[:end])
         kept = [] if is_short(answer) else [noun for noun in phrases if named[noun] <= end]
-        scores.append(scored(table.named(kept), answer, reference, (), {}))
-    return scores
+        counts.append(counts_of(table.named(kept), answer, reference))
+    return counts
 
 
 def first_ends(phrases: Mapping[str, Sequence[str]], response: str) -> dict[str, int]:

@@ -25,9 +25,8 @@ import numpy as np
 
 from evalkit.errors import UsageError
 from evalkit.metrics import Array, Metric
-from evalkit.schema import Item, Sample, Score
-from evalkit.statistics.intervals import RESAMPLES, Interval, cluster_sums, limits
-from evalkit.statistics.resampling import shared_resampled_sums
+from evalkit.schema import Item, Sample
+from evalkit.statistics.intervals import Interval, cluster_sums, drawn, limits
 from evalkit.text.cuts import sentence_ends, word_ends
 
 if TYPE_CHECKING:
@@ -87,11 +86,21 @@ class RunFront:
     @cached_property
     def points(self) -> dict[str, list[dict[str, Interval]]]:
         """Curve name -> metrics with intervals at every cut; all cuts of all curves share their resamples."""
-        sums = [cluster_sums(curve.counts.reshape(len(curve.counts), -1), self.clusters) for curve in self.curves]
-        drawn = shared_resampled_sums(sums, RESAMPLES, 0) if len(sums[0]) > 1 else [None] * len(sums)
+        return self._placed(drawn(self.sums))
+
+    @cached_property
+    def sums(self) -> list[Array]:
+        """Counts per cluster, a matrix per curve: those of every cut side by side, shape (clusters, cuts * counts)."""
+        return [cluster_sums(curve.counts.reshape(len(curve.counts), -1), self.clusters) for curve in self.curves]
+
+    def place(self, draws: Sequence[Array | None]) -> None:
+        """Set `points` from resampled `sums` that were drawn together with others."""
+        vars(self)["points"] = self._placed(draws)
+
+    def _placed(self, draws: Sequence[Array | None]) -> dict[str, list[dict[str, Interval]]]:
         return {
-            curve.name: self._points(curve, own, draws)
-            for curve, own, draws in zip(self.curves, sums, drawn, strict=True)
+            curve.name: self._points(curve, own, drawn_sums)
+            for curve, own, drawn_sums in zip(self.curves, self.sums, draws, strict=True)
         }
 
     def _points(self, curve: Curve, sums: Array, draws: Array | None) -> list[dict[str, Interval]]:
@@ -208,19 +217,14 @@ class _Scorer:
 
     def answer(self, item: Item, text: str) -> Sequence[float]:
         """Of a constant answer."""
-        return self._scored(item, self._benchmark.score(item, text))
+        return self._row(self._benchmark.counts_of(item, text))
 
     def cuts(self, sample: Sample, ends: Sequence[int]) -> list[Sequence[float]]:
         """Of a response cut after so many characters."""
-        return [self._scored(sample.item, score) for score in self._benchmark.score_cuts(sample, ends)]
+        return [self._row(counts) for counts in self._benchmark.count_cuts(sample, ends)]
 
     def whole(self, sample: Sample) -> Sequence[float]:
         return self._row(sample.score.counts or {})
-
-    def _scored(self, item: Item, score: Score) -> Sequence[float]:
-        if score.counts is None:
-            raise UsageError(f"{self._benchmark.name}: item {item.id!r}: a cut response has no score: {score.failure}")
-        return self._row(score.counts)
 
     def _row(self, counts: Mapping[str, float]) -> Sequence[float]:
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.analysis.front import measure
+from evalkit.analysis.front import RunFront, measure
 from evalkit.analysis.front_file import write_fronts
 from evalkit.benchmark import Benchmark
 from evalkit.metrics import sum_counts
@@ -14,7 +14,7 @@ from evalkit.runs.checksums import MADE_FROM, digest, manifest_digest, sealed, w
 from evalkit.runs.records import MANIFEST, METRICS, RECORDS, write_json, write_lines
 from evalkit.runs.run import MAX_GROUPS, failed_stage
 from evalkit.schema import Finding, Item, Json, Sample
-from evalkit.statistics.intervals import Interval, intervals
+from evalkit.statistics.intervals import Interval, cluster_counts, drawn, limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def write_results(
     write_lines(run_dir / RECORDS, lines)
     progress("records", len(rows), len(rows))
     scored = [sample for sample in samples if sample.score.counts is not None]
-    metrics = _intervals(benchmark, scored)
+    fronts = measure(benchmark, samples)
+    metrics = _intervals(benchmark, scored, fronts)
     items = list({sample.item.id: sample.item for sample in samples}.values())
     baselines = benchmark.baselines(items)
     official = benchmark.official(samples)
@@ -69,7 +70,7 @@ def write_results(
         MADE_FROM: {MANIFEST: manifest_digest(manifest), RECORDS: records},
     }
     write_json(run_dir / METRICS, with_own_sum(results))
-    write_fronts(run_dir, str(manifest["signature"]), measure(benchmark, samples))
+    write_fronts(run_dir, str(manifest["signature"]), fronts)
     first = next((f"item {s.item.id!r}: {s.score.failure}" for s in samples if s.score.failure is not None), None)
     remarks = manifest.get("remarks") or ()
     return Summary(
@@ -77,9 +78,15 @@ def write_results(
     )
 
 
-def _intervals(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, Interval]:
+def _intervals(benchmark: Benchmark, scored: Sequence[Sample], fronts: Sequence[RunFront] = ()) -> dict[str, Interval]:
+    """The metrics of samples, and in the same draws the points of fronts."""
     rows = [sample.score.counts or {} for sample in scored]
-    return intervals(benchmark.metrics, rows, [sample.item.cluster or sample.item.id for sample in scored])
+    clusters = [sample.item.cluster or sample.item.id for sample in scored]
+    names, matrix = cluster_counts(benchmark.metrics, rows, clusters)
+    draws, *cut = drawn([matrix, *(sums for front in fronts for sums in front.sums)])
+    for front in fronts:
+        front.place([cut.pop(0) for _ in front.sums])
+    return {metric.name: limits(metric, names, matrix, draws) for metric in benchmark.metrics}
 
 
 def _groups(benchmark: Benchmark, scored: Sequence[Sample]) -> dict[str, dict[str, Json]]:
@@ -117,7 +124,7 @@ def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
         "sample": response.sample,
         "question": item.question,
         "prompt": sample.prompt.text,
-        "image": {"folder": str(item.image.folder.absolute()), "name": item.image.name} if item.image else None,
+        "image": {"folder": _absolute(item.image.folder), "name": item.image.name} if item.image else None,
         "groups": dict(item.groups),
         "cluster": item.cluster or item.id,
         "reference": dict(item.reference),
@@ -137,6 +144,10 @@ def sample_row(sample: Sample, present: Sequence[str] = ()) -> dict[str, Json]:
             "details": dict(score.details),
         },
     }
+
+
+def _absolute(folder: Path) -> str:
+    return str(folder if folder.is_absolute() else folder.absolute())  # the latter makes another path each time
 
 
 def _present(item: Item, keys: Sequence[str]) -> list[str]:

@@ -62,11 +62,11 @@ def test_a_cut_keeps_the_marks_that_end_in_it(tmp_path: Path) -> None:
     benchmark = MHumanEval(write(tmp_path, *rows))
     (item,) = benchmark.items()
     sample = Sample(item, Prompt("0", ""), Response("0", text), benchmark.score(item, text))
-    first, half, whole = benchmark.score_cuts(sample, [5, 15, len(text)])
-    assert (first.counts["segments"], first.counts["words"]) == (0.5, 2)
-    assert (first.counts["all_decided"], first.counts["number_decided"]) == (0, 1)  # a found one, b none
-    assert half.counts["segments"] == 0.5
-    assert whole.counts == sample.score.counts
+    first, half, whole = benchmark.count_cuts(sample, [5, 15, len(text)])
+    assert (first["segments"], first["words"]) == (0.5, 2)
+    assert (first["all_decided"], first["number_decided"]) == (0, 1)  # a found one, b none
+    assert half["segments"] == 0.5
+    assert whole == sample.score.counts
     (front,) = measure(benchmark, [sample])
     assert [metric.name for metric in front.metrics] == ["length", "all", "object", "segments"]
     assert [point["length"].value for point in front.points["sentences"]] == [0, 5]

@@ -93,7 +93,7 @@ def reply_of(benchmark: Benchmark, text: str) -> str | None:
 
 def apart(benchmark: Benchmark) -> Benchmark:
     """The benchmark, every cut of which is a text like any other."""
-    benchmark.score_cuts = lambda sample, ends: Benchmark.score_cuts(benchmark, sample, ends)  # type: ignore[method-assign]
+    benchmark.count_cuts = lambda sample, ends: Benchmark.count_cuts(benchmark, sample, ends)  # type: ignore[method-assign]
     return benchmark
 
 

@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 
 from benchmarks.amber.nouns import (
     Lexicon,
+    count_cuts,
     counts_of,
     find_nouns,
     read_nouns,
-    score_cuts,
     score_description,
     vocabulary_of,
 )
@@ -196,6 +196,6 @@ class TestText:
 def test_cuts_count_what_the_cut_texts_count(text):
     words = lexicon(near=NEAR)
     ends = list(range(len(text) + 1))
-    cuts = score_cuts(text, ends, ["dog", "person"], ["cat"], words)
+    cuts = count_cuts(text, ends, ["dog", "person"], ["cat"], words)
     alone = [score_description(text[:end], ["dog", "person"], ["cat"], words) for end in ends]
-    assert [score.counts for score in cuts] == [score.counts for score in alone]
+    assert cuts == [score.counts for score in alone]

@@ -147,30 +147,30 @@ def test_a_cut_counts_the_extracted_objects_that_the_kept_text_names(synonyms):
     sample = judged(benchmark, LONG, '["chair", "puppy", "table", "man"]', ["dog", "person"])
     ends = [LONG.index(word) + len(word) for word in ("puppy", "chair", "table")]
     kept = ['["puppy"]', '["chair", "puppy"]', '["chair", "puppy", "table"]']
-    for cut, end, reply in zip(benchmark.score_cuts(sample, ends), ends, kept, strict=True):
-        assert cut.counts == benchmark.score(item(["dog", "person"]), LONG[:end], reply).counts
+    for cut, end, reply in zip(benchmark.count_cuts(sample, ends), ends, kept, strict=True):
+        assert cut == benchmark.score(item(["dog", "person"]), LONG[:end], reply).counts
     assert sample.score.counts["recalled_objects"] == 2  # the man whom the response never names, too
-    (empty,) = benchmark.score_cuts(sample, [0])
-    assert empty.counts == benchmark.score(item(["dog", "person"]), "").counts
+    (empty,) = benchmark.count_cuts(sample, [0])
+    assert empty == benchmark.score(item(["dog", "person"]), "").counts
 
 
 def test_a_cut_inside_a_word_does_not_name_it_and_three_words_name_nothing(synonyms):
     benchmark = bench(synonyms)
     sample = judged(benchmark, LONG, '["puppy"]', ["dog"])
     end = LONG.index("puppy")
-    half, whole = benchmark.score_cuts(sample, [end + 3, end + 5])
-    assert (half.counts["mentions"], whole.counts["mentions"]) == (0, 1)
+    half, whole = benchmark.count_cuts(sample, [end + 3, end + 5])
+    assert (half["mentions"], whole["mentions"]) == (0, 1)
     short = judged(benchmark, "Puppy and chair, chair", '["puppy", "chair"]', ["dog"])
-    (cut,) = benchmark.score_cuts(short, [len("Puppy and chair")])
-    assert cut.counts["mentions"] == 0  # nobody would have been asked about three words
+    (cut,) = benchmark.count_cuts(short, [len("Puppy and chair")])
+    assert cut["mentions"] == 0  # nobody would have been asked about three words
 
 
 def test_words_of_a_review_file_are_cut_too(synonyms):
     benchmark = bench(synonyms)
     reply = '{"mscoco_generated_words": [["puppy", "dog"], ["table", "dining table"]]}'
     sample = judged(benchmark, LONG, reply, ["dog"])
-    (cut,) = benchmark.score_cuts(sample, [LONG.index("beside")])
-    assert (cut.counts["mentions"], cut.counts["hallucinated_mentions"]) == (1, 0)
+    (cut,) = benchmark.count_cuts(sample, [LONG.index("beside")])
+    assert (cut["mentions"], cut["hallucinated_mentions"]) == (1, 0)
 
 
 # --- counting ------------------------------------------------------------------------------------------------------
