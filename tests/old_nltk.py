@@ -9,7 +9,6 @@ again and again until WordNet knew what was left ("less" -> "le", "womens" -> "w
 import re
 from functools import cache
 
-from evalkit.text.chunks import align
 from evalkit.text.lemmas import ENDINGS
 from evalkit.text.tokens import Words, _lemmatizer, lemma, read_words
 
@@ -46,7 +45,7 @@ def read_words_then(text: str, *, plain: bool = False) -> Words:
     then = old_tokenizer()(text)
     if then == read_words(text).texts:
         return read_words(text, plain=plain)
-    return Words(text, then, align(then, text))
+    return Words(text, then)
 
 
 def lemma_then(word: str, pos: str = "n") -> str:
