@@ -116,7 +116,7 @@ def main() -> list[Row]:
     print(f"{ITEMS} items, batch {BATCH}, at most {TOKENS} new tokens; CPU seconds")
     print(f"{'':<26}{'engine alone':>14}{'engine':>10}{'with harness':>14}{'ratio':>8}")
     for row in rows:
-        print(f"{row[0]:<26}{row[1]:>14.2f}{row[2]:>10.2f}{row[3]:>14.2f}{row[4]:>8.2f}")
+        print(f"{row[0]:<26}{row[1]:>14.2f}{row[2]:>10.2f}{row[3]:>14.2f}{row[4]:>8.3f}")
     print(f"limit: {LIMIT:.2f}; bound: 1.00, a run that does nothing but ask the engine")
     print(f"evalkit --help: {help_seconds():.2f} s")
     return rows
