@@ -245,9 +245,9 @@ class MentionFinder:
         return settled
 
     def _begun(self, entries: Sequence[Entry]) -> list[tuple[list[str], int] | None]:
-        """The objects that the first n tokens name, and how many pairs joined: for n = 0, 1, ... as far as no tag and
+        """The objects that the first n tokens name, and how many pairs joined, for n = 0, 1, ...; None: n parts a pair.
 
-        no later token has a say in them. None where n parts a pair.
+        It ends before the first token whose form a tag decides and before a seat or toilet: later ones change them.
         """
         decided = list(takewhile(lambda entry: isinstance(entry[1], str), entries))
         objects: list[str] = []

@@ -1,6 +1,7 @@
 """A run can be stopped anywhere and goes on; failures are counted, not scored; other settings are refused."""
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -49,6 +50,16 @@ def test_a_run_writes_records_in_item_order_and_metrics_from_summed_counts(tmp_p
     assert records(tmp_path / "run")[1]["score"]["findings"] == [
         {"start": 7, "end": 10, "label": "hallucinated", "note": ""}
     ]
+
+
+@pytest.mark.parametrize("count", [math.nan, math.inf])
+def test_a_count_that_is_not_finite_is_an_error_that_names_its_item(tmp_path: Path, count: float) -> None:
+    class Undefined(ToyBenchmark):
+        def score(self, item: Item, response: str, reply: str | None = None) -> Score:
+            return Score({"words": count, "wrong": 0, "responses": 1})
+
+    with pytest.raises(DataError, match=r"item '0': counts must be finite, got \{'words': (nan|inf)"):
+        evaluate(Undefined(2), ToyEngine(tmp_path / "log"), tmp_path / "run")
 
 
 def test_a_failed_generation_is_counted_and_not_scored(tmp_path: Path) -> None:

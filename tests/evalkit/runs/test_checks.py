@@ -1,6 +1,8 @@
 """Checks: degenerate text is found, ordinary text is not, and a flagged run is never ranked first."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evalkit.analysis.leaderboard import ranked
 from evalkit.metrics import Metric
@@ -57,6 +59,16 @@ def test_is_empty(text, empty):
 )
 def test_is_repeated(text, repeated):
     assert is_repeated(text) is repeated
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=12, max_size=40))
+def test_a_loop_is_found_by_its_4_grams(words):
+    grams = [tuple(words[start : start + 4]) for start in range(len(words) - 3)]
+    if len(set(grams)) <= len(grams) / 2:
+        assert is_repeated(" ".join(words))
+    elif is_repeated(" ".join(words)):
+        assert any(words[-p:] == words[-2 * p : -p] == words[-3 * p : -2 * p] for p in range(4, len(words) // 3 + 1))
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Journals survive kills and say what is wrong with them; run directories are held by one process."""
 
 import json
+import math
 import multiprocessing
 import re
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evalkit.errors import RecordError
-from evalkit.runs.checksums import sealed
+from evalkit.runs.checksums import digest, sealed
 from evalkit.runs.lock import locked
 from evalkit.runs.records import (
     MANIFEST,
@@ -50,6 +54,29 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path, b
     with pytest.raises(RecordError, match=r"j\.jsonl:2"):
         Journal(path)
     assert path.read_bytes() == before
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(-1e15, 1e15).map(lambda value: round(value, 3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.text(), VALUES, max_size=4))
+def test_a_line_is_the_one_that_json_writes(row: dict[str, Any]) -> None:
+    row.pop("sum", None)
+    body = json.dumps(row, ensure_ascii=False).encode("utf-8", errors="surrogatepass")
+    seal = b", " * bool(row) + b'"sum": "' + digest(body).encode() + b'"}\n'
+    assert sealed(row) == body[:-1] + seal
+    assert sealed({"sum": "0", **row}) == sealed(row)
+
+
+def test_numbers_that_json_does_not_have_are_null_and_other_things_an_error() -> None:
+    assert sealed({"id": math.nan}).startswith(b'{"id": null, ')
+    with pytest.raises(TypeError, match="JSON serializable"):
+        sealed({"id": object()})  # type: ignore[dict-item]
 
 
 def test_a_lone_surrogate_is_kept(tmp_path: Path) -> None:
