@@ -197,8 +197,7 @@ class MentionFinder:
         Raises:
             AssetError: if the variant needs NLTK data that are not installed.
         """
-        lowered = response.lower()
-        prefixes = sift_prefixes(lowered, self._marks) if len(lowered) == len(response) else None  # "İ" grows
+        prefixes = sift_prefixes(response.lower(), self._marks)  # it grows at "İ", but is cut nowhere behind that
         begun = self._begun(prefixes.entries) if prefixes is not None else []
         read: list[Settled] | None = None
         objects, joins = [], 0

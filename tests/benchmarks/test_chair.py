@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -293,3 +294,17 @@ def test_cuts_score_as_the_cut_texts_do(world, variant, unfinished):
     alone = [score_caption(cut, item.reference["objects"], benchmark.finder).counts for cut in cuts]
     assert list(benchmark.count_cuts(sample, ends)) == alone
     assert len({tuple(counts.items()) for counts in alone}) >= 5
+
+
+def test_a_table_that_was_changed_has_another_hash(world, tmp_path):
+    benchmark = CHAIR.miniature(world)
+    benchmark.table = tmp_path / "synonyms.txt"
+    hashes = []
+    for second, words in enumerate(("dog, puppy\n", "cat, kitty\n", "dog, puppy\n")):  # of one size
+        benchmark.table.write_text(words)
+        os.utime(benchmark.table, (second, second))
+        hashes.append(benchmark.settings()["synonyms"])
+    assert hashes[0] == hashes[2] != hashes[1]
+    benchmark.table.unlink()
+    with pytest.raises(DataError, match=r"synonyms\.txt: cannot be read"):
+        benchmark.settings()

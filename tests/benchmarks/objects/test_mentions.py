@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.object_halbench.words import ObjectTable
@@ -245,12 +245,14 @@ def test_an_unknown_variant_is_an_error():
         check_variant("stem")
 
 
-CUT_WORDS = """a dog. dog two hot dogs, wine glass toilet seat "seat's" bears! Mr. p.m. baby bear bear; İ ΑΣ plate
-cakes。bus can't (tie) -- bow driving"""
+CUT_WORDS = """a dog. dog two hot dogs, wine glass toilet seat "seat's" bears! Mr. p.m. baby bear bear; İ İİ ΑΣ plate
+cakes。bus can't (tie) -- bow driving train track (dog. cat's. ok"""
 CUT_TEXTS = st.lists(st.sampled_from(CUT_WORDS.split()), max_size=14).map(" ".join)
 
 
 @settings(deadline=None, max_examples=150)
+@example(text="İİ dog a cat", variant="singularize", gap=" ")  # lower-cased, every letter behind stands two further on
+@example(text="a train track", variant="singularize", gap=" ")  # a train, cut before what makes it a track
 @given(text=CUT_TEXTS, variant=st.sampled_from(["singularize", "pos_lemma"]), gap=st.sampled_from([" ", "  ", "\n"]))
 def test_cuts_name_what_the_cut_texts_name(synonyms, text, variant, gap):
     """At every character, inside of words too, and where blanks are not alone."""

@@ -44,3 +44,12 @@ def test_distinct_rows_are_those_of_numpy(shape, values):
     expected, counts = np.unique(matrix, axis=0, return_counts=True)
     assert np.array_equal(rows, expected)
     assert np.array_equal(multiplicity, counts)
+
+
+def test_rows_that_differ_in_the_last_of_many_columns_are_distinct():
+    matrix = np.repeat(np.random.default_rng(3).integers(0, 9, (1, 60)).astype(float), 4, axis=0)
+    matrix[:, 59], matrix[0, 0] = [2, 1, 0, 1], 8 + matrix[0, 0]  # more combinations than a double tells apart
+    rows, multiplicity = drawing.distinct_rows(matrix)
+    expected, counts = np.unique(matrix, axis=0, return_counts=True)
+    assert np.array_equal(rows, expected)
+    assert multiplicity.tolist() == counts.tolist() == [1, 2, 1]
