@@ -221,7 +221,7 @@ def read_limits(
 
 
 def _quantiles(values: Array, shares: tuple[float, float]) -> list[float]:
-    """Two quantiles, bit by bit those of np.quantile, which takes ten times as long."""
+    """Two quantiles, bit by bit those of np.quantile, which takes more than twice as long."""
     last = len(values) - 1
     quantiles = []
     for place in (share * last for share in shares):

@@ -55,7 +55,7 @@ def distinct_rows(matrix: Array) -> tuple[Array, NDArray[np.intp]]:
     """The distinct rows in ascending order, and how often each comes up: numpy's `unique` along axis 0.
 
     Rows of whole numbers are sorted by the few numbers that their columns spell, as many digits in each as a double
-    holds: that takes a tenth of the time.
+    holds: that takes a third of the time, a sixth where the columns are few.
     """
     low = matrix.min(axis=0, initial=0.0)
     widths = [width + 1 for width in (matrix.max(axis=0, initial=0.0) - low).tolist()]

@@ -4,8 +4,8 @@ NLTKWordTokenizer rewrites a sentence with some thirty regular expressions, one 
 what it looks for: no quote, no bracket, no dash. A rule whose signs are not in the text changes nothing and is passed
 over, which leaves about five. The rules are those of the installed NLTK; one that is not known here is always tried.
 
-NLTK compiles them with `regex`, under a time limit. Python's `re` finds the same in a fifth of the time where a pattern
-names characters one by one; only classes of characters and the case of letters are not the same in both.
+NLTK compiles them with `regex`, under a time limit. Where a pattern names characters one by one, Python's `re` finds
+the same sooner; only classes of characters and the case of letters are not the same in both.
 """
 
 import re
